@@ -1,0 +1,54 @@
+"""The command ``ayt``: one verb for each step of the workflow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ayt import __version__
+from ayt.cli import drawing, evaluation, experiment, training
+from ayt.errors import UserError
+
+EPILOG = """\
+Exit codes: 0 done; 1 an error that is explained in one line; 2 wrong usage; 128 + n stopped by signal n, with the
+state saved where there is one.
+
+Examples:
+  ayt check config/embedded.yaml           is this experiment valid, and what does it ask for?
+  ayt runs config/embedded.yaml            its runs and their folders
+  ayt summary results/embedded/experiment.yaml
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="ayt",
+        description="Train, score and draw few-step image generators. Snakemake calls these verbs; each also works by hand.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"ayt {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+    for group in (experiment, training, evaluation, drawing):
+        group.add_verbs(verbs)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        code: int | None = options.run(options)
+        return code or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; closing standard output once more would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

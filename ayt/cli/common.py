@@ -1,0 +1,87 @@
+"""What verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ayt.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Verbs = Any  # argparse's own name for it is private
+
+
+def verb(
+    verbs: Verbs, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
+) -> argparse.ArgumentParser:
+    """Add a verb with its help and examples."""
+    added: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"Example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    added.set_defaults(run=run)
+    return added
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or above."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or above")
+    return int(text)
+
+
+def add_record(to: argparse.ArgumentParser) -> None:
+    """The run that a verb works on."""
+    to.add_argument(
+        "record", type=Path, metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml"
+    )
+
+
+def add_device(to: argparse.ArgumentParser) -> None:
+    """Where a verb computes."""
+    to.add_argument(
+        "--device",
+        default="auto",
+        help="auto (the first GPU, else the CPU), cpu, cuda or cuda:N (default: %(default)s)",
+    )
+    to.add_argument("--threads", type=count, help="CPU threads (default: PyTorch's choice)")
+
+
+def choose_device(options: argparse.Namespace) -> torch.device:
+    """The device asked for, with PyTorch set up for it.
+
+    Raises:
+        UserError: it is not there.
+    """
+    # Must stand before CUDA starts for its matrix products to be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    name = options.device
+    choices = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = "cuda:0"
+    if name not in choices:
+        raise UserError(f"--device {options.device}: not on this machine; choose from {', '.join(choices)}")
+    return torch.device(name)

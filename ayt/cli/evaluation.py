@@ -1,0 +1,264 @@
+"""Verbs that measure: ``reference``, ``score``, ``recognise``, ``gather``, ``sample``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
+
+if TYPE_CHECKING:
+    from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
+
+
+def steps_and_mids(text: str) -> tuple[int, tuple[float, ...]]:
+    """``1``, or ``2:0.821``: a number of steps, and the noise levels between them."""
+    head, _, tail = text.partition(":")
+    try:
+        steps, mids = int(head), tuple(float(part) for part in tail.split(",") if part)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 1 or 2:0.821") from None
+    if steps < 1 or len(mids) != steps - 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {steps} steps need {max(steps - 1, 0)} noise levels between them"
+        )
+    return steps, mids
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verbs to the command line."""
+    reference = verb(
+        verbs,
+        "reference",
+        run_reference,
+        "Compute the statistics of a dataset's features that scores compare with.",
+        "ayt reference results/runs/digits/classifier_labels-RUN/run.yaml --iteration 600",
+    )
+    add_record(reference)
+    reference.add_argument("--iteration", type=count, required=True, help="of the feature network's snapshot")
+    reference.add_argument(
+        "--batch-size", type=count, default=500, help="images at a time (default: %(default)s)"
+    )
+    add_device(reference)
+
+    score = verb(
+        verbs,
+        "score",
+        run_score,
+        "Score snapshots of a run: sample, and compare features with the dataset's.",
+        "ayt score results/runs/digits/RUN/run.yaml --iteration 400 --iteration 800 --steps 1 --steps 2:0.821 \\\n"
+        "      --features results/runs/digits/classifier_labels-RUN/run.yaml --features-iteration 600",
+    )
+    add_record(score)
+    score.add_argument(
+        "--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated"
+    )
+    score.add_argument(
+        "--features", type=Path, required=True, metavar="RUN.YAML", help="record of the feature network"
+    )
+    score.add_argument(
+        "--features-iteration", type=count, required=True, help="of the feature network's snapshot"
+    )
+    score.add_argument("--repeats", type=count, default=3, help="sampling runs (default: %(default)s)")
+    score.add_argument("--grid", type=count, default=64, help="samples kept as images (default: %(default)s)")
+    add_sampling(score, samples=50_000)
+
+    recognise = verb(
+        verbs,
+        "recognise",
+        run_recognise,
+        "Measure how well a transformation classifier recognises transformations, and show them.",
+        "ayt recognise results/runs/digits/classifier_geo_deg-RUN/run.yaml --iteration 3000",
+    )
+    add_record(recognise)
+    recognise.add_argument("--iteration", type=count, required=True, help="of the classifier's snapshot")
+    add_device(recognise)
+
+    gather = verb(
+        verbs,
+        "gather",
+        run_gather,
+        "Gather an experiment's scores in one table.",
+        "ayt gather results/embedded/experiment.yaml",
+    )
+    gather.add_argument("experiment", type=Path, metavar="EXPERIMENT.YAML", help="written by ayt resolve")
+
+    sample = verb(
+        verbs,
+        "sample",
+        run_sample,
+        "Sample images from one snapshot into a PNG.",
+        "ayt sample results/runs/digits/RUN/run.yaml --iteration 800 --steps 2:0.821 --samples 64 --output grid.png",
+    )
+    add_record(sample)
+    sample.add_argument("--iteration", type=count, required=True, help="of the snapshot")
+    sample.add_argument("--output", type=Path, required=True, help="the PNG to write")
+    add_sampling(sample, samples=64)
+
+
+def add_sampling(to: argparse.ArgumentParser, samples: int) -> None:
+    """How samples are drawn."""
+    to.add_argument(
+        "--steps",
+        type=steps_and_mids,
+        action="append",
+        metavar="N[:MID,...]",
+        required=True,
+        help="sampling steps, with the noise levels between them",
+    )
+    to.add_argument(
+        "--samples", type=count, default=samples, help="images for each repeat (default: %(default)s)"
+    )
+    to.add_argument("--batch-size", type=count, default=500, help="images at a time (default: %(default)s)")
+    to.add_argument("--seed", type=whole, default=0, help="of the noise (default: %(default)s)")
+    to.add_argument(
+        "--convention", choices=["ayt", "ect"], default="ayt", help="where steps end (default: %(default)s)"
+    )
+    add_device(to)
+
+
+def run_reference(options: argparse.Namespace) -> None:
+    """Write the statistics beside the feature network's run."""
+    from ayt import data, models, paths
+    from ayt.evaluation.score import write_reference
+
+    spec = _classifier_spec(options.record, "labels")
+    device = choose_device(options)
+    network = models.frozen_classifier(spec, options.record.parent, options.iteration, device)
+    path = paths.reference(options.record.parent, options.iteration)
+    write_reference(path, network, data.load(spec.dataset).to(device), options.batch_size)
+
+
+def run_score(options: argparse.Namespace) -> None:
+    """Write a score and a grid of samples for each snapshot and number of steps."""
+    from ayt import models, paths
+    from ayt.config.datasets import facts
+    from ayt.evaluation import score
+    from ayt.progress import ProgressLine
+    from ayt.specs import read_record
+
+    spec = read_record(options.record)
+    features_spec = _classifier_spec(options.features, "labels")
+    device = choose_device(options)
+    features_folder = options.features.parent
+    features = models.frozen_classifier(features_spec, features_folder, options.features_iteration, device)
+    reference = score.read_reference(paths.reference(features_folder, options.features_iteration))
+    data = facts(spec.dataset)
+    shape = (data.channels, data.resolution, data.resolution)
+    evaluations = _evaluations(options, features_spec.name)
+    images = options.samples * options.repeats * len(evaluations) * len(options.iteration)
+    with ProgressLine(f"scoring {spec.name}", images) as line:
+        for iteration in options.iteration:
+            network = _denoiser(spec, options.record, iteration).to(device)
+            for evaluation in evaluations:
+                values, grid = score.score_snapshot(
+                    network, features, reference, evaluation, shape, options.batch_size, device, line
+                )
+                about = {"run": spec.name, "dataset": spec.dataset.name, "iteration": iteration}
+                metric = score.metric_name(spec.dataset.name)
+                record = score.score_record(about, evaluation, metric, values)
+                folder = options.record.parent
+                score.write_images(paths.sample_grid(folder, evaluation.name, iteration), grid)
+                score.write_score(paths.score(folder, evaluation.name, iteration), record)
+
+
+def run_recognise(options: argparse.Namespace) -> None:
+    """Write the classifier's report beside its run."""
+    from ayt import data, models, paths
+    from ayt.evaluation import recognition
+
+    spec = _classifier_spec(options.record, "transformations")
+    assert spec.group is not None and spec.probability is not None
+    device = choose_device(options)
+    folder = options.record.parent
+    network = models.frozen_classifier(spec, folder, options.iteration, device)
+    images = data.load(spec.dataset).to(device)
+    recognition.write_report(
+        paths.classifier_report(folder, options.iteration, "csv"),
+        paths.classifier_report(folder, options.iteration, "npz"),
+        recognition.r_squared(network, images, spec.group, spec.probability, device),
+        recognition.strip(images, spec.group, device),
+    )
+
+
+def run_gather(options: argparse.Namespace) -> None:
+    """Write ``scores.csv`` beside the experiment."""
+    from ayt import paths
+    from ayt.config import resolved
+    from ayt.evaluation.gather import gather_scores, write_table
+    from ayt.plan import Plan
+
+    plan = Plan(resolved.read(options.experiment))
+    write_table(paths.scores_table(plan.experiment.name), gather_scores(plan))
+
+
+def run_sample(options: argparse.Namespace) -> None:
+    """Write one PNG, a row of images below the other."""
+    import torch
+    from PIL import Image
+
+    from ayt.config.datasets import facts
+    from ayt.evaluation.score import samples
+    from ayt.files import written_beside
+    from ayt.specs import read_record
+
+    spec = read_record(options.record)
+    device = choose_device(options)
+    network = _denoiser(spec, options.record, options.iteration).to(device)
+    data = facts(spec.dataset)
+    shape = (data.channels, data.resolution, data.resolution)
+    (evaluation, *others) = _evaluations(options, "")
+    if others:
+        from ayt.errors import UserError
+
+        raise UserError("--steps: sample takes one number of steps")
+    images = torch.cat(list(samples(network, evaluation, 0, shape, options.batch_size, device))).cpu()
+    columns = max(1, round(len(images) ** 0.5))
+    blank = (-len(images)) % columns
+    images = torch.cat([images, images.new_full((blank, *shape), 255)])
+    rows = images.unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (H, W, C)
+    with written_beside(options.output) as beside:
+        Image.fromarray(rows.squeeze(-1).numpy()).save(beside)
+
+
+def _evaluations(options: argparse.Namespace, features_run: str):  # type: ignore[no-untyped-def]
+    from ayt.plan import Evaluation
+
+    return [
+        Evaluation(
+            steps=steps,
+            mids=mids,
+            samples=options.samples,
+            repeats=getattr(options, "repeats", 1),
+            seed=options.seed,
+            convention=options.convention,
+            grid=getattr(options, "grid", 1),
+            features_run=features_run,
+            features_iteration=getattr(options, "features_iteration", 0),
+        )
+        for steps, mids in options.steps
+    ]
+
+
+def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Path, iteration: int):  # type: ignore[no-untyped-def]
+    import torch
+
+    from ayt import models, paths
+    from ayt.errors import UserError
+
+    if spec.kind == "classifier":
+        raise UserError(f"{record}: is a classifier; only denoisers can be sampled")
+    network = models.build(spec)
+    models.load_snapshot(network, paths.snapshot(record.parent, iteration), spec.name)
+    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _classifier_spec(record: Path, task: str) -> ClassifierSpec:
+    from ayt.errors import UserError
+    from ayt.specs import ClassifierSpec, read_record
+
+    spec = read_record(record)
+    if not isinstance(spec, ClassifierSpec) or spec.task != task:
+        raise UserError(f"{record}: is not the run of a classifier with task {task}")
+    return spec

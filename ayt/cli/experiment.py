@@ -1,0 +1,118 @@
+"""Verbs about experiments: ``check``, ``runs``, ``resolve``, ``record``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ayt.cli.common import Verbs, verb
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verbs to the command line."""
+    check = verb(
+        verbs,
+        "check",
+        run_check,
+        "Check experiment files, and say what they ask for.",
+        "ayt check config/embedded.yaml",
+    )
+    runs = verb(
+        verbs, "runs", run_runs, "List the folders of an experiment's runs.", "ayt runs config/embedded.yaml"
+    )
+    for added in (check, runs):
+        added.add_argument(
+            "files",
+            nargs="+",
+            type=Path,
+            metavar="FILE",
+            help="experiment files; later ones change single keys",
+        )
+        added.add_argument(
+            "--config", metavar="YAML", help="changes as one mapping, for example '{seeds: [0]}'"
+        )
+    resolve = verb(
+        verbs,
+        "resolve",
+        run_resolve,
+        "Write an experiment with every default filled in.",
+        'ayt resolve --experiment "$(cat experiment.json)" --output results/embedded/experiment.yaml',
+    )
+    resolve.add_argument(
+        "--experiment", required=True, metavar="JSON", help="the experiment as the workflow resolved it"
+    )
+    resolve.add_argument("--output", required=True, type=Path, help="the file to write")
+    record = verb(
+        verbs,
+        "record",
+        run_record,
+        "Write the records (run.yaml) of runs, which the training verbs read.",
+        "ayt record config/embedded.yaml",
+    )
+    record.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="experiment files: write the record of each run"
+    )
+    record.add_argument("--spec", metavar="JSON", help="one run's specification instead")
+    record.add_argument("--output", type=Path, help="where that one's record goes")
+
+
+def run_check(options: argparse.Namespace) -> None:
+    """Print a summary of what would be computed."""
+    from ayt.config import check_device
+    from ayt.plan import Plan
+
+    experiment = _load(options)
+    check_device(experiment)
+    plan = Plan(experiment)
+    iterations = sum(run.iterations for run in plan.trained)
+    print(f"{experiment.name}: valid")
+    print(f"  {len(plan.trained)} runs of {len(experiment.methods)} methods, {iterations} iterations in all")
+    print(f"  {len(plan.runs) - len({run.name for run in plan.trained})} trainings before them")
+    print(
+        f"  {len(set(plan.scores()))} scores, {len(experiment.figures)} figures, {len(experiment.tables)} tables"
+    )
+
+
+def run_runs(options: argparse.Namespace) -> None:
+    """Print one line a run."""
+    from ayt.plan import Plan
+
+    for run in Plan(_load(options)).runs.values():
+        print(f"{run.folder}  {run.iterations} iterations in {len(run.segments)} segments")
+
+
+def run_resolve(options: argparse.Namespace) -> None:
+    """Write ``experiment.yaml``."""
+    from ayt.config.resolved import from_json, write
+
+    write(options.output, from_json(options.experiment))
+
+
+def run_record(options: argparse.Namespace) -> None:
+    """Write one record, or those of all runs of an experiment."""
+    from ayt import paths
+    from ayt.config import load
+    from ayt.errors import UserError
+    from ayt.files import write_text
+    from ayt.plan import Plan
+    from ayt.specs import parse_spec, record_text
+
+    if bool(options.files) == bool(options.spec) or bool(options.spec) != bool(options.output):
+        raise UserError("name either experiment files, or --spec with --output")
+    if options.spec:
+        spec = parse_spec(json.loads(options.spec), "--spec")
+        write_text(options.output, record_text(spec))
+        return
+    for run in Plan(load(options.files)).runs.values():
+        path = paths.run_record(run.folder)
+        if not path.exists():
+            write_text(path, record_text(run.spec))
+        print(path)
+
+
+def _load(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from ayt import yamlio
+    from ayt.config import load
+
+    return load(options.files, yamlio.parse(options.config, "--config") if options.config else None)

@@ -1,0 +1,23 @@
+"""Facts about the datasets that must be known before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ayt.config.schema import Dataset
+
+
+class Facts(NamedTuple):
+    """Number of images, their shape and the number of classes."""
+
+    size: int
+    channels: int
+    resolution: int
+    classes: int
+
+
+def facts(dataset: Dataset) -> Facts:
+    """The facts of one dataset, as `ayt.data.load` will find them."""
+    if dataset.name == "digits":
+        return Facts(size=1797, channels=1, resolution=8, classes=10)
+    return Facts(size=dataset.crops, channels=3, resolution=32, classes=12)

@@ -1,0 +1,458 @@
+"""From experiment files and overrides to a validated `Experiment`; every mistake becomes one line."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from ayt import yamlio
+from ayt.config import schema
+from ayt.config.datasets import facts
+from ayt.config.schema import Experiment, Section
+from ayt.errors import UserError
+from ayt.paths import RESERVED_NAMES
+
+TOP_KEYS = (
+    "name",
+    "dataset",
+    "network",
+    "start",
+    "classifiers",
+    "training",
+    "batch_sizes",
+    "seeds",
+    "methods",
+    "evaluation",
+    "figures",
+    "tables",
+    "execution",
+)
+DEFAULT_CLASSIFIERS: dict[str, Any] = {"transformations": {}, "labels": {"task": "labels"}}
+DEFAULT_FIGURES: dict[str, Any] = {
+    "curves": {"kind": "curves"},
+    "final": {"kind": "final"},
+    "samples": {"kind": "samples"},
+    "transformations": {"kind": "transformations"},
+}
+DEFAULT_TABLES: dict[str, Any] = {"scores": {"kind": "scores"}}
+FIGURES: dict[str, type[Section]] = {
+    "curves": schema.ScoreFigure,
+    "final": schema.ScoreFigure,
+    "samples": schema.SamplesFigure,
+    "transformations": schema.TransformationsFigure,
+}
+
+
+def load(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """Read an experiment.
+
+    Args:
+        files: experiment files; a later one changes single keys of those before it.
+        overrides: what ``--config`` says, as Snakemake parsed it; text inside is read as YAML.
+
+    Raises:
+        UserError: one line for each mistake, naming file, key, value and the choices.
+    """
+    if not files:
+        raise UserError("no experiment: name one with --configfile, for example config/embedded.yaml")
+    layers: list[tuple[str, dict[str, Any]]] = []
+    for file in files:
+        content = yamlio.read(file)
+        if not isinstance(content, dict):
+            raise UserError(f"{file}: must be a mapping of keys to values, not {_kind(content)}")
+        layers.append((str(file), content))
+    if overrides:
+        layers.append(("--config", _retype(dict(overrides))))
+    reader = _Reader(layers)
+    return reader.experiment(default_name=Path(files[0]).stem)
+
+
+def check_device(experiment: Experiment) -> None:
+    """Make sure that the device that the experiment asks for is on this machine.
+
+    Raises:
+        UserError: it is not.
+    """
+    device = experiment.execution.device
+    if device in ("auto", "cpu"):
+        return
+    present = _gpus_here()
+    index = int(device.partition(":")[2] or 0)
+    if index >= present:
+        raise UserError(
+            f"execution.device = {device!r}: this machine has {present} CUDA devices; choose from "
+            + ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(present))])
+        )
+
+
+def gpus_per_job(experiment: Experiment, here: bool) -> int:
+    """How many GPUs a job that computes should ask for: 0 or 1; ``here``: jobs run on this machine."""
+    device = experiment.execution.device
+    if device == "auto":
+        return 1 if not here else min(1, _gpus_here())
+    return 0 if device == "cpu" else 1
+
+
+def _gpus_here() -> int:
+    """NVIDIA's driver lists its devices here; asking PyTorch would take seconds at every start of Snakemake."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+class _Reader:
+    """Collects the mistakes of one experiment while its sections are built."""
+
+    def __init__(self, layers: list[tuple[str, dict[str, Any]]]) -> None:
+        self.layers = layers
+        self.raw: dict[str, Any] = {}
+        for _, layer in layers:
+            self.raw = _merge(self.raw, layer)
+        self.mistakes: list[str] = []
+
+    def experiment(self, default_name: str) -> Experiment:
+        for key in self.raw:
+            if key not in TOP_KEYS:
+                self.mistake((key,), self.raw[key], f"unknown key; {_choices(key, TOP_KEYS)}")
+        dataset = self.raw.get("dataset")
+        if isinstance(dataset, str):
+            dataset = {"name": dataset}
+        sections: dict[str, Any] = {
+            "name": self.raw.get("name", default_name),
+            "dataset": self.section(schema.Dataset, dataset, ("dataset",)),
+            "network": self.section(schema.UNet, self.raw.get("network", {}), ("network",)),
+            "start": self.section(schema.Start, self.raw.get("start", {}), ("start",)),
+            "classifiers": self.named(
+                "classifiers",
+                {**DEFAULT_CLASSIFIERS, **self.mapping("classifiers")},
+                lambda raw, where: schema.Classifier,
+            ),
+            "methods": self.methods(),
+            "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
+            "figures": self.named("figures", self.mapping("figures", DEFAULT_FIGURES), self.figure_kind),
+            "tables": self.named(
+                "tables", self.mapping("tables", DEFAULT_TABLES), lambda raw, where: schema.Table
+            ),
+            "execution": self.section(schema.Execution, self.raw.get("execution", {}), ("execution",)),
+        }
+        self.stop_if_mistaken()
+        experiment = self.section(Experiment, sections, ())
+        self.stop_if_mistaken()
+        assert isinstance(experiment, Experiment)
+        self.cross_check(experiment)
+        self.stop_if_mistaken()
+        return experiment
+
+    def stop_if_mistaken(self) -> None:
+        if self.mistakes:
+            raise UserError("\n".join(dict.fromkeys(self.mistakes)))
+
+    def mistake(self, where: Sequence[Any], value: Any, problem: str) -> None:
+        key = ".".join(map(str, where))
+        shown = "" if value is _ABSENT else f" = {value!r}"
+        self.mistakes.append(f"{self.source(where)}: {key}{shown}: {problem}")
+
+    def source(self, where: Sequence[Any]) -> str:
+        """The file, or --config, that has the last word on this key or on its nearest parent."""
+        for depth in range(len(where), 0, -1):
+            for name, layer in reversed(self.layers):
+                node: Any = layer
+                for key in where[:depth]:
+                    node = node.get(key, _ABSENT) if isinstance(node, dict) else _ABSENT
+                if node is not _ABSENT:
+                    return name
+        return self.layers[0][0]
+
+    def mapping(self, key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
+        value = self.raw.get(key, default if default is not None else {})
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            for item in sorted({item for item in value if value.count(item) > 1}):
+                self.mistake((key,), value, f"{item} stands twice")
+            value = dict.fromkeys(value)
+        if not isinstance(value, dict):
+            self.mistake((key,), value, f"must be a mapping of names to options, not {_kind(value)}")
+            return {}
+        return value
+
+    def named(self, key: str, raws: dict[str, Any], kind: Any) -> dict[str, Section]:
+        """Build a mapping of named sections; ``kind(raw, where)`` says of which class each is."""
+        sections = {}
+        for name, raw in raws.items():
+            model = kind(raw, (key, name))
+            section = self.section(model, raw or {}, (key, name)) if model else None
+            if section is not None:
+                sections[name] = section
+        return sections
+
+    def figure_kind(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
+        kind = raw.get("kind") if isinstance(raw, dict) else raw
+        if kind not in FIGURES:
+            self.mistake((*where, "kind"), kind, f"unknown figure; {_choices(kind, FIGURES)}")
+            return None
+        return FIGURES[kind]
+
+    def methods(self) -> dict[str, Section]:
+        """Every method, swept: an option given as a list stands for one method for each of its values."""
+        raws = self.mapping("methods")
+        if not raws:
+            self.mistake(("methods",), self.raw.get("methods", _ABSENT), "no method is asked for")
+        training = self.raw.get("training") or {}
+        if not isinstance(training, dict):
+            self.mistake(("training",), training, f"must be a mapping, not {_kind(training)}")
+            training = {}
+        shared_fields = set.union(*(set(_fields(model)) for model in schema.METHODS.values()))
+        shared_fields -= {"loss", "label", "batch_sizes", "seeds"}
+        for key in training:
+            if key not in shared_fields:
+                self.mistake(
+                    ("training", key), training[key], f"unknown key; {_choices(key, sorted(shared_fields))}"
+                )
+        methods: dict[str, Section] = {}
+        for name, options in raws.items():
+            where = ("methods", name)
+            if options is not None and not isinstance(options, dict):
+                self.mistake(where, options, f"must be a mapping of options, not {_kind(options)}")
+                continue
+            own = dict(options or {})
+            loss = own.setdefault("loss", name)
+            if loss not in schema.METHODS:
+                key = "loss" if "loss" in (options or {}) else None
+                self.mistake(
+                    (*where, key) if key else where,
+                    loss if key else _ABSENT,
+                    f"unknown method; {_choices(loss, schema.METHODS)}"
+                    + ("" if key else " (or name one of these as its loss)"),
+                )
+                continue
+            model = schema.METHODS[loss]
+            fields = _fields(model)
+            inherited = {key: value for key, value in training.items() if key in fields}
+            for key in ("batch_sizes", "seeds"):
+                if key in self.raw:
+                    inherited[key] = self.raw[key]
+            for variant, raw in _sweep({**inherited, **own}, fields):
+                method = self.section(model, raw, where, inherited=frozenset(inherited) - set(own))
+                if method is not None:
+                    label = method.label or schema.METHOD_LABELS[loss]  # type: ignore[attr-defined]
+                    label = f"{label} ({variant})" if variant else label
+                    key = f"{name} {variant}".strip()
+                    methods[key] = method.model_copy(update={"label": label})
+        return methods
+
+    def section(
+        self, model: type[Section], raw: Any, where: tuple[str, ...], inherited: frozenset[str] = frozenset()
+    ) -> Section | None:
+        """Build one section, or note its mistakes; ``inherited`` keys came from ``training`` or the top."""
+        if raw is None and where:
+            self.mistake(where, _ABSENT, "is missing" if where[0] not in self.raw else "is empty")
+            return None
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                loc = tuple(part for part in detail["loc"] if part != "[key]")
+                place = (*where, *loc)
+                if loc and loc[0] in inherited:
+                    place = loc if loc[0] in ("batch_sizes", "seeds") else ("training", *loc)
+                value = _ABSENT if detail["type"] in ("missing", "value_error") else detail["input"]
+                self.mistake(place, value, _problem(model, loc, detail))
+            return None
+
+    def cross_check(self, experiment: Experiment) -> None:
+        """Check what no section can check alone."""
+        data = facts(experiment.dataset)
+        if experiment.name in RESERVED_NAMES:
+            self.mistake(
+                ("name",), experiment.name, "is the name of a folder of the workflow; choose another"
+            )
+        halvings = len(experiment.network.channel_mult) - 1
+        if data.resolution % 2**halvings:
+            self.mistake(
+                ("network", "channel_mult"),
+                experiment.network.channel_mult,
+                f"{halvings} halvings do not divide the resolution {data.resolution} of "
+                f"{experiment.dataset.name}",
+            )
+        self.check_batch(("start", "pretrain", "batch_size"), experiment.start.pretrain.batch_size, data.size)
+        used = {experiment.evaluation.features: ("evaluation", "features", "labels")}
+        for name, method in experiment.methods.items():
+            place = ("methods", name.split(" ")[0])
+            for size in method.batch_sizes:
+                own = self.raw["methods"]
+                stated = isinstance(own, dict) and "batch_sizes" in (own.get(place[1]) or {})
+                self.check_batch((*place, "batch_sizes") if stated else ("batch_sizes",), size, data.size)
+            if isinstance(method, schema.Ayt | schema.Hybrid):
+                used.setdefault(method.classifier, (*place, "transformations"))
+                self.check_classifier(
+                    experiment, (*place, "classifier"), method.classifier, "transformations"
+                )
+            elif isinstance(method, schema.LabelFeatures):
+                used.setdefault(method.classifier, (*place, "labels"))
+                self.check_classifier(experiment, (*place, "classifier"), method.classifier, "labels")
+        features = experiment.evaluation.features
+        self.check_classifier(experiment, ("evaluation", "features"), features, "labels")
+        for name, figure in experiment.figures.items():
+            place = ("figures", name)
+            if isinstance(figure, schema.TransformationsFigure):
+                used.setdefault(figure.classifier, place)
+                self.check_classifier(
+                    experiment, (*place, "classifier"), figure.classifier, "transformations"
+                )
+            elif isinstance(figure, schema.SamplesFigure):
+                self.check_known((*place, "steps"), figure.steps, experiment.evaluation.steps)
+                if figure.columns > experiment.evaluation.grid:
+                    self.mistake(
+                        (*place, "columns"),
+                        figure.columns,
+                        f"only evaluation.grid = {experiment.evaluation.grid} samples are kept",
+                    )
+            elif isinstance(figure, schema.ScoreFigure):
+                for steps in figure.steps:
+                    self.check_known((*place, "steps"), steps, experiment.evaluation.steps)
+                for method_name in figure.methods:
+                    names = sorted({key.split(" ")[0] for key in experiment.methods})
+                    self.check_known((*place, "methods"), method_name, names)
+        if experiment.evaluation.grid > experiment.evaluation.samples:
+            self.mistake(
+                ("evaluation", "grid"),
+                experiment.evaluation.grid,
+                f"more than evaluation.samples = {experiment.evaluation.samples}",
+            )
+        for name in used:
+            classifier = experiment.classifiers.get(name)
+            if classifier is None:
+                continue  # named above
+            self.check_batch(("classifiers", name, "batch_size"), classifier.batch_size, data.size)
+            if data.resolution % 2 ** len(classifier.widths):
+                self.mistake(
+                    ("classifiers", name, "widths"),
+                    classifier.widths,
+                    f"{len(classifier.widths)} halvings do not divide the resolution {data.resolution} of "
+                    f"{experiment.dataset.name}",
+                )
+
+    def check_batch(self, where: Sequence[str], size: int, limit: int) -> None:
+        if size > limit:
+            self.mistake(where, size, f"larger than the dataset ({limit} images)")
+
+    def check_known(self, where: Sequence[str], value: Any, known: Sequence[Any]) -> None:
+        if value not in known:
+            self.mistake(where, value, f"not in this experiment; {_choices(value, known)}")
+
+    def check_classifier(self, experiment: Experiment, where: Sequence[str], name: str, task: str) -> None:
+        fitting = sorted(key for key, value in experiment.classifiers.items() if value.task == task)
+        if name not in experiment.classifiers:
+            self.mistake(where, name, f"unknown classifier; {_choices(name, fitting)}")
+        elif name not in fitting:
+            self.mistake(where, name, f"its task is not {task!r}; {_choices(name, fitting)}")
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "absent"
+
+
+_ABSENT: Any = _Absent()
+
+
+def _retype(value: Any) -> Any:
+    """Read text inside ``--config`` values as YAML: Snakemake leaves nested numbers and keys as strings."""
+    if isinstance(value, str):
+        return yamlio.parse(value, f"--config value {value!r}")
+    if isinstance(value, Mapping):
+        return {_retype(key): _retype(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_retype(item) for item in value]
+    return value
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge mappings key by key; anything else in ``top`` replaces."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _sweep(raw: dict[str, Any], fields: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Spell out options given as lists where one value is expected: (name of the variant, options)."""
+    swept = [
+        key
+        for key, value in raw.items()
+        if isinstance(value, list) and value and key in fields and not _takes_list(fields[key])
+    ]
+    variants = []
+    for values in itertools.product(*(raw[key] for key in swept)):
+        chosen = dict(zip(swept, values, strict=True))
+        variants.append((" ".join(f"{key}={value}" for key, value in chosen.items()), {**raw, **chosen}))
+    return variants
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    """The names that a file may use, with their types."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _takes_list(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _takes_list(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(_takes_list(part) for part in get_args(annotation))
+    return get_origin(annotation) is list
+
+
+def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
+    """The section that holds the last key of ``loc``."""
+    for key in loc[:-1]:
+        field = model.model_fields.get(str(key))
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return model
+
+
+def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any) -> str:
+    """One phrase for one of pydantic's complaints."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key; {_choices(loc[-1], _fields(_model_at(model, loc)))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        field = _model_at(model, loc).model_fields.get(str(loc[-1]))
+        options = _literals(field.annotation) if field else []
+        return (
+            f"unknown; {_choices(detail['input'], options)}" if options else f"must be {context['expected']}"
+        )
+    if kind == "too_short":
+        return "the list is empty"
+    message = str(detail["msg"])
+    message = message.removeprefix("Input should be ").removeprefix("String should ")
+    return f"must be {message}" if message != detail["msg"] else message
+
+
+def _literals(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for part in get_args(annotation) for value in _literals(part)]
+
+
+def _choices(value: Any, known: Any) -> str:
+    """``choose from a, b, c``, with a guess at what was meant."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(value), names, n=1)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return f"{guess}choose from {', '.join(names)}"
+
+
+def _kind(value: Any) -> str:
+    return {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}.get(
+        type(value), type(value).__name__
+    )

@@ -1,0 +1,50 @@
+"""Experiments with every default filled in, as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ayt import yamlio
+from ayt.config.schema import Experiment
+from ayt.errors import UserError
+from ayt.files import write_text
+
+HEAD = "# The experiment as it was run, with every default filled in and every sweep spelt out.\n"
+
+
+def to_json(experiment: Experiment) -> str:
+    """One line of JSON, always the same for the same experiment."""
+    return experiment.model_dump_json(by_alias=True)
+
+
+def from_json(text: str) -> Experiment:
+    """Read what `to_json` wrote.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        return Experiment.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"not a resolved experiment: {error.errors(include_url=False)[0]['msg']}") from None
+
+
+def write(path: Path, experiment: Experiment) -> None:
+    """Write ``experiment.yaml``."""
+    write_text(path, HEAD + yamlio.dump(experiment.model_dump(mode="json", by_alias=True)))
+
+
+def read(path: Path) -> Experiment:
+    """Read ``experiment.yaml``.
+
+    Raises:
+        UserError: the file is missing or was changed into something invalid.
+    """
+    try:
+        return Experiment.model_validate(yamlio.read(path))
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        key = ".".join(map(str, detail["loc"]))
+        raise UserError(f"{path}: {key}: {detail['msg']}") from None

@@ -1,0 +1,325 @@
+"""What an experiment file may say, and every default.
+
+An experiment states only what differs from the defaults below. Sizes are counts, ``lr`` is per iteration of the
+optimiser, noise levels ``t`` and ``sigma`` are in the units of the images in [-1, 1], lengths of schedules are in
+iterations. What changes the weights of a run is copied by `ayt.plan` into the run's specification.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Groups = Literal["geo", "deg", "geo_clr", "geo_deg", "geo_clr_deg"]
+
+
+def nonempty_unique(values: list[Any]) -> list[Any]:
+    """Check a list of choices: at least one, none twice."""
+    if not values:
+        raise ValueError("the list is empty")
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]} stands twice")
+    return values
+
+
+class Section(BaseModel):
+    """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Dataset(Section):
+    """What is learnt. The file may give the name alone."""
+
+    name: Literal["digits", "photos"]
+    crops: Count = 6000
+    """`photos`: how many 32x32 crops are cut."""
+
+
+class UNet(Section):
+    """The DDPM++ U-Net; the defaults are EDM's network for CIFAR-10 (55.7M parameters)."""
+
+    channels: Count = 128
+    channel_mult: Annotated[list[Count], Field(min_length=1)] = [2, 2, 2]
+    blocks: Count = 4
+    attention: list[Count] = [16]
+    """Resolutions that have self-attention."""
+
+
+class Optimisation(Section):
+    """What every training has."""
+
+    iterations: Count
+    segment: Count | None = None
+    """Iterations trained by one job; absent: all."""
+    lr: Positive
+    warmup: Whole = 0
+    """Iterations over which the learning rate rises linearly from 0."""
+    ema: Fraction = 0.0
+    """Decay of the exponential moving average of the weights, for each iteration; 0: the weights themselves."""
+
+    @model_validator(mode="after")
+    def _whole_segments(self) -> Optimisation:
+        check_divides(self.segment, self.iterations, "segment", "iterations")
+        return self
+
+
+def check_divides(part: int | None, whole: int | None, part_name: str, whole_name: str) -> None:
+    """Raise ValueError unless ``part`` divides ``whole``; absent ones are not checked."""
+    if part and whole and whole % part:
+        raise ValueError(f"{part_name} {part} does not divide {whole_name} {whole}")
+
+
+class Pretraining(Optimisation):
+    """A diffusion model trained with EDM's denoising loss, where no published checkpoint is used."""
+
+    iterations: Count = 200_000
+    batch_size: Count = 512
+    lr: Positive = 1e-3
+    warmup: Whole = 200
+    decay: bool = True
+    """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
+    ema: Fraction = 0.999
+    dropout: Fraction = 0.13
+    sigma_mean: float = -1.2
+    """Mean of ln sigma."""
+    sigma_std: Positive = 1.2
+    seed: Whole = 0
+
+
+class Start(Section):
+    """Where consistency training starts."""
+
+    pretrain: Pretraining = Pretraining()
+
+
+class Classifier(Optimisation):
+    """A VGG-style network; the defaults are the paper's transformation classifier (VGG16 for 32x32)."""
+
+    task: Literal["transformations", "labels"] = "transformations"
+    group: Groups = "geo_clr_deg"
+    probability: Probability = 0.15
+    """Of each transformation being applied."""
+    ramp: Whole | None = None
+    """Iterations over which the probability rises from 0; absent: an eighth of all."""
+    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512, 512]
+    convs: Annotated[list[Count], Field(min_length=1)] = [2, 2, 3, 3, 3]
+    batch_norm: bool = True
+    iterations: Count = 400_000
+    batch_size: Count = 512
+    lr: Positive = 1e-4
+    decay: bool = False
+    seed: Whole = 0
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Classifier:
+        if len(self.widths) != len(self.convs):
+            raise ValueError(
+                f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage"
+            )
+        return self
+
+
+class Method(Optimisation):
+    """One way of consistency training; the defaults are the paper's settings for CIFAR-10."""
+
+    label: str | None = None
+    """How figures and tables call it; absent: the loss's usual name."""
+    batch_sizes: Annotated[list[Count], Field(min_length=1)]
+    seeds: Annotated[list[Whole], Field(min_length=1)] = [0]
+    snapshot_every: Count | None = None
+    """Iterations between snapshots; absent: one at the end of each segment."""
+    iterations: Count = 400_000
+    lr: Positive = 1e-4
+    ema: Fraction = 0.9999
+    dropout: Fraction = 0.2
+    t_mean: float = -1.1
+    """Mean of ln t."""
+    t_std: Positive = 2.0
+    q: Annotated[float, Field(gt=1)] = 256.0
+    """r = t (1 - n(t) / q^(stage + 1))."""
+    n: Literal["sigmoid", "const"] = "sigmoid"
+    k: NonNegative = 8.0
+    b: NonNegative = 1.0
+    stage_iterations: Count | None = None
+    """Iterations for which a stage lasts; absent: one stage for the whole run."""
+
+    @model_validator(mode="after")
+    def _whole_snapshots(self) -> Method:
+        nonempty_unique(self.batch_sizes)
+        nonempty_unique(self.seeds)
+        check_divides(self.snapshot_every, self.segment or self.iterations, "snapshot_every", "segment")
+        return self
+
+
+class Ect(Method):
+    """Easy Consistency Tuning: the pseudo-Huber distance of pixels."""
+
+    loss: Literal["ect"] = "ect"
+    c: NonNegative = 0.0
+
+
+class L1(Method):
+    """Unit steps along the gradient of the L1 distance of pixels."""
+
+    loss: Literal["l1"] = "l1"
+
+
+class L2(Method):
+    """Unit steps along the gradient of the squared L2 distance of pixels."""
+
+    loss: Literal["l2"] = "l2"
+
+
+class Ayt(Method):
+    """Align Your Tangent: unit steps along the gradient of the manifold feature distance."""
+
+    loss: Literal["ayt"] = "ayt"
+    classifier: Name = "transformations"
+
+
+class LabelFeatures(Method):
+    """Unit steps along an LPIPS-like distance in a class-label network's features; not LPIPS itself."""
+
+    loss: Literal["label_features"] = "label_features"
+    classifier: Name = "labels"
+
+
+class Hybrid(Method):
+    """ECT's loss + lambda * ramp * AYT's loss."""
+
+    loss: Literal["hybrid"] = "hybrid"
+    classifier: Name = "transformations"
+    c: NonNegative = 0.0
+    lambda_: Annotated[float, Field(gt=0, alias="lambda")] = 1.0
+    ramp: Whole = 5000
+    """Iterations over which AYT's part rises from 0."""
+
+
+METHODS: dict[str, type[Ect | L1 | L2 | Ayt | LabelFeatures | Hybrid]] = {
+    "ect": Ect,
+    "ayt": Ayt,
+    "label_features": LabelFeatures,
+    "l1": L1,
+    "l2": L2,
+    "hybrid": Hybrid,
+}
+METHOD_LABELS = {
+    "ect": "ECT",
+    "ayt": "AYT",
+    "label_features": "class-label features",
+    "l1": "L1",
+    "l2": "L2",
+    "hybrid": "ECT + AYT",
+}
+
+
+class Evaluation(Section):
+    """How snapshots are scored."""
+
+    steps: Annotated[list[Count], Field(min_length=1)] = [1, 2]
+    mids: dict[Count, list[Positive]] = {2: [0.821]}
+    """For each number of steps above 1, the noise levels between the steps, falling."""
+    samples: Annotated[int, Field(ge=2)] = 50_000
+    repeats: Count = 3
+    batch_size: Count = 500
+    metrics: Annotated[list[Literal["frechet"]], Field(min_length=1)] = ["frechet"]
+    features: Name = "labels"
+    """The classifier in whose features distances of distributions are measured."""
+    convention: Literal["ayt", "ect"] = "ayt"
+    """`ayt`: steps end at noise level 0.002; `ect`: they end at the denoised image."""
+    seed: Whole = 0
+    grid: Count = 64
+    """Samples kept as images."""
+
+    @model_validator(mode="after")
+    def _middle_times(self) -> Evaluation:
+        nonempty_unique(self.steps)
+        nonempty_unique(self.metrics)
+        for steps in self.steps:
+            mids = self.mids.get(steps, [])
+            if len(mids) != steps - 1:
+                raise ValueError(
+                    f"steps {steps} needs {steps - 1} middle times in mids.{steps}, not {len(mids)}"
+                )
+            if sorted(mids, reverse=True) != mids or any(not 0.002 < mid < 80 for mid in mids):
+                raise ValueError(f"mids.{steps} = {mids}: must fall, between 80 and 0.002")
+        return self
+
+
+class Figure(Section):
+    """What figures share."""
+
+    title: str = ""
+
+
+class ScoreFigure(Figure):
+    """`curves`: scores over iterations; `final`: scores at the end by method and batch size."""
+
+    kind: Literal["curves", "final"]
+    steps: list[Count] = []
+    """Empty: all."""
+    methods: list[str] = []
+    """Empty: all."""
+
+
+class SamplesFigure(Figure):
+    """Samples of all runs at their end from the same noise."""
+
+    kind: Literal["samples"]
+    steps: Count = 1
+    seed: Whole = 0
+    columns: Count = 10
+
+
+class TransformationsFigure(Figure):
+    """The data, each transformation, and how well the classifier recognises it."""
+
+    kind: Literal["transformations"]
+    classifier: Name = "transformations"
+
+
+AnyFigure = Annotated[ScoreFigure | SamplesFigure | TransformationsFigure, Field(discriminator="kind")]
+
+
+class Table(Section):
+    """`scores`: the scores at the end of training, by method and batch size."""
+
+    kind: Literal["scores"] = "scores"
+    title: str = ""
+
+
+class Execution(Section):
+    """Where and how jobs run; nothing here changes weights or scores, so nothing here makes anything rerun."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    log_every: Count = 100
+    """Iterations between rows of the training log."""
+    resume_seconds: Positive = 120.0
+    """Seconds between resume states."""
+    sinks: list[Literal["tensorboard", "wandb"]] = []
+    """Where training logs also go."""
+
+
+class Experiment(Section):
+    """One experiment file, with every default filled in and every sweep spelt out."""
+
+    name: Name
+    dataset: Dataset
+    network: UNet = UNet()
+    start: Start = Start()
+    classifiers: dict[Name, Classifier]
+    methods: dict[str, Annotated[Ect | L1 | L2 | Ayt | LabelFeatures | Hybrid, Field(discriminator="loss")]]
+    evaluation: Evaluation = Evaluation()
+    figures: dict[Name, AnyFigure]
+    tables: dict[Name, Table]
+    execution: Execution = Execution()

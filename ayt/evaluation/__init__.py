@@ -1,0 +1,1 @@
+"""Scores: statistics of features, and distances between distributions."""

@@ -1,0 +1,129 @@
+"""Which transformations there are, what each draws, and the parameter and label that follow."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ayt.errors import UserError
+
+Draws = dict[str, dict[str, Tensor]]
+"""Raw random numbers by transformation and kind: ``w``, ``z`` standard normal, ``beta`` from Beta(1, 3), others
+uniform in [0, 1); ``u`` decides whether the transformation is applied."""
+
+_GEO = ("scale", "rotate", "aniso", "translate")
+_CLR = ("brightness", "contrast", "hue", "saturation")
+_DEG = ("blur", "mixup", "noise")
+GROUPS: dict[str, tuple[str, ...]] = {
+    "geo": _GEO,
+    "deg": _DEG,
+    "geo_clr": _GEO + _CLR,
+    "geo_deg": _GEO + _DEG,
+    "geo_clr_deg": _GEO + _CLR + _DEG,
+}
+_LABELS: dict[str, tuple[str, ...]] = {
+    "scale": ("scale",),
+    "rotate": ("rotation, cos - 1", "rotation, sin"),
+    "aniso": ("anisotropy, cos", "anisotropy, sin"),
+    "translate": ("translation, x", "translation, y"),
+    "brightness": ("brightness",),
+    "contrast": ("contrast",),
+    "hue": ("hue, cos - 1", "hue, sin"),
+    "saturation": ("saturation",),
+    "blur": ("blur",),
+    "mixup": ("mixup",),
+    "noise": ("noise",),
+}
+_NORMAL = {"scale", "aniso", "translate", "brightness", "contrast", "saturation"}
+_MEANINGLESS_ON_GREY = ("hue", "saturation")
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise UserError if a transformation is unknown."""
+    for name in names:
+        if name not in _LABELS:
+            raise UserError(f"unknown transformation {name!r}; choose from {', '.join(_LABELS)}")
+
+
+def names_for(group: str, image_channels: int) -> tuple[str, ...]:
+    """The transformations of a group; on grey images those that change nothing there are left out.
+
+    Raises:
+        UserError: the group is unknown.
+    """
+    if group not in GROUPS:
+        raise UserError(f"unknown transformation group {group!r}; choose from {', '.join(GROUPS)}")
+    return tuple(name for name in GROUPS[group] if image_channels > 1 or name not in _MEANINGLESS_ON_GREY)
+
+
+def label_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What each column of the labels is called."""
+    return tuple(label for name in names for label in _LABELS[name])
+
+
+def draw(names: tuple[str, ...], shape: tuple[int, ...], generator: torch.Generator) -> Draws:
+    """Draw for a batch of images of ``shape`` (B, C, H, W), on the generator's device."""
+    size, device = shape[0], generator.device
+
+    def uniform() -> Tensor:
+        return torch.rand(size, generator=generator, device=device)
+
+    def normal(*dimensions: int) -> Tensor:
+        return torch.randn(*dimensions, generator=generator, device=device)
+
+    draws: Draws = {}
+    for name in names:
+        values: dict[str, Tensor] = {}
+        if name == "mixup":
+            values["beta"] = 1 - (1 - uniform()) ** (
+                1 / 3
+            )  # the inverse of Beta(1, 3)'s distribution function
+        elif name in _NORMAL:
+            values["w"] = normal(2, size) if name == "translate" else normal(size)
+        else:
+            values["w01"] = uniform()
+        if name == "aniso":
+            values["r01"] = uniform()
+        values["u"] = uniform()
+        if name == "aniso":
+            values["ur"] = uniform()
+        if name == "noise":
+            values["z"] = normal(*shape)
+        draws[name] = values
+    return draws
+
+
+def parameters(
+    draws: Draws, p: float, names: tuple[str, ...], magnitude: Tensor | float
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The parameters w of each transformation, 0 where it is not applied, and the labels (B, 1 or 2) of each.
+
+    w is (B,); (2, B) for ``translate`` (right, down) and ``aniso`` (strength, axis).
+    """
+    w: dict[str, Tensor] = {}
+    labels: list[Tensor] = []
+    for name in names:
+        values = draws[name]
+        if "beta" in values:
+            strength = 0.5 * values["beta"]
+        elif "w" in values:
+            strength = values["w"]
+        else:
+            unit = values["w01"]
+            strength = {"blur": 3 * unit, "noise": 0.5 * unit}.get(name, math.pi * (2 * unit - 1))
+        strength = torch.where(values["u"] < p, strength * magnitude, 0.0)
+        if name in ("rotate", "hue"):
+            parts = [strength.cos() - 1, strength.sin()]
+        elif name == "aniso":
+            axis = torch.where(values["ur"] < 0.5, math.pi * (2 * values["r01"] - 1) * magnitude, 0.0)
+            parts = [strength * axis.cos(), strength * axis.sin()]
+            strength = torch.stack([strength, axis])
+        elif name == "translate":
+            parts = [strength[0], strength[1]]
+        else:
+            parts = [strength]
+        w[name] = strength
+        labels.append(torch.stack(parts, dim=1))
+    return w, labels

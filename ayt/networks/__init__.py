@@ -1,0 +1,1 @@
+"""Networks: preconditioned U-Nets and classifiers. They know nothing of training."""

@@ -1,0 +1,56 @@
+"""EDM's preconditioning (arXiv 2206.00364, table 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SIGMA_DATA = 0.5
+"""Standard deviation that the data is taken to have, in units of images in [-1, 1]."""
+
+
+def scalings(sigma: Tensor, sigma_data: float = SIGMA_DATA) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The coefficients of the preconditioning, each of sigma's shape.
+
+    c_skip = s^2 / (t^2 + s^2),  c_out = t s / sqrt(t^2 + s^2),  c_in = 1 / sqrt(t^2 + s^2),  c_noise = ln(t) / 4,
+    with t = ``sigma`` > 0 and s = ``sigma_data``.
+    """
+    total = sigma**2 + sigma_data**2
+    return sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
+
+
+class EDMPrecond(nn.Module):
+    """The denoiser D(x; sigma) = c_skip x + c_out F(c_in x, c_noise) around a raw network F.
+
+    Args:
+        model: F, called as ``model(x, noise_label, augment_labels, class_labels)``.
+        sigma_data: standard deviation of the data.
+    """
+
+    def __init__(self, model: nn.Module, sigma_data: float = SIGMA_DATA) -> None:
+        super().__init__()
+        self.model = model
+        self.sigma_data = sigma_data
+
+    def forward(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        augment_labels: Tensor | None = None,
+        class_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Denoise.
+
+        Args:
+            x: (B, C, H, W) images plus noise of standard deviation sigma.
+            sigma: (B,) noise levels, above 0.
+            augment_labels: (B, A) or None.
+            class_labels: (B, classes) one-hot, or None.
+
+        Returns:
+            (B, C, H, W), in about [-1, 1].
+        """
+        c_skip, c_out, c_in, c_noise = scalings(sigma, self.sigma_data)
+        c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
+        raw = self.model(c_in * x, c_noise, augment_labels=augment_labels, class_labels=class_labels)
+        return torch.addcmul(c_skip * x, c_out, raw)

@@ -1,0 +1,104 @@
+"""The one place that names the files of the workflow. All paths are relative to the repository's root.
+
+``{dataset}``, ``{run}`` and ``{experiment}`` stay as wildcards where a Snakemake rule needs a pattern: call the
+functions with these strings as arguments.
+"""
+
+from pathlib import Path
+
+RESULTS = Path("results")
+RUNS = RESULTS / "runs"
+LOGS = RESULTS / "logs"
+
+RESERVED_NAMES = (RUNS.name, LOGS.name)
+"""Names that an experiment cannot have, because its folder would be one of the workflow's own."""
+
+
+def run_folder(dataset: str, run: str) -> Path:
+    """The folder of one run, shared by all experiments that ask for the same training."""
+    return RUNS / dataset / run
+
+
+def beside(folder: Path, run: str) -> Path:
+    """The folder of another run of the same dataset: where upstream weights are."""
+    return folder.parent / run
+
+
+def run_record(folder: Path) -> Path:
+    """``run.yaml``: the whole resolved configuration of the run."""
+    return folder / "run.yaml"
+
+
+def snapshot(folder: Path, iteration: int) -> Path:
+    """The EMA weights after ``iteration`` iterations."""
+    return folder / "snapshots" / f"{iteration:07d}.safetensors"
+
+
+def state(folder: Path, iteration: int) -> Path:
+    """The training state at the end of the segment that stops at ``iteration``."""
+    return folder / "states" / f"{iteration:07d}.safetensors"
+
+
+def training_log(folder: Path, stop: int) -> Path:
+    """The training log of the segment that stops at iteration ``stop``."""
+    return folder / "logs" / f"{stop:07d}.csv"
+
+
+def resume_folder(folder: Path) -> Path:
+    """What a segment under way keeps: lease, resume state, unpublished snapshots. Never a declared output."""
+    return folder / "resume"
+
+
+def reference(folder: Path, iteration: int) -> Path:
+    """Feature statistics of the dataset, by the feature network whose run lives in ``folder``."""
+    return folder / "reference" / f"{iteration:07d}.npz"
+
+
+def classifier_report(folder: Path, iteration: int, suffix: str) -> Path:
+    """How well a transformation classifier predicts its labels (csv), and images that show them (npz)."""
+    return folder / "report" / f"{iteration:07d}.{suffix}"
+
+
+def score(folder: Path, evaluation: str, iteration: int) -> Path:
+    """The metrics of one snapshot under one evaluation."""
+    return folder / "scores" / evaluation / f"{iteration:07d}.json"
+
+
+def sample_grid(folder: Path, evaluation: str, iteration: int) -> Path:
+    """The first samples of one snapshot under one evaluation, as an array of images."""
+    return folder / "scores" / evaluation / f"{iteration:07d}.npz"
+
+
+def experiment_folder(experiment: str) -> Path:
+    """Scores, figures, tables and report of one experiment."""
+    return RESULTS / experiment
+
+
+def scores_table(experiment: str) -> Path:
+    """All scores of one experiment, one row for each run, iteration, number of steps and metric."""
+    return experiment_folder(experiment) / "scores.csv"
+
+
+def training_logs_table(experiment: str) -> Path:
+    """The training logs of one experiment's runs, one below the other."""
+    return experiment_folder(experiment) / "training.csv"
+
+
+def figure(experiment: str, name: str, suffix: str) -> Path:
+    """One figure, or the table it was drawn from."""
+    return experiment_folder(experiment) / "figures" / f"{name}.{suffix}"
+
+
+def table(experiment: str, name: str, suffix: str) -> Path:
+    """One table in one format."""
+    return experiment_folder(experiment) / "tables" / f"{name}.{suffix}"
+
+
+def report(experiment: str) -> Path:
+    """The self-contained page made by ``snakemake --report``."""
+    return experiment_folder(experiment) / "report.html"
+
+
+def job_log(*parts: str) -> Path:
+    """The log of one job: mirrors the folders of the results."""
+    return LOGS.joinpath(*parts).with_suffix(".log")

@@ -1,0 +1,1 @@
+"""Training: one loop for diffusion models, classifiers and consistency models."""

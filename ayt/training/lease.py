@@ -1,0 +1,115 @@
+"""One writer for each run's folder.
+
+A workflow that is killed leaves its training behind, and its successor trains the same run. The lease keeps them
+apart: who takes it writes a new token, and every file is put in its place under a lock that checks the token, so
+that a training whose lease was taken can write nothing more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ayt.errors import UserError
+
+PATIENCE = 60.0
+"""Seconds that a predecessor on this machine has to save its state and leave."""
+
+
+class LeaseLostError(UserError):
+    """Another process has taken the run over; this one must leave without writing."""
+
+
+class Lease:
+    """The right to write into one run's folder.
+
+    Args:
+        folder: the run's folder for what is under way (`ayt.paths.resume_folder`).
+        take_over: stop a live training that holds the lease, after it has saved its state. False: refuse.
+
+    Raises:
+        UserError: another process trains this run, and ``take_over`` is False.
+    """
+
+    def __init__(self, folder: Path, take_over: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "lease.json"
+        self._mutex = folder / "lease.lock"
+        self._alive: IO[str] = (folder / "holder.lock").open("a")
+        self._token = uuid.uuid4().hex
+        if not self._lock_alive():
+            holder = self._read()
+            who = f"process {holder.get('pid')} on {holder.get('host')}"
+            if not take_over:
+                raise UserError(f"{folder.parent}: is being trained by {who}; --take-over stops it first")
+            self._stop(holder)
+        with self._locked():
+            record = {"token": self._token, "pid": os.getpid(), "host": socket.gethostname()}
+            self._file.write_text(json.dumps(record))
+
+    @contextmanager
+    def commit(self) -> Iterator[None]:
+        """Hold the lock while a file is put in its place.
+
+        Raises:
+            LeaseLostError: another process has taken the run over.
+        """
+        with self._locked():
+            self.check()
+            yield
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` unless the lease is still ours."""
+        if self._read().get("token") != self._token:
+            raise LeaseLostError(
+                f"{self._file.parent.parent}: another process has taken this run over; leaving"
+            )
+
+    def _lock_alive(self) -> bool:
+        """Hold a lock for as long as this process lives; False: another process holds it."""
+        try:
+            fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _stop(self, holder: dict[str, Any]) -> None:
+        """Ask a predecessor on this machine to save and leave; one that does not is fenced off and killed."""
+        if holder.get("host") != socket.gethostname():
+            return
+        _signal(holder["pid"], signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while not self._lock_alive():
+            if time.monotonic() > deadline:
+                _signal(holder["pid"], signal.SIGKILL)
+                return
+            time.sleep(0.1)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._file.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._mutex.open("a") as mutex:
+            fcntl.flock(mutex, fcntl.LOCK_EX)
+            yield
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,281 @@
+"""The training loop: from one training state to the next, leaving snapshots and a log."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+import ayt
+from ayt import paths, weights
+from ayt.data import Images
+from ayt.errors import UserError
+from ayt.files import link
+from ayt.progress import ProgressLine
+from ayt.randomness import Draws
+from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
+from ayt.training import tasks
+from ayt.training.lease import Lease
+from ayt.training.log import CsvLog, Sink, open_sinks
+from ayt.training.state import TrainingState
+
+LEASE_SECONDS = 1.0
+"""How often a training looks whether its run was taken over."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Iterations ``start`` to ``stop`` of a run, with a snapshot at each multiple of ``every`` in between."""
+
+    start: int
+    stop: int
+    every: int
+
+    def snapshots(self, after: int, until: int) -> list[int]:
+        """The iterations of its snapshots in (after, until]."""
+        return [i for i in range(self.start + self.every, self.stop + 1, self.every) if after < i <= until]
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the training saved its state and left
+    """A signal asked the training to leave; its state is saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+def train(
+    spec: PretrainSpec | ClassifierSpec | ConsistencySpec,
+    folder: Path,
+    segment: Segment,
+    data: Images,
+    device: torch.device,
+    *,
+    log_every: int = 100,
+    resume_seconds: float = 120.0,
+    sinks: list[str] | None = None,
+    take_over: bool = False,
+) -> None:
+    """Train one segment of a run.
+
+    Begins at the last resume state if there is a fitting one, else at the state that the segment before left.
+    Leaves snapshots, the state at the end and a log where `ayt.paths` says. Weights depend only on ``spec``: not
+    on segments, interruptions or anything below.
+
+    Args:
+        spec: what the run is.
+        folder: of the run.
+        segment: which iterations.
+        data: the dataset.
+        device: where to train.
+        log_every: iterations between rows of the log.
+        resume_seconds: seconds between resume states.
+        sinks: where the log also goes.
+        take_over: stop another process that trains this run.
+
+    Raises:
+        UserError: a file is missing, damaged or of another run; the disk is full; the loss is not finite; another
+            process trains this run, or has taken it over.
+        Interrupted: by SIGTERM, SIGUSR2 or SIGINT, once the resume state is written.
+    """
+    under_way = _UnderWay(folder, segment, Lease(paths.resume_folder(folder), take_over))
+    task = tasks.build(spec, folder, device)
+    state = TrainingState(task.network, spec.optimiser, spec.name)
+    under_way.begin(state)
+    logs: list[Sink] = [
+        CsvLog(under_way.log, state.iteration),
+        *open_sinks(sinks or [], folder, state.iteration),
+    ]
+    data = data.to(device)
+    with _signals() as received, ProgressLine(spec.name, segment.stop, state.iteration) as line:
+        meter = _Meter(state.iteration, spec.batch_size)
+        not_finite_at = torch.full((), -1, device=device)
+        saved = checked = time.monotonic()
+        while state.iteration < segment.stop:
+            iteration = state.iteration
+            images, labels = data.batch(spec.batch_size, spec.seed, iteration)
+            images = images.contiguous(memory_format=torch.channels_last)
+            output = task.loss(images, labels, Draws(spec.seed, iteration, device))
+            state.optimiser.zero_grad(set_to_none=True)
+            output.loss.backward()
+            norm = torch.nn.utils.get_total_norm(_gradients(state))
+            # Kept on the device: looked at when something is logged or saved, so that a GPU need not wait.
+            bad = ~torch.isfinite(output.loss.detach() + norm) & (not_finite_at < 0)
+            not_finite_at = torch.where(bad, iteration + 1, not_finite_at)
+            state.step()
+
+            now = time.monotonic()
+            done = state.iteration
+            at_snapshot = done in segment.snapshots(iteration, done)
+            logs_now = done % log_every == 0 or done == segment.stop
+            saves_now = now - saved > resume_seconds or bool(received)
+            if at_snapshot or logs_now or saves_now:
+                _require_finite(not_finite_at, spec.name)
+            if logs_now:
+                row = meter.row(done, output.loss, output.distance, norm)
+                for log in logs:
+                    log.write(row)
+                line.update(done, f"distance {row['distance']:.4g}, {row['images_per_second']:.0f} images/s")
+            if at_snapshot:
+                under_way.save_snapshot(state)
+            if saves_now:
+                under_way.save(state)
+                saved = now
+            if received:
+                raise Interrupted(received[0])
+            if now - checked > LEASE_SECONDS:
+                under_way.lease.check()
+                checked = now
+    for log in logs:
+        log.close()
+    under_way.publish(state)
+
+
+class _UnderWay:
+    """What a segment keeps in the run's resume folder until it is whole.
+
+    Declared outputs appear only at the end, as hard links: a workflow removes them before it starts a job again,
+    and the resume state would be worth nothing without the snapshots before it.
+    """
+
+    def __init__(self, folder: Path, segment: Segment, lease: Lease) -> None:
+        self.folder = folder
+        self.segment = segment
+        self.lease = lease
+        self.resume = paths.resume_folder(folder)
+        self.state_file = self.resume / "state.safetensors"
+        self.log = self.resume / "log.csv"
+        self._snapshots = self.resume / "snapshots"
+        self._commit = source_commit()
+
+    def begin(self, state: TrainingState) -> None:
+        """Load the furthest usable state; what does not belong to this segment is removed."""
+        start = paths.state(self.folder, self.segment.start) if self.segment.start else None
+        wrote = None
+        if self._resumable(state.run):
+            wrote = state.load(self.state_file)
+            _say(f"{state.run}: resuming at iteration {state.iteration}")
+        else:
+            if start:
+                wrote = state.load(start)
+                if state.iteration != self.segment.start:
+                    raise UserError(f"{start}: is at iteration {state.iteration}, not {self.segment.start}")
+            with self.lease.commit():
+                self.log.unlink(missing_ok=True)
+        if wrote and self._commit and wrote != self._commit:
+            _say(f"warning: the state was written by commit {wrote[:12]}, this is {self._commit[:12]}")
+        wanted = {self._snapshot(i) for i in self.segment.snapshots(self.segment.start, state.iteration)}
+        with self.lease.commit():
+            for file in self._snapshots.glob("*.safetensors"):
+                if file not in wanted:
+                    file.unlink()
+
+    def save_snapshot(self, state: TrainingState) -> None:
+        with self.lease.commit():
+            state.save_snapshot(self._snapshot(state.iteration))
+
+    def save(self, state: TrainingState) -> None:
+        with self.lease.commit():
+            state.save(self.state_file, self._commit)
+
+    def publish(self, state: TrainingState) -> None:
+        """Put the segment's results in their places."""
+        self.save(state)
+        with self.lease.commit():
+            for iteration in self.segment.snapshots(self.segment.start, self.segment.stop):
+                link(self._snapshot(iteration), paths.snapshot(self.folder, iteration))
+            link(self.log, paths.training_log(self.folder, self.segment.stop))
+            link(self.state_file, paths.state(self.folder, self.segment.stop))
+
+    def _snapshot(self, iteration: int) -> Path:
+        return self._snapshots / paths.snapshot(self.folder, iteration).name
+
+    def _resumable(self, run: str) -> bool:
+        """Whether the resume state lies in this segment and the snapshots before it are there."""
+        if not self.state_file.exists():
+            return False
+        _, metadata = weights.read(self.state_file, "state", run)
+        iteration = int(metadata["iteration"])
+        if not self.segment.start < iteration <= self.segment.stop:
+            return False
+        before = self.segment.snapshots(self.segment.start, iteration)
+        return all(self._snapshot(i).exists() for i in before) and self.log.exists()
+
+
+class _Meter:
+    """Makes the rows of the log."""
+
+    def __init__(self, iteration: int, batch_size: int) -> None:
+        self._iteration, self._batch_size, self._time = iteration, batch_size, time.perf_counter()
+
+    def row(self, iteration: int, loss: Tensor, distance: Tensor, norm: Tensor) -> dict[str, float]:
+        values = torch.stack([loss.detach(), distance, norm]).tolist()  # waits for a GPU, once
+        now = time.perf_counter()
+        rate = (iteration - self._iteration) * self._batch_size / (now - self._time)
+        self._iteration, self._time = iteration, now
+        images = iteration * self._batch_size
+        names = ("loss", "distance", "gradient_norm")
+        return {
+            "iteration": iteration,
+            "images": images,
+            **dict(zip(names, values, strict=True)),
+            "images_per_second": rate,
+        }
+
+
+def _gradients(state: TrainingState) -> list[Tensor]:
+    return [parameter.grad for parameter in state.parameters if parameter.grad is not None]
+
+
+def _require_finite(not_finite_at: Tensor, run: str) -> None:
+    iteration = int(not_finite_at)
+    if iteration >= 0:
+        raise UserError(
+            f"{run}: the loss or its gradient is not finite at iteration {iteration}; the last good state is kept"
+        )
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect the signals that ask to leave, for as long as the block lasts."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def source_commit() -> str | None:
+    """The commit of the source that runs, or None outside a repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(ayt.__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

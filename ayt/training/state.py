@@ -1,0 +1,98 @@
+"""The state of a training: weights, their average and the optimiser's moments."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ayt import weights
+from ayt.errors import UserError
+from ayt.specs import Optimiser
+
+
+def learning_rate(iteration: int, optimiser: Optimiser) -> float:
+    """Linear warm-up, then constant or a linear fall to 0 after ``decay`` iterations."""
+    rate = optimiser.lr * min(1.0, (iteration + 1) / max(optimiser.warmup, 1))
+    return rate if optimiser.decay is None else rate * max(0.0, 1 - iteration / optimiser.decay)
+
+
+class TrainingState:
+    """One training, ready for its next iteration.
+
+    Args:
+        network: trained in place.
+        settings: of the optimiser.
+        run: name of the run.
+
+    Attributes:
+        iteration: iterations done.
+        average: the network with the moving average of the weights; the network itself where ``ema`` is 0.
+    """
+
+    def __init__(self, network: nn.Module, settings: Optimiser, run: str) -> None:
+        self.network = network
+        self.settings = settings
+        self.run = run
+        self.iteration = 0
+        self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema else network
+        self.parameters = list(network.parameters())
+        self._averages = list(self.average.parameters())
+        # The learning rate is set for each step, and capturable keeps the step count off the host on a GPU.
+        on_gpu = self.parameters[0].is_cuda
+        self.optimiser = torch.optim.RAdam(self.parameters, lr=settings.lr, foreach=True, capturable=on_gpu)
+
+    def step(self) -> None:
+        """Apply the gradients, then update the average; counts as one iteration."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.iteration, self.settings)
+        self.optimiser.step()
+        if self.settings.ema:
+            torch._foreach_lerp_(self._averages, self.parameters, 1 - self.settings.ema)
+        self.iteration += 1
+
+    def save_snapshot(self, path: Path) -> None:
+        """Write the averaged weights, with the network's buffers as they are."""
+        if self.settings.ema:
+            for ours, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                ours.copy_(theirs)
+        weights.write(path, "snapshot", self.run, self.iteration, self.average.state_dict())
+
+    def save(self, path: Path, commit: str | None) -> None:
+        """Write everything that the next iteration depends on; ``commit`` says which source wrote it."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        if self.settings.ema:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.named_parameters()}
+        for (name, _), parameter in zip(self.network.named_parameters(), self.parameters, strict=True):
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"optimiser.{key}.{name}"] = value
+        weights.write(path, "state", self.run, self.iteration, tensors, commit=commit)
+
+    def load(self, path: Path) -> str | None:
+        """Read what `save` wrote, and return the commit that it recorded.
+
+        Raises:
+            UserError: the file is missing, damaged, of another run, or does not fit the network.
+        """
+        tensors, metadata = weights.read(path, "state", self.run)
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+        weights.load_into(self.network, parts["network"], path)
+        if self.settings.ema:
+            buffers = dict(self.network.named_buffers())
+            weights.load_into(self.average, {**parts["average"], **buffers}, path)
+        for name, parameter in self.network.named_parameters():
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                value = parts["optimiser"].get(f"{key}.{name}")
+                if value is None:
+                    raise UserError(f"{path}: has no {key} of the optimiser for {name}")
+                # Moments live where the parameter does; the step count on the host unless capturable.
+                on_host = key == "step" and not parameter.is_cuda
+                self.optimiser.state[parameter][key] = value if on_host else value.to(parameter.device)
+        self.iteration = int(metadata["iteration"])
+        commit = metadata.get("commit")
+        return commit if isinstance(commit, str) else None

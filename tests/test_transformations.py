@@ -1,0 +1,110 @@
+"""The eleven transformations against golden numbers."""
+
+import pytest
+import torch
+from recipe import GOLDEN, golden
+
+from ayt.errors import UserError
+from ayt.features.transformations import GROUPS, draw, label_names, names_for, transform
+from ayt.features.transformations.geometry import SYM6, affine, normalised, padding
+from ayt.features.transformations.table import parameters
+
+RENAMED = {"rotate_frac": "rotate", "translate_frac": "translate", "gaussian_blur": "blur"}
+FILES = sorted(path.stem for path in GOLDEN.glob("augment_*.npz") if path.stem != "augment_sym6")
+
+
+def golden_draws(arrays):
+    draws = {}
+    for key, value in arrays.items():
+        if key.startswith("draw_"):
+            name, _, what = key.removeprefix("draw_").rpartition("_")
+            value = value.float()  # Beta was drawn in float64
+            draws.setdefault(RENAMED.get(name, name), {})[what] = (
+                value[0] if value.shape[:1] == (1,) else value
+            )
+    return draws
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_golden_images_and_labels(file):
+    arrays = golden(file)
+    draws = golden_draws(arrays)
+    images, labels = transform(arrays["x"], draws, float(arrays["p"]), tuple(draws), arrays.get("mag", 1.0))
+    torch.testing.assert_close(images, arrays["y"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(labels, arrays["labels"], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if "affine_theta" in golden(file)])
+def test_golden_maps_and_padding(file):
+    arrays = golden(file)
+    draws = golden_draws(arrays)
+    w, _ = parameters(draws, float(arrays["p"]), tuple(draws), arrays.get("mag", 1.0))
+    size = arrays["x"].shape[2:]
+    A = affine(w, *size)
+    pads = padding(A, *size)
+    assert pads == tuple(arrays["pad_x0_x1_y0_y1"].tolist())
+    torch.testing.assert_close(normalised(A, pads, *size), arrays["affine_theta"], atol=1e-6, rtol=1e-6)
+
+
+def test_filter_is_sym6():
+    torch.testing.assert_close(
+        torch.tensor(SYM6, dtype=torch.float64), golden("augment_sym6")["sym6"].double()
+    )
+
+
+def random_batch(*shape, group="geo_clr_deg"):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(shape, generator=generator) * 2 - 1
+    names = names_for(group, shape[1])
+    return images, draw(names, shape, generator), names
+
+
+def test_probability_0_leaves_images_and_labels():
+    images, draws, names = random_batch(5, 3, 32, 32)
+    result, labels = transform(images, draws, 0.0, names)
+    assert not labels.any()
+    assert (result - images).norm() / images.norm() < 1e-4
+    untouched, _ = transform(images, draws, 0.0, GROUPS["deg"])
+    torch.testing.assert_close(untouched, images, atol=1e-6, rtol=0)
+
+
+def test_share_of_transformed_images_is_p():
+    _, draws, names = random_batch(4000, 3, 8, 8, group="geo_clr")
+    w, _ = parameters(draws, 0.15, names, 1.0)
+    for name, value in w.items():
+        share = (value.reshape(-1, 4000)[0] != 0).double().mean()
+        assert 0.12 < share < 0.18, name
+
+
+def test_beta_draws_have_the_moments_of_beta_1_3():
+    beta = draw(("mixup",), (20000, 1, 1, 1), torch.Generator().manual_seed(0))["mixup"]["beta"]
+    assert abs(beta.mean() - 0.25) < 0.005
+    assert abs(beta.var() - 3 / 80) < 0.002
+
+
+@pytest.mark.parametrize("shape", [(7, 1, 8, 8), (3, 1, 28, 28), (2, 3, 32, 32)])
+def test_any_shape_is_finite(shape):
+    images, draws, names = random_batch(*shape)
+    result, labels = transform(images, draws, 1.0, names)
+    assert result.shape == images.shape
+    assert torch.isfinite(result).all()
+    assert labels.shape == (shape[0], len(label_names(names)))
+
+
+def test_grey_images_have_no_hue_and_saturation():
+    assert len(label_names(names_for("geo_clr_deg", 3))) == 15
+    names = names_for("geo_clr_deg", 1)
+    assert len(label_names(names)) == 12
+    assert not {"hue", "saturation"} & set(names)
+
+
+def test_same_generator_same_draws():
+    first, second = (random_batch(4, 3, 8, 8)[1] for _ in range(2))
+    assert all(torch.equal(first[name][what], second[name][what]) for name in first for what in first[name])
+
+
+def test_unknown_names_are_refused_with_the_choices():
+    with pytest.raises(UserError, match="'gio'; choose from geo, deg"):
+        names_for("gio", 3)
+    with pytest.raises(UserError, match="'sheer'; choose from scale"):
+        transform(torch.zeros(1, 3, 8, 8), {}, 1.0, ("sheer",))

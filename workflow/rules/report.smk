@@ -1,0 +1,58 @@
+# Figures and tables of one experiment.
+
+
+rule resolve:
+    output:
+        RESOLVED,
+    params:
+        experiment=resolved.to_json(experiment),
+    log:
+        paths.job_log("resolve", "{experiment}"),
+    shell:
+        "ayt resolve --experiment {params.experiment:q} --output {output} > {log} 2>&1"
+
+
+rule figure:
+    input:
+        experiment=ancient(RESOLVED),
+        data=lambda wildcards: plan.figure_data(wildcards.figure),
+    output:
+        report(
+            paths.figure("{experiment}", "{figure}", "png"),
+            category="Figures",
+            labels={"figure": "{figure}"},
+            caption="../report/figure.rst",
+        ),
+        [paths.figure("{experiment}", "{figure}", suffix) for suffix in ("pdf", "csv")],
+    params:
+        # Notices a changed title or selection, and runs that are no longer asked for.
+        figure=lambda wildcards: experiment.figures[wildcards.figure].model_dump_json(),
+        runs=digest([[name, run.label, run.name] for name, run in plan.methods_and_runs()]),
+    wildcard_constraints:
+        figure="|".join(experiment.figures),
+    log:
+        paths.job_log("figure", "{experiment}", "{figure}"),
+    shell:
+        "ayt figure {input.experiment} {wildcards.figure} > {log} 2>&1"
+
+
+rule table:
+    input:
+        experiment=ancient(RESOLVED),
+        data=paths.scores_table("{experiment}"),
+    output:
+        report(
+            paths.table("{experiment}", "{table}", "csv"),
+            category="Tables",
+            labels={"table": "{table}"},
+            caption="../report/table.rst",
+        ),
+        [paths.table("{experiment}", "{table}", suffix) for suffix in ("md", "tex")],
+    params:
+        table=lambda wildcards: experiment.tables[wildcards.table].model_dump_json(),
+    wildcard_constraints:
+        table="|".join(experiment.tables),
+    log:
+        paths.job_log("table", "{experiment}", "{table}"),
+    shell:
+        "ayt table {input.experiment} {wildcards.table} > {log} 2>&1"
