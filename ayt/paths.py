@@ -29,9 +29,9 @@ def run_record(folder: Path) -> Path:
     return folder / "run.yaml"
 
 
-def snapshot(folder: Path, iteration: int) -> Path:
+def snapshot(folder: Path, iteration: int | str) -> Path:
     """The EMA weights after ``iteration`` iterations."""
-    return folder / "snapshots" / f"{iteration:07d}.safetensors"
+    return folder / "snapshots" / f"{_digits(iteration)}.safetensors"
 
 
 def state(folder: Path, iteration: int) -> Path:
@@ -54,9 +54,9 @@ def reference(folder: Path, iteration: int) -> Path:
     return folder / "reference" / f"{iteration:07d}.npz"
 
 
-def classifier_report(folder: Path, iteration: int, suffix: str) -> Path:
+def classifier_report(folder: Path, iteration: int | str, suffix: str) -> Path:
     """How well a transformation classifier predicts its labels (csv), and images that show them (npz)."""
-    return folder / "report" / f"{iteration:07d}.{suffix}"
+    return folder / "report" / f"{_digits(iteration)}.{suffix}"
 
 
 def score(folder: Path, evaluation: str, iteration: int) -> Path:
@@ -74,14 +74,14 @@ def experiment_folder(experiment: str) -> Path:
     return RESULTS / experiment
 
 
+def resolved_experiment(experiment: str) -> Path:
+    """The experiment as it was run."""
+    return experiment_folder(experiment) / "experiment.yaml"
+
+
 def scores_table(experiment: str) -> Path:
     """All scores of one experiment, one row for each run, iteration, number of steps and metric."""
     return experiment_folder(experiment) / "scores.csv"
-
-
-def training_logs_table(experiment: str) -> Path:
-    """The training logs of one experiment's runs, one below the other."""
-    return experiment_folder(experiment) / "training.csv"
 
 
 def figure(experiment: str, name: str, suffix: str) -> Path:
@@ -102,3 +102,8 @@ def report(experiment: str) -> Path:
 def job_log(*parts: str) -> Path:
     """The log of one job: mirrors the folders of the results."""
     return LOGS.joinpath(*parts).with_suffix(".log")
+
+
+def _digits(iteration: int | str) -> str:
+    """Seven digits; a wildcard stays as it is."""
+    return iteration if isinstance(iteration, str) else f"{iteration:07d}"

@@ -112,6 +112,10 @@ class Segment:
         """The verb of ``ayt`` that trains it."""
         return VERBS[self.kind]
 
+    def begins_with(self, folder: Path) -> list[Path]:
+        """The state that it begins with; none for a run's first segment."""
+        return [paths.state(folder, self.start)] if self.start else []
+
     @property
     def iterations(self) -> list[int]:
         """The iterations of its snapshots."""
@@ -205,11 +209,15 @@ class Plan:
         """The evaluation with this number of steps."""
         return next(evaluation for evaluation in self.evaluations if evaluation.steps == steps)
 
-    def segments(self) -> dict[Segment, list[Run]]:
-        """Each segment that some run has, with the runs that have it."""
+    def upstream(self, run: str) -> list[Path]:
+        """The weights that a run is made from."""
+        return [snapshot.path for snapshot in self.runs[run].upstream]
+
+    def segments(self, kind: str | None = None) -> dict[Segment, list[Run]]:
+        """Each segment that some run, of one kind if given, has, with the runs that have it."""
         found: dict[Segment, list[Run]] = {}
         for run in self.runs.values():
-            for segment in run.segments:
+            for segment in run.segments if kind in (None, run.spec.kind) else []:
                 found.setdefault(segment, []).append(run)
         return found
 
@@ -221,15 +229,6 @@ class Plan:
             for snapshot in run.snapshots
             for evaluation in self.evaluations
         ]
-
-    def shown_classifiers(self) -> dict[str, Run]:
-        """The transformation classifiers that figures show, by the name of the run."""
-        runs = [
-            self.classifier(figure.classifier)
-            for figure in self.experiment.figures.values()
-            if isinstance(figure, schema.TransformationsFigure)
-        ]
-        return {run.name: run for run in runs}
 
     def grids(self, figure: schema.SamplesFigure) -> list[tuple[str, Run, Path]]:
         """For a figure of samples: label, run and images of each run with its seed."""

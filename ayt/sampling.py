@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -51,7 +52,7 @@ def euler(network: nn.Module, noise: Tensor, steps: int) -> Tensor:
     """Sample a diffusion model deterministically: (B, C, H, W) normals to images, along levels `euler_levels`."""
     levels = euler_levels(steps)
     x = SIGMA_MAX * noise
-    for s, n in zip(levels[:-1], levels[1:], strict=True):
+    for s, n in pairwise(levels):
         x = step(network, x, s, n)
     return x
 

@@ -215,9 +215,7 @@ def read_record(path: Path) -> PretrainSpec | ClassifierSpec | ConsistencySpec:
     if not isinstance(record, dict) or not {"format", "name", "spec"} <= set(record):
         raise UserError(f"{path}: not a run's record (run.yaml)")
     if record["format"] != RECORD_FORMAT:
-        raise UserError(
-            f"{path}: format {record['format']!r} is not known here; this version reads {RECORD_FORMAT}"
-        )
+        raise UserError(f"{path}: format {record['format']!r} is not known here; this version reads {RECORD_FORMAT}")
     spec = parse_spec(record["spec"], str(path))
     if spec.name != record["name"]:
         raise UserError(f"{path}: was edited: its numbers belong to {spec.name}, not to {record['name']}")

@@ -20,9 +20,7 @@ FORMAT = 1
 _KEY = "ayt"  # one key only: safetensors writes several in an order that changes from process to process
 
 
-def write(
-    path: Path, kind: str, run: str, iteration: int, tensors: dict[str, torch.Tensor], **more: Any
-) -> None:
+def write(path: Path, kind: str, run: str, iteration: int, tensors: dict[str, torch.Tensor], **more: Any) -> None:
     """Write named tensors.
 
     Args:

@@ -18,10 +18,7 @@ def golden_draws(arrays):
     for key, value in arrays.items():
         if key.startswith("draw_"):
             name, _, what = key.removeprefix("draw_").rpartition("_")
-            value = value.float()  # Beta was drawn in float64
-            draws.setdefault(RENAMED.get(name, name), {})[what] = (
-                value[0] if value.shape[:1] == (1,) else value
-            )
+            draws.setdefault(RENAMED.get(name, name), {})[what] = value[0] if value.shape[:1] == (1,) else value
     return draws
 
 
@@ -47,9 +44,7 @@ def test_golden_maps_and_padding(file):
 
 
 def test_filter_is_sym6():
-    torch.testing.assert_close(
-        torch.tensor(SYM6, dtype=torch.float64), golden("augment_sym6")["sym6"].double()
-    )
+    torch.testing.assert_close(torch.tensor(SYM6, dtype=torch.float64), golden("augment_sym6")["sym6"].double())
 
 
 def random_batch(*shape, group="geo_clr_deg"):

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
         prog="ayt",
-        description="Train, score and draw few-step image generators. Snakemake calls these verbs; each also works by hand.",
+        description="Train, score and draw few-step image generators. Snakemake calls these verbs; so can you.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -48,9 +48,7 @@ def whole(text: str) -> int:
 
 def add_record(to: argparse.ArgumentParser) -> None:
     """The run that a verb works on."""
-    to.add_argument(
-        "record", type=Path, metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml"
-    )
+    to.add_argument("record", type=Path, metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml")
 
 
 def add_device(to: argparse.ArgumentParser) -> None:

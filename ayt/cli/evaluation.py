@@ -20,9 +20,7 @@ def steps_and_mids(text: str) -> tuple[int, tuple[float, ...]]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 1 or 2:0.821") from None
     if steps < 1 or len(mids) != steps - 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: {steps} steps need {max(steps - 1, 0)} noise levels between them"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r}: {steps} steps need {max(steps - 1, 0)} noise levels between them")
     return steps, mids
 
 
@@ -37,9 +35,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_record(reference)
     reference.add_argument("--iteration", type=count, required=True, help="of the feature network's snapshot")
-    reference.add_argument(
-        "--batch-size", type=count, default=500, help="images at a time (default: %(default)s)"
-    )
+    reference.add_argument("--batch-size", type=count, default=500, help="images at a time (default: %(default)s)")
     add_device(reference)
 
     score = verb(
@@ -51,15 +47,9 @@ def add_verbs(verbs: Verbs) -> None:
         "      --features results/runs/digits/classifier_labels-RUN/run.yaml --features-iteration 600",
     )
     add_record(score)
-    score.add_argument(
-        "--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated"
-    )
-    score.add_argument(
-        "--features", type=Path, required=True, metavar="RUN.YAML", help="record of the feature network"
-    )
-    score.add_argument(
-        "--features-iteration", type=count, required=True, help="of the feature network's snapshot"
-    )
+    score.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
+    score.add_argument("--features", type=Path, required=True, metavar="RUN.YAML", help="record of the feature network")
+    score.add_argument("--features-iteration", type=count, required=True, help="of the feature network's snapshot")
     score.add_argument("--repeats", type=count, default=3, help="sampling runs (default: %(default)s)")
     score.add_argument("--grid", type=count, default=64, help="samples kept as images (default: %(default)s)")
     add_sampling(score, samples=50_000)
@@ -107,9 +97,7 @@ def add_sampling(to: argparse.ArgumentParser, samples: int) -> None:
         required=True,
         help="sampling steps, with the noise levels between them",
     )
-    to.add_argument(
-        "--samples", type=count, default=samples, help="images for each repeat (default: %(default)s)"
-    )
+    to.add_argument("--samples", type=count, default=samples, help="images for each repeat (default: %(default)s)")
     to.add_argument("--batch-size", type=count, default=500, help="images at a time (default: %(default)s)")
     to.add_argument("--seed", type=whole, default=0, help="of the noise (default: %(default)s)")
     to.add_argument(
@@ -217,7 +205,7 @@ def run_sample(options: argparse.Namespace) -> None:
     columns = max(1, round(len(images) ** 0.5))
     blank = (-len(images)) % columns
     images = torch.cat([images, images.new_full((blank, *shape), 255)])
-    rows = images.unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (H, W, C)
+    rows = images.reshape(-1, columns, *shape).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (H, W, C)
     with written_beside(options.output) as beside:
         Image.fromarray(rows.squeeze(-1).numpy()).save(beside)
 

@@ -18,9 +18,7 @@ def add_verbs(verbs: Verbs) -> None:
         "Check experiment files, and say what they ask for.",
         "ayt check config/embedded.yaml",
     )
-    runs = verb(
-        verbs, "runs", run_runs, "List the folders of an experiment's runs.", "ayt runs config/embedded.yaml"
-    )
+    runs = verb(verbs, "runs", run_runs, "List the folders of an experiment's runs.", "ayt runs config/embedded.yaml")
     for added in (check, runs):
         added.add_argument(
             "files",
@@ -29,9 +27,7 @@ def add_verbs(verbs: Verbs) -> None:
             metavar="FILE",
             help="experiment files; later ones change single keys",
         )
-        added.add_argument(
-            "--config", metavar="YAML", help="changes as one mapping, for example '{seeds: [0]}'"
-        )
+        added.add_argument("--config", metavar="YAML", help="changes as one mapping, for example '{seeds: [0]}'")
     resolve = verb(
         verbs,
         "resolve",
@@ -69,9 +65,7 @@ def run_check(options: argparse.Namespace) -> None:
     print(f"{experiment.name}: valid")
     print(f"  {len(plan.trained)} runs of {len(experiment.methods)} methods, {iterations} iterations in all")
     print(f"  {len(plan.runs) - len({run.name for run in plan.trained})} trainings before them")
-    print(
-        f"  {len(set(plan.scores()))} scores, {len(experiment.figures)} figures, {len(experiment.tables)} tables"
-    )
+    print(f"  {len(set(plan.scores()))} scores, {len(experiment.figures)} figures, {len(experiment.tables)} tables")
 
 
 def run_runs(options: argparse.Namespace) -> None:

@@ -21,8 +21,7 @@ def add_verbs(verbs: Verbs) -> None:
             verbs,
             name,
             run,
-            summary
-            + " Interrupted (Ctrl-C, SIGTERM, SIGUSR2, or killed), the same command goes on where it was.",
+            summary + " Interrupted (Ctrl-C, SIGTERM, SIGUSR2, or killed), the same command goes on where it was.",
             f"ayt {name} results/runs/digits/RUN/run.yaml --stop 800 --snapshot-every 200",
         )
         added.set_defaults(kind=kind)
@@ -31,9 +30,7 @@ def add_verbs(verbs: Verbs) -> None:
             "--start", type=whole, default=0, help="first iteration of the segment; its state must exist"
         )
         added.add_argument("--stop", type=count, required=True, help="last iteration of the segment")
-        added.add_argument(
-            "--snapshot-every", type=count, help="iterations between snapshots (default: the segment)"
-        )
+        added.add_argument("--snapshot-every", type=count, help="iterations between snapshots (default: the segment)")
         added.add_argument(
             "--log-every", type=count, default=100, help="iterations between log rows (default: %(default)s)"
         )
@@ -49,9 +46,7 @@ def add_verbs(verbs: Verbs) -> None:
             choices=["tensorboard", "wandb"],
             help="log there too; may be given twice",
         )
-        added.add_argument(
-            "--take-over", action="store_true", help="stop another process that trains this run"
-        )
+        added.add_argument("--take-over", action="store_true", help="stop another process that trains this run")
         add_device(added)
 
 
@@ -70,9 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if options.start >= options.stop:
         raise UserError(f"--start {options.start}: must be before --stop {options.stop}")
     if (options.stop - options.start) % every or options.start % every:
-        raise UserError(
-            f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}"
-        )
+        raise UserError(f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}")
     try:
         train(
             spec,

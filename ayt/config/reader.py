@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import types
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from ayt import yamlio
 from ayt.config import schema
-from ayt.config.datasets import facts
+from ayt.config.checks import choices, cross_check
 from ayt.config.schema import Experiment, Section
 from ayt.errors import UserError
-from ayt.paths import RESERVED_NAMES
 
 TOP_KEYS = (
     "name",
@@ -117,7 +115,7 @@ class _Reader:
     def experiment(self, default_name: str) -> Experiment:
         for key in self.raw:
             if key not in TOP_KEYS:
-                self.mistake((key,), self.raw[key], f"unknown key; {_choices(key, TOP_KEYS)}")
+                self.mistake((key,), self.raw[key], f"unknown key; {choices(key, TOP_KEYS)}")
         dataset = self.raw.get("dataset")
         if isinstance(dataset, str):
             dataset = {"name": dataset}
@@ -134,16 +132,14 @@ class _Reader:
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
             "figures": self.named("figures", self.mapping("figures", DEFAULT_FIGURES), self.figure_kind),
-            "tables": self.named(
-                "tables", self.mapping("tables", DEFAULT_TABLES), lambda raw, where: schema.Table
-            ),
+            "tables": self.named("tables", self.mapping("tables", DEFAULT_TABLES), lambda raw, where: schema.Table),
             "execution": self.section(schema.Execution, self.raw.get("execution", {}), ("execution",)),
         }
         self.stop_if_mistaken()
         experiment = self.section(Experiment, sections, ())
         self.stop_if_mistaken()
         assert isinstance(experiment, Experiment)
-        self.cross_check(experiment)
+        cross_check(experiment, self.mistake_of_method)
         self.stop_if_mistaken()
         return experiment
 
@@ -166,6 +162,13 @@ class _Reader:
                 if node is not _ABSENT:
                     return name
         return self.layers[0][0]
+
+    def mistake_of_method(self, where: Sequence[Any], value: Any, problem: str) -> None:
+        """Note a mistake; one in what methods inherit is reported where it was said, and once."""
+        own = self.raw["methods"]
+        if where[0] == "methods" and not (isinstance(own, dict) and where[2] in (own.get(where[1]) or {})):
+            where = where[2:] if where[2] in ("batch_sizes", "seeds") else where
+        self.mistake(where, value, problem)
 
     def mapping(self, key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
         value = self.raw.get(key, default if default is not None else {})
@@ -191,7 +194,7 @@ class _Reader:
     def figure_kind(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
         kind = raw.get("kind") if isinstance(raw, dict) else raw
         if kind not in FIGURES:
-            self.mistake((*where, "kind"), kind, f"unknown figure; {_choices(kind, FIGURES)}")
+            self.mistake((*where, "kind"), kind, f"unknown figure; {choices(kind, FIGURES)}")
             return None
         return FIGURES[kind]
 
@@ -208,9 +211,7 @@ class _Reader:
         shared_fields -= {"loss", "label", "batch_sizes", "seeds"}
         for key in training:
             if key not in shared_fields:
-                self.mistake(
-                    ("training", key), training[key], f"unknown key; {_choices(key, sorted(shared_fields))}"
-                )
+                self.mistake(("training", key), training[key], f"unknown key; {choices(key, sorted(shared_fields))}")
         methods: dict[str, Section] = {}
         for name, options in raws.items():
             where = ("methods", name)
@@ -224,7 +225,7 @@ class _Reader:
                 self.mistake(
                     (*where, key) if key else where,
                     loss if key else _ABSENT,
-                    f"unknown method; {_choices(loss, schema.METHODS)}"
+                    f"unknown method; {choices(loss, schema.METHODS)}"
                     + ("" if key else " (or name one of these as its loss)"),
                 )
                 continue
@@ -261,94 +262,6 @@ class _Reader:
                 value = _ABSENT if detail["type"] in ("missing", "value_error") else detail["input"]
                 self.mistake(place, value, _problem(model, loc, detail))
             return None
-
-    def cross_check(self, experiment: Experiment) -> None:
-        """Check what no section can check alone."""
-        data = facts(experiment.dataset)
-        if experiment.name in RESERVED_NAMES:
-            self.mistake(
-                ("name",), experiment.name, "is the name of a folder of the workflow; choose another"
-            )
-        halvings = len(experiment.network.channel_mult) - 1
-        if data.resolution % 2**halvings:
-            self.mistake(
-                ("network", "channel_mult"),
-                experiment.network.channel_mult,
-                f"{halvings} halvings do not divide the resolution {data.resolution} of "
-                f"{experiment.dataset.name}",
-            )
-        self.check_batch(("start", "pretrain", "batch_size"), experiment.start.pretrain.batch_size, data.size)
-        used = {experiment.evaluation.features: ("evaluation", "features", "labels")}
-        for name, method in experiment.methods.items():
-            place = ("methods", name.split(" ")[0])
-            for size in method.batch_sizes:
-                own = self.raw["methods"]
-                stated = isinstance(own, dict) and "batch_sizes" in (own.get(place[1]) or {})
-                self.check_batch((*place, "batch_sizes") if stated else ("batch_sizes",), size, data.size)
-            if isinstance(method, schema.Ayt | schema.Hybrid):
-                used.setdefault(method.classifier, (*place, "transformations"))
-                self.check_classifier(
-                    experiment, (*place, "classifier"), method.classifier, "transformations"
-                )
-            elif isinstance(method, schema.LabelFeatures):
-                used.setdefault(method.classifier, (*place, "labels"))
-                self.check_classifier(experiment, (*place, "classifier"), method.classifier, "labels")
-        features = experiment.evaluation.features
-        self.check_classifier(experiment, ("evaluation", "features"), features, "labels")
-        for name, figure in experiment.figures.items():
-            place = ("figures", name)
-            if isinstance(figure, schema.TransformationsFigure):
-                used.setdefault(figure.classifier, place)
-                self.check_classifier(
-                    experiment, (*place, "classifier"), figure.classifier, "transformations"
-                )
-            elif isinstance(figure, schema.SamplesFigure):
-                self.check_known((*place, "steps"), figure.steps, experiment.evaluation.steps)
-                if figure.columns > experiment.evaluation.grid:
-                    self.mistake(
-                        (*place, "columns"),
-                        figure.columns,
-                        f"only evaluation.grid = {experiment.evaluation.grid} samples are kept",
-                    )
-            elif isinstance(figure, schema.ScoreFigure):
-                for steps in figure.steps:
-                    self.check_known((*place, "steps"), steps, experiment.evaluation.steps)
-                for method_name in figure.methods:
-                    names = sorted({key.split(" ")[0] for key in experiment.methods})
-                    self.check_known((*place, "methods"), method_name, names)
-        if experiment.evaluation.grid > experiment.evaluation.samples:
-            self.mistake(
-                ("evaluation", "grid"),
-                experiment.evaluation.grid,
-                f"more than evaluation.samples = {experiment.evaluation.samples}",
-            )
-        for name in used:
-            classifier = experiment.classifiers.get(name)
-            if classifier is None:
-                continue  # named above
-            self.check_batch(("classifiers", name, "batch_size"), classifier.batch_size, data.size)
-            if data.resolution % 2 ** len(classifier.widths):
-                self.mistake(
-                    ("classifiers", name, "widths"),
-                    classifier.widths,
-                    f"{len(classifier.widths)} halvings do not divide the resolution {data.resolution} of "
-                    f"{experiment.dataset.name}",
-                )
-
-    def check_batch(self, where: Sequence[str], size: int, limit: int) -> None:
-        if size > limit:
-            self.mistake(where, size, f"larger than the dataset ({limit} images)")
-
-    def check_known(self, where: Sequence[str], value: Any, known: Sequence[Any]) -> None:
-        if value not in known:
-            self.mistake(where, value, f"not in this experiment; {_choices(value, known)}")
-
-    def check_classifier(self, experiment: Experiment, where: Sequence[str], name: str, task: str) -> None:
-        fitting = sorted(key for key, value in experiment.classifiers.items() if value.task == task)
-        if name not in experiment.classifiers:
-            self.mistake(where, name, f"unknown classifier; {_choices(name, fitting)}")
-        elif name not in fitting:
-            self.mistake(where, name, f"its task is not {task!r}; {_choices(name, fitting)}")
 
 
 class _Absent:
@@ -420,7 +333,7 @@ def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any) -> str:
     """One phrase for one of pydantic's complaints."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key; {_choices(loc[-1], _fields(_model_at(model, loc)))}"
+        return f"unknown key; {choices(loc[-1], _fields(_model_at(model, loc)))}"
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
@@ -428,9 +341,7 @@ def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any) -> str:
     if kind == "literal_error":
         field = _model_at(model, loc).model_fields.get(str(loc[-1]))
         options = _literals(field.annotation) if field else []
-        return (
-            f"unknown; {_choices(detail['input'], options)}" if options else f"must be {context['expected']}"
-        )
+        return f"unknown; {choices(detail['input'], options)}" if options else f"must be {context['expected']}"
     if kind == "too_short":
         return "the list is empty"
     message = str(detail["msg"])
@@ -444,15 +355,6 @@ def _literals(annotation: Any) -> list[Any]:
     return [value for part in get_args(annotation) for value in _literals(part)]
 
 
-def _choices(value: Any, known: Any) -> str:
-    """``choose from a, b, c``, with a guess at what was meant."""
-    names = [str(name) for name in known]
-    close = difflib.get_close_matches(str(value), names, n=1)
-    guess = f"did you mean {close[0]}? " if close else ""
-    return f"{guess}choose from {', '.join(names)}"
-
-
 def _kind(value: Any) -> str:
-    return {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}.get(
-        type(value), type(value).__name__
-    )
+    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}
+    return names.get(type(value), type(value).__name__)

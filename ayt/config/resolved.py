@@ -33,7 +33,7 @@ def from_json(text: str) -> Experiment:
 
 def write(path: Path, experiment: Experiment) -> None:
     """Write ``experiment.yaml``."""
-    write_text(path, HEAD + yamlio.dump(experiment.model_dump(mode="json", by_alias=True)))
+    write_text(path, HEAD + yamlio.dump(experiment.model_dump(by_alias=True)))
 
 
 def read(path: Path) -> Experiment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -18,17 +18,18 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-Groups = Literal["geo", "deg", "geo_clr", "geo_deg", "geo_clr_deg"]
 
 
-def nonempty_unique(values: list[Any]) -> list[Any]:
-    """Check a list of choices: at least one, none twice."""
-    if not values:
-        raise ValueError("the list is empty")
-    twice = sorted({value for value in values if values.count(value) > 1})
+def _unique(values: list[Any]) -> list[Any]:
+    twice = [value for value in values if values.count(value) > 1]
     if twice:
         raise ValueError(f"{twice[0]} stands twice")
     return values
+
+
+Choices = AfterValidator(_unique)
+Counts = Annotated[list[Count], Field(min_length=1), Choices]
+Groups = Literal["geo", "deg", "geo_clr", "geo_deg", "geo_clr_deg"]
 
 
 class Section(BaseModel):
@@ -123,9 +124,7 @@ class Classifier(Optimisation):
     @model_validator(mode="after")
     def _same_length(self) -> Classifier:
         if len(self.widths) != len(self.convs):
-            raise ValueError(
-                f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage"
-            )
+            raise ValueError(f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage")
         return self
 
 
@@ -134,8 +133,8 @@ class Method(Optimisation):
 
     label: str | None = None
     """How figures and tables call it; absent: the loss's usual name."""
-    batch_sizes: Annotated[list[Count], Field(min_length=1)]
-    seeds: Annotated[list[Whole], Field(min_length=1)] = [0]
+    batch_sizes: Counts
+    seeds: Annotated[list[Whole], Field(min_length=1), Choices] = [0]
     snapshot_every: Count | None = None
     """Iterations between snapshots; absent: one at the end of each segment."""
     iterations: Count = 400_000
@@ -155,8 +154,6 @@ class Method(Optimisation):
 
     @model_validator(mode="after")
     def _whole_snapshots(self) -> Method:
-        nonempty_unique(self.batch_sizes)
-        nonempty_unique(self.seeds)
         check_divides(self.snapshot_every, self.segment or self.iterations, "snapshot_every", "segment")
         return self
 
@@ -226,13 +223,13 @@ METHOD_LABELS = {
 class Evaluation(Section):
     """How snapshots are scored."""
 
-    steps: Annotated[list[Count], Field(min_length=1)] = [1, 2]
+    steps: Counts = [1, 2]
     mids: dict[Count, list[Positive]] = {2: [0.821]}
     """For each number of steps above 1, the noise levels between the steps, falling."""
     samples: Annotated[int, Field(ge=2)] = 50_000
     repeats: Count = 3
     batch_size: Count = 500
-    metrics: Annotated[list[Literal["frechet"]], Field(min_length=1)] = ["frechet"]
+    metrics: Annotated[list[Literal["frechet"]], Field(min_length=1), Choices] = ["frechet"]
     features: Name = "labels"
     """The classifier in whose features distances of distributions are measured."""
     convention: Literal["ayt", "ect"] = "ayt"
@@ -243,14 +240,10 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def _middle_times(self) -> Evaluation:
-        nonempty_unique(self.steps)
-        nonempty_unique(self.metrics)
         for steps in self.steps:
             mids = self.mids.get(steps, [])
             if len(mids) != steps - 1:
-                raise ValueError(
-                    f"steps {steps} needs {steps - 1} middle times in mids.{steps}, not {len(mids)}"
-                )
+                raise ValueError(f"steps {steps} needs {steps - 1} middle times in mids.{steps}, not {len(mids)}")
             if sorted(mids, reverse=True) != mids or any(not 0.002 < mid < 80 for mid in mids):
                 raise ValueError(f"mids.{steps} = {mids}: must fall, between 80 and 0.002")
         return self

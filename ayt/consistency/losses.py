@@ -32,7 +32,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, int], LossOutput]
 
 
 def weight(t: Tensor, r: Tensor) -> Tensor:
-    """w = 1 / (t - r)."""
+    """The weight w = 1 / (t - r)."""
     return 1 / (t - r)
 
 
@@ -43,7 +43,8 @@ def pseudo_huber(D_t: Tensor, D_r: Tensor, c: float = 0.0) -> Tensor:
     """
     difference = (D_t - D_r).flatten(1)
     if c == 0:
-        return torch.linalg.vector_norm(difference, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(difference, dim=1)
+        return norm
     return (difference.square().sum(1) + c**2).sqrt() - c
 
 
@@ -131,9 +132,7 @@ def consistency_pair(
     return D_t, D_r
 
 
-def denoising_loss(
-    network: nn.Module, x_0: Tensor, sigma: Tensor, eps: Tensor, sigma_data: float = 0.5
-) -> LossOutput:
+def denoising_loss(network: nn.Module, x_0: Tensor, sigma: Tensor, eps: Tensor, sigma_data: float = 0.5) -> LossOutput:
     """EDM's loss: mean over batch and elements of lambda |D(x_0 + sigma eps; sigma) - x_0|^2.
 
     lambda = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2; the distance to watch is the root mean square error.

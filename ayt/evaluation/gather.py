@@ -32,7 +32,7 @@ COLUMNS = [
 ]
 
 
-def gather_scores(plan: Plan, folder_of_runs: Path) -> pd.DataFrame:
+def gather_scores(plan: Plan) -> pd.DataFrame:
     """One row for each run, iteration, number of steps and metric; mean, std, min and max are over repeats.
 
     Raises:
@@ -40,10 +40,9 @@ def gather_scores(plan: Plan, folder_of_runs: Path) -> pd.DataFrame:
     """
     rows = []
     for name, run in plan.methods_and_runs():
-        folder = folder_of_runs / run.spec.dataset.name / run.name
         for snapshot in run.snapshots:
             for evaluation in plan.evaluations:
-                path = paths.score(folder, evaluation.name, snapshot.iteration)
+                path = paths.score(run.folder, evaluation.name, snapshot.iteration)
                 record = _read(path)
                 for metric, values in record["metrics"].items():
                     rows.append(

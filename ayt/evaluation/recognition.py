@@ -23,9 +23,7 @@ SHOWN = 8
 
 
 @torch.no_grad()
-def r_squared(
-    network: VGG, data: Images, group: str, probability: float, device: torch.device
-) -> pd.DataFrame:
+def r_squared(network: VGG, data: Images, group: str, probability: float, device: torch.device) -> pd.DataFrame:
     """R^2 of each label's prediction on freshly transformed images of the dataset; columns label, r2, images.
 
     Each transformation is applied with the training's probability; 4,096 images are drawn with replacement.
@@ -68,9 +66,7 @@ def strip(data: Images, group: str, device: torch.device) -> dict[str, np.ndarra
     }
 
 
-def write_report(
-    table_path: Path, images_path: Path, table: pd.DataFrame, images: dict[str, np.ndarray]
-) -> None:
+def write_report(table_path: Path, images_path: Path, table: pd.DataFrame, images: dict[str, np.ndarray]) -> None:
     """Write both."""
     write_table(table_path, table)
     with written_beside(images_path) as beside:

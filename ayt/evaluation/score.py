@@ -54,9 +54,7 @@ def read_reference(path: Path) -> tuple[Tensor, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(
-            f"{path}: not statistics of features ({error}); delete it to have it made again"
-        ) from None
+        raise UserError(f"{path}: not statistics of features ({error}); delete it to have it made again") from None
 
 
 def samples(
@@ -107,26 +105,23 @@ def score_snapshot(
     Returns:
         The Frechet distance of each repeat, and the first ``evaluation.grid`` images of the first repeat.
     """
-    distances, kept = [], []
+    distances: list[float] = []
+    kept: list[Tensor] = []
     for repeat in range(evaluation.repeats):
         gathered = FeatureStatistics(len(reference[0]), device)
         for images in samples(network, evaluation, repeat, shape, batch_size, device):
             with torch.no_grad():
                 gathered.update(features.embed(to_float(images)))
-            if repeat == 0 and sum(map(len, kept)) < evaluation.grid:
+            if repeat == 0 and sum(len(part) for part in kept) < evaluation.grid:
                 kept.append(images.cpu())
             line.advance(len(images))
         if not torch.isfinite(gathered.mean).all():
             raise UserError("the features of the samples are not finite")
-        distances.append(
-            frechet_distance(gathered.mean.cpu(), gathered.covariance.cpu(), reference[0], reference[1])
-        )
+        distances.append(frechet_distance(gathered.mean.cpu(), gathered.covariance.cpu(), reference[0], reference[1]))
     return distances, torch.cat(kept)[: evaluation.grid]
 
 
-def score_record(
-    about: dict[str, Any], evaluation: Evaluation, metric: str, values: list[float]
-) -> dict[str, Any]:
+def score_record(about: dict[str, Any], evaluation: Evaluation, metric: str, values: list[float]) -> dict[str, Any]:
     """What a score file holds: the run, how it was evaluated, and each metric's values and their statistics."""
     summary = {
         "values": values,

@@ -52,9 +52,7 @@ class VGG(nn.Module):
         if len(widths) != len(convs):
             raise UserError(f"widths {list(widths)} and convs {list(convs)}: one each a stage")
         if resolution % 2 ** len(widths):
-            raise UserError(
-                f"widths {list(widths)}: {len(widths)} halvings do not divide resolution {resolution}"
-            )
+            raise UserError(f"widths {list(widths)}: {len(widths)} halvings do not divide resolution {resolution}")
         self.layers = nn.ModuleDict()
         inputs = image_channels
         for stage, (width, count) in enumerate(zip(widths, convs, strict=True)):

@@ -22,9 +22,7 @@ class Conv(nn.Conv2d):
     ``resample_filter`` holds that 2x2 filter because published checkpoints do.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, resample: str | None = None, gain: float = 1.0
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, resample: str | None = None, gain: float = 1.0) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         self.resample = resample
         if resample:
@@ -146,9 +144,7 @@ class DDPMpp(nn.Module):
         super().__init__()
         halvings = len(channel_mult) - 1
         if resolution % 2**halvings:
-            raise UserError(
-                f"channel_mult {list(channel_mult)}: {halvings} halvings do not divide {resolution}"
-            )
+            raise UserError(f"channel_mult {list(channel_mult)}: {halvings} halvings do not divide {resolution}")
         self.channels = channels
         self.classes = classes
         embedding = 4 * channels
@@ -171,9 +167,7 @@ class DDPMpp(nn.Module):
                 self.enc[f"{size}x{size}_down"] = block(width, width, resample="down")
             skips.append(width)
             for index in range(blocks):
-                self.enc[f"{size}x{size}_block{index}"] = block(
-                    width, channels * multiplier, size in attention
-                )
+                self.enc[f"{size}x{size}_block{index}"] = block(width, channels * multiplier, size in attention)
                 width = channels * multiplier
                 skips.append(width)
 
@@ -187,9 +181,7 @@ class DDPMpp(nn.Module):
                 self.dec[f"{size}x{size}_up"] = block(width, width, resample="up")
             for index in range(blocks + 1):
                 attend = size in attention and index == blocks
-                self.dec[f"{size}x{size}_block{index}"] = block(
-                    width + skips.pop(), channels * multiplier, attend
-                )
+                self.dec[f"{size}x{size}_block{index}"] = block(width + skips.pop(), channels * multiplier, attend)
                 width = channels * multiplier
         self.dec[f"{resolution}x{resolution}_aux_norm"] = group_norm(width)
         self.dec[f"{resolution}x{resolution}_aux_conv"] = Conv(width, image_channels, 3, gain=1e-5)

@@ -70,9 +70,7 @@ class Lease:
     def check(self) -> None:
         """Raise `LeaseLostError` unless the lease is still ours."""
         if self._read().get("token") != self._token:
-            raise LeaseLostError(
-                f"{self._file.parent.parent}: another process has taken this run over; leaving"
-            )
+            raise LeaseLostError(f"{self._file.parent.parent}: another process has taken this run over; leaving")
 
     def _lock_alive(self) -> bool:
         """Hold a lock for as long as this process lives; False: another process holds it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,9 +32,7 @@ class CsvLog:
         rows = []
         if path.exists():
             with path.open(newline="") as file:
-                rows = [
-                    row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= resume_at
-                ]
+                rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= resume_at]
         lines = [",".join(COLUMNS), *(",".join(row) for row in rows if len(row) == len(COLUMNS))]
         write_text(path, "\n".join(lines) + "\n")
         self._file = path.open("a", newline="")
@@ -81,7 +80,7 @@ class _Wandb:
         self._run.finish()
 
 
-_SINKS = {"tensorboard": _TensorBoard, "wandb": _Wandb}
+_SINKS: dict[str, Callable[[Path, int], Sink]] = {"tensorboard": _TensorBoard, "wandb": _Wandb}
 
 
 def open_sinks(names: list[str], folder: Path, resume_at: int) -> list[Sink]:

@@ -45,7 +45,7 @@ class Segment:
         return [i for i in range(self.start + self.every, self.stop + 1, self.every) if after < i <= until]
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the training saved its state and left
+class Interrupted(Exception):
     """A signal asked the training to leave; its state is saved."""
 
     def __init__(self, number: int) -> None:
@@ -106,7 +106,7 @@ def train(
             images = images.contiguous(memory_format=torch.channels_last)
             output = task.loss(images, labels, Draws(spec.seed, iteration, device))
             state.optimiser.zero_grad(set_to_none=True)
-            output.loss.backward()
+            torch.autograd.backward(output.loss)
             norm = torch.nn.utils.get_total_norm(_gradients(state))
             # Kept on the device: looked at when something is logged or saved, so that a GPU need not wait.
             bad = ~torch.isfinite(output.loss.detach() + norm) & (not_finite_at < 0)

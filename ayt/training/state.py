@@ -38,8 +38,8 @@ class TrainingState:
         self.run = run
         self.iteration = 0
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema else network
-        self.parameters = list(network.parameters())
-        self._averages = list(self.average.parameters())
+        self.parameters: list[Tensor] = list(network.parameters())
+        self._averages: list[Tensor] = list(self.average.parameters())
         # The learning rate is set for each step, and capturable keeps the step count off the host on a GPU.
         on_gpu = self.parameters[0].is_cuda
         self.optimiser = torch.optim.RAdam(self.parameters, lr=settings.lr, foreach=True, capturable=on_gpu)

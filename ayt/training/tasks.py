@@ -42,7 +42,7 @@ def build(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, folder: Path, d
         start = paths.beside(folder, spec.start.run.name)
         models.load_snapshot(network, paths.snapshot(start, spec.start.iteration), spec.start.run.name)
     # Convolutions of small images are faster with channels last, on CPUs and on GPUs.
-    network = network.to(device, memory_format=torch.channels_last).train()
+    network = network.to(device).to(memory_format=torch.channels_last).train()
     if isinstance(spec, PretrainSpec):
         return Task(network, _denoising(network, spec))
     if isinstance(spec, ClassifierSpec):

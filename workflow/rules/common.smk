@@ -1,19 +1,13 @@
 # Patterns and lookups that several rules share.
 FOLDER = paths.run_folder("{dataset}", "{run}")
 RECORD = paths.run_record(FOLDER)
-EXPERIMENT = paths.experiment_folder("{experiment}")
-RESOLVED = EXPERIMENT / "experiment.yaml"
+RESOLVED = paths.resolved_experiment("{experiment}")
+FEATURES = plan.features
+REFERENCE = paths.reference(FEATURES.folder, FEATURES.iterations)
 
 # Where and how jobs run changes no result: these stand in shell commands, where no rerun trigger looks.
-COMPUTE = f"--device {experiment.execution.device} --threads {{threads}}"
+DEVICE = experiment.execution.device
 GPU = gpus_per_job(experiment, here=not workflow.non_local_exec)
-
-
-def one_of(runs):
-    """A wildcard constraint: any of these runs."""
-    return "|".join(sorted({run.name for run in runs}))
-
-
 TRAINING = " ".join(
     [
         f"--log-every {experiment.execution.log_every}",
@@ -30,6 +24,18 @@ SCORING = " ".join(
         f"--convention {experiment.evaluation.convention}",
         f"--grid {experiment.evaluation.grid}",
         f"--batch-size {experiment.evaluation.batch_size}",
-        f"--features-iteration {plan.features.iterations}",
+        f"--features-iteration {FEATURES.iterations}",
     ]
 )
+# Notices runs and methods that are no longer asked for, or called otherwise.
+RUNS = digest([[name, run.label, run.name] for name, run in plan.methods_and_runs()])
+
+
+def one_of(runs):
+    """A wildcard constraint: any of these runs."""
+    return "|".join(sorted({run.name for run in runs}))
+
+
+def untracked(text):
+    """A parameter that makes nothing rerun: Snakemake does not record those that are computed from outputs."""
+    return lambda wildcards, output: text

@@ -1,23 +1,22 @@
-# Scores: one job for the snapshots of a segment, at every number of steps.
+# Scores: one job for the snapshots of a segment, at every number of sampling steps.
 
 
 rule reference:
     input:
-        record=ancient(paths.run_record(plan.features.folder)),
-        weights=ancient(plan.features.last.path),
+        record=ancient(paths.run_record(FEATURES.folder)),
+        weights=ancient(FEATURES.last.path),
     output:
-        paths.reference(plan.features.folder, plan.features.iterations),
+        REFERENCE,
     log:
-        paths.job_log("reference", experiment.dataset.name, plan.features.name),
+        paths.job_log("reference", experiment.dataset.name, FEATURES.name),
     resources:
         gpu=GPU,
     shell:
-        f"ayt reference {{input.record}} --iteration {plan.features.iterations} {COMPUTE} > {{log}} 2>&1"
+        "ayt reference {input.record} --iteration {FEATURES.iterations}"
+        " --device {DEVICE} --threads {threads} > {log} 2>&1"
 
 
-for segment, runs in plan.segments().items():
-    if segment.kind != "train":
-        continue
+for segment, runs in plan.segments(kind="train").items():
 
     rule:
         name:
@@ -25,9 +24,9 @@ for segment, runs in plan.segments().items():
         input:
             record=ancient(RECORD),
             snapshots=[ancient(paths.snapshot(FOLDER, iteration)) for iteration in segment.iterations],
-            features=ancient(paths.run_record(plan.features.folder)),
-            weights=ancient(plan.features.last.path),
-            reference=ancient(paths.reference(plan.features.folder, plan.features.iterations)),
+            features=ancient(paths.run_record(FEATURES.folder)),
+            weights=ancient(FEATURES.last.path),
+            reference=ancient(REFERENCE),
         output:
             [
                 name(FOLDER, evaluation.name, iteration)
@@ -35,6 +34,8 @@ for segment, runs in plan.segments().items():
                 for iteration in segment.iterations
                 for name in (paths.score, paths.sample_grid)
             ],
+        params:
+            snapshots=untracked(" ".join(f"--iteration {iteration}" for iteration in segment.iterations)),
         wildcard_constraints:
             run=one_of(runs),
         log:
@@ -42,28 +43,23 @@ for segment, runs in plan.segments().items():
         resources:
             gpu=GPU,
         shell:
-            "ayt score {input.record} --features {input.features} "
-            + " ".join(f"--iteration {iteration}" for iteration in segment.iterations)
-            + f" {SCORING} {COMPUTE} > {{log}} 2>&1"
+            "ayt score {input.record} --features {input.features} {params.snapshots} {SCORING}"
+            " --device {DEVICE} --threads {threads} > {log} 2>&1"
 
 
-# One rule for each transformation classifier that a figure shows.
-for run in plan.shown_classifiers().values():
-
-    rule:
-        name:
-            f"recognise_{run.name.replace('-', '_')}"
-        input:
-            record=ancient(paths.run_record(run.folder)),
-            weights=ancient(run.last.path),
-        output:
-            [paths.classifier_report(run.folder, run.iterations, suffix) for suffix in ("csv", "npz")],
-        log:
-            paths.job_log("recognise", experiment.dataset.name, run.name),
-        resources:
-            gpu=GPU,
-        shell:
-            f"ayt recognise {{input.record}} --iteration {run.iterations} {COMPUTE} > {{log}} 2>&1"
+rule recognise:
+    input:
+        record=ancient(RECORD),
+        weights=ancient(paths.snapshot(FOLDER, "{iteration}")),
+    output:
+        [paths.classifier_report(FOLDER, "{iteration}", suffix) for suffix in ("csv", "npz")],
+    log:
+        paths.job_log("recognise", "{dataset}", "{run}", "{iteration}"),
+    resources:
+        gpu=GPU,
+    shell:
+        "ayt recognise {input.record} --iteration {wildcards.iteration}"
+        " --device {DEVICE} --threads {threads} > {log} 2>&1"
 
 
 rule gather:
@@ -73,8 +69,7 @@ rule gather:
     output:
         paths.scores_table("{experiment}"),
     params:
-        # Notices runs and methods that are no longer asked for, or called otherwise.
-        runs=digest([[name, run.label, run.name] for name, run in plan.methods_and_runs()]),
+        runs=RUNS,
     log:
         paths.job_log("gather", "{experiment}"),
     shell:

@@ -25,9 +25,8 @@ rule figure:
         ),
         [paths.figure("{experiment}", "{figure}", suffix) for suffix in ("pdf", "csv")],
     params:
-        # Notices a changed title or selection, and runs that are no longer asked for.
         figure=lambda wildcards: experiment.figures[wildcards.figure].model_dump_json(),
-        runs=digest([[name, run.label, run.name] for name, run in plan.methods_and_runs()]),
+        runs=RUNS,
     wildcard_constraints:
         figure="|".join(experiment.figures),
     log:

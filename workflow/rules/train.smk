@@ -1,5 +1,5 @@
 # Runs: a record each, then segment after segment. The name of a run's folder says everything that changes its
-# weights, so what is upstream of a finished run never makes it stale: hence `ancient`.
+# weights, so nothing upstream of a finished run can make it stale: hence `ancient`.
 
 
 rule record:
@@ -13,8 +13,8 @@ rule record:
         "ayt record --spec {params.spec:q} --output {output} > {log} 2>&1"
 
 
-# Snakemake's outputs cannot be computed from wildcards, and a segment's snapshots are many: so one rule for each
-# segment (start, stop, snapshots) that some run has.
+# The outputs of a rule cannot be computed from its wildcards, and a segment leaves as many snapshots as the
+# experiment says: so there is one rule for each segment (start, stop, snapshots) that some run has.
 for segment, runs in plan.segments().items():
 
     rule:
@@ -22,24 +22,21 @@ for segment, runs in plan.segments().items():
             f"{segment.kind}_{segment.label}"
         input:
             record=ancient(RECORD),
-            state=[ancient(paths.state(FOLDER, segment.start))] if segment.start else [],
-            upstream=lambda wildcards: [
-                ancient(snapshot.path) for snapshot in plan.runs[wildcards.run].upstream
-            ],
+            state=ancient(segment.begins_with(FOLDER)),
+            upstream=ancient(lambda wildcards: plan.upstream(wildcards.run)),
         output:
-            snapshots=[
-                paths.snapshot(FOLDER, iteration)
-                for iteration in segment.iterations
-            ],
+            snapshots=[paths.snapshot(FOLDER, iteration) for iteration in segment.iterations],
             state=paths.state(FOLDER, segment.stop),
             log=paths.training_log(FOLDER, segment.stop),
+        params:
+            verb=untracked(segment.verb),
+            segment=untracked(f"--start {segment.start} --stop {segment.stop} --snapshot-every {segment.every}"),
         wildcard_constraints:
             run=one_of(runs),
         log:
             paths.job_log(segment.kind, "{dataset}", "{run}", f"{segment.stop:07d}"),
-        threads: 1
         resources:
             gpu=GPU,
         shell:
-            f"ayt {segment.verb} {{input.record}} --start {segment.start} --stop {segment.stop}"
-            f" --snapshot-every {segment.every} {TRAINING} {COMPUTE} --take-over > {{log}} 2>&1"
+            "ayt {params.verb} {input.record} {params.segment} {TRAINING}"
+            " --device {DEVICE} --threads {threads} --take-over > {log} 2>&1"

@@ -28,9 +28,7 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     return flat.reshape(images.shape)
 
 
-def add_noise_and_mixup(
-    images: Tensor, share: Tensor | None, strength: Tensor | None, z: Tensor | None
-) -> Tensor:
+def add_noise_and_mixup(images: Tensor, share: Tensor | None, strength: Tensor | None, z: Tensor | None) -> Tensor:
     """Add to each image both changes, each computed from the image before them.
 
     Mixup: ``share`` of the way to its partner, the image at the mirrored place of the batch. Noise: a vector of

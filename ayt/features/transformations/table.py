@@ -77,9 +77,7 @@ def draw(names: tuple[str, ...], shape: tuple[int, ...], generator: torch.Genera
     for name in names:
         values: dict[str, Tensor] = {}
         if name == "mixup":
-            values["beta"] = 1 - (1 - uniform()) ** (
-                1 / 3
-            )  # the inverse of Beta(1, 3)'s distribution function
+            values["beta"] = 1 - (1 - uniform()) ** (1 / 3)  # the inverse of Beta(1, 3)'s distribution function
         elif name in _NORMAL:
             values["w"] = normal(2, size) if name == "translate" else normal(size)
         else:

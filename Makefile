@@ -1,0 +1,32 @@
+# The environment, the demo, the tests. `make demo` and `make test` are all a newcomer needs.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.PHONY: demo test lint install clean
+
+demo: install  ## the embedded experiment: from data to figures, on a laptop, in minutes
+	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
+	$(BIN)/snakemake --profile local --report results/embedded/report.html --quiet
+	$(BIN)/ayt summary results/embedded/experiment.yaml
+
+test: install  ## the tests
+	$(BIN)/python -m pytest
+
+lint: install  ## formatting, types, the workflow's own linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --profile local --lint
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:  ## removes the environment and all results
+	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache results/*/

@@ -1,0 +1,101 @@
+"""What no section of an experiment can check alone: sizes against the dataset, names against each other."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ayt.config import schema
+from ayt.config.datasets import facts
+from ayt.config.schema import Experiment
+from ayt.paths import RESERVED_NAMES
+
+Mistake = Callable[[Sequence[Any], Any, str], None]
+"""Takes the key, its value and the problem."""
+
+
+def choices(value: Any, known: Iterable[Any]) -> str:
+    """``choose from a, b, c``, with a guess at what was meant."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(value), names, n=1)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return f"{guess}choose from {', '.join(names)}"
+
+
+def cross_check(experiment: Experiment, mistake: Mistake) -> None:
+    """Report every mistake of an experiment whose sections are each valid."""
+    _check_sizes(experiment, mistake)
+    _check_classifiers(experiment, mistake)
+    for name, figure in experiment.figures.items():
+        _check_figure(experiment, ("figures", name), figure, mistake)
+    if experiment.name in RESERVED_NAMES:
+        mistake(("name",), experiment.name, "is the name of a folder of the workflow; choose another")
+    if experiment.evaluation.grid > experiment.evaluation.samples:
+        problem = f"more than evaluation.samples = {experiment.evaluation.samples}"
+        mistake(("evaluation", "grid"), experiment.evaluation.grid, problem)
+
+
+def _check_sizes(experiment: Experiment, mistake: Mistake) -> None:
+    data = facts(experiment.dataset)
+    halvings = len(experiment.network.channel_mult) - 1
+    if data.resolution % 2**halvings:
+        problem = f"{halvings} halvings do not divide the resolution {data.resolution} of {experiment.dataset.name}"
+        mistake(("network", "channel_mult"), experiment.network.channel_mult, problem)
+    sizes: list[tuple[tuple[str, ...], int]] = [
+        (("start", "pretrain", "batch_size"), experiment.start.pretrain.batch_size)
+    ]
+    for name, method in experiment.methods.items():
+        sizes += [(("methods", name.split(" ")[0], "batch_sizes"), size) for size in method.batch_sizes]
+    for where, size in sizes:
+        if size > data.size:
+            mistake(where, size, f"larger than the dataset ({data.size} images)")
+
+
+def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that classifiers that something uses exist, do what it needs, and fit the dataset."""
+    data = facts(experiment.dataset)
+    uses: list[tuple[tuple[str, ...], str, str]] = [
+        (("evaluation", "features"), experiment.evaluation.features, "labels")
+    ]
+    for name, method in experiment.methods.items():
+        where = ("methods", name.split(" ")[0], "classifier")
+        if isinstance(method, schema.Ayt | schema.Hybrid):
+            uses.append((where, method.classifier, "transformations"))
+        elif isinstance(method, schema.LabelFeatures):
+            uses.append((where, method.classifier, "labels"))
+    for name, figure in experiment.figures.items():
+        if isinstance(figure, schema.TransformationsFigure):
+            uses.append((("figures", name, "classifier"), figure.classifier, "transformations"))
+    for where, name, task in uses:
+        fitting = sorted(key for key, value in experiment.classifiers.items() if value.task == task)
+        if name not in experiment.classifiers:
+            mistake(where, name, f"unknown classifier; {choices(name, fitting)}")
+            continue
+        classifier = experiment.classifiers[name]
+        if name not in fitting:
+            mistake(where, name, f"its task is not {task!r}; {choices(name, fitting)}")
+        if classifier.batch_size > data.size:
+            problem = f"larger than the dataset ({data.size} images)"
+            mistake(("classifiers", name, "batch_size"), classifier.batch_size, problem)
+        halvings = len(classifier.widths)
+        if data.resolution % 2**halvings:
+            problem = f"{halvings} halvings do not divide the resolution {data.resolution} of {experiment.dataset.name}"
+            mistake(("classifiers", name, "widths"), classifier.widths, problem)
+
+
+def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema.AnyFigure, mistake: Mistake) -> None:
+    def check_known(key: str, values: Iterable[Any], known: Sequence[Any]) -> None:
+        for value in values:
+            if value not in known:
+                mistake((*where, key), value, f"not in this experiment; {choices(value, known)}")
+
+    if isinstance(figure, schema.ScoreFigure):
+        check_known("steps", figure.steps, experiment.evaluation.steps)
+        check_known("methods", figure.methods, sorted({key.split(" ")[0] for key in experiment.methods}))
+    elif isinstance(figure, schema.SamplesFigure):
+        check_known("steps", [figure.steps], experiment.evaluation.steps)
+        check_known("seed", [figure.seed], sorted({s for method in experiment.methods.values() for s in method.seeds}))
+        if figure.columns > experiment.evaluation.grid:
+            problem = f"only evaluation.grid = {experiment.evaluation.grid} samples are kept"
+            mistake((*where, "columns"), figure.columns, problem)

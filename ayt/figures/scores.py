@@ -1,0 +1,169 @@
+"""Figures of scores: over training, and at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from ayt.figures.style import COLOURS, LINES, MARKERS, RC, finish, new_figure, plural, require
+
+KEY = ["method", "label", "batch_size", "steps", "metric"]
+STEP_NAMES = {1: "one step", 2: "two steps"}
+
+
+def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean, lowest and highest score over seeds, by method, batch size, steps, metric and iteration.
+
+    With one seed ``low`` and ``high`` are those over sampling repeats.
+    """
+    grouped = scores.groupby([*KEY, "iteration"], sort=False)
+    table = grouped.agg(
+        images=("images", "first"),
+        mean=("mean", "mean"),
+        low=("mean", "min"),
+        high=("mean", "max"),
+        seeds=("seed", "nunique"),
+        repeats_low=("min", "min"),
+        repeats_high=("max", "max"),
+    ).reset_index()
+    single = table["seeds"] == 1
+    table.loc[single, "low"] = table.loc[single, "repeats_low"]
+    table.loc[single, "high"] = table.loc[single, "repeats_high"]
+    return table.drop(columns=["repeats_low", "repeats_high"])
+
+
+def at_end(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last iteration."""
+    return scores[scores["iteration"] == scores.groupby("run")["iteration"].transform("max")]
+
+
+def sampling_note(scores: pd.DataFrame) -> str:
+    """How many seeds, repeats and samples the numbers rest on."""
+    seeds = sorted(scores.groupby(["method", "batch_size"])["seed"].nunique().unique())
+    repeats, samples = int(scores["repeats"].max()), int(scores["samples"].max())
+    many = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    return f"n = {many} a point; each score is the mean of {plural(repeats, 'sampling run')} of {samples:,} images"
+
+
+def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None:
+    """Draw scores over iterations, one panel for each number of steps.
+
+    Colour and marker tell the method, the line's dashes the batch size; the band spans the seeds.
+
+    Args:
+        scores: rows of ``scores.csv``.
+        out: where to, without ending.
+        title: of the figure.
+        steps: numbers of sampling steps.
+
+    Raises:
+        UserError: there are no such scores.
+    """
+    require(scores, steps)
+    table = over_seeds(scores[scores["steps"].isin(steps)])
+    methods, sizes = list(dict.fromkeys(table["label"])), sorted(table["batch_size"].unique())
+    with rc_context(RC):
+        figure = new_figure(3.3)
+        panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
+        for panel, number in zip(panels, steps, strict=True):
+            for (label, size), line in table[table["steps"] == number].groupby(["label", "batch_size"], sort=False):
+                method = methods.index(label)
+                colour = COLOURS[method % len(COLOURS)]
+                panel.fill_between(line["iteration"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
+                panel.plot(
+                    line["iteration"],
+                    line["mean"],
+                    color=colour,
+                    marker=MARKERS[method % len(MARKERS)],
+                    markersize=4,
+                    markerfacecolor=colour if size == sizes[-1] else "white",
+                    linestyle=LINES[(len(sizes) - 1 - sizes.index(size)) % len(LINES)],
+                )
+            panel.set_title(STEP_NAMES.get(number, f"{number} steps"))
+            panel.set_xlabel("training iterations")
+            panel.set_xlim(left=0)
+        _score_axis(panels[0], table)
+        handles = [
+            Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, label=label)
+            for i, label in enumerate(methods)
+        ] + [
+            Line2D(
+                [], [], color="#555555", linestyle=LINES[(len(sizes) - 1 - i) % len(LINES)], label=f"batch size {size}"
+            )
+            for i, size in enumerate(sizes)
+        ]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        band = "seeds" if table["seeds"].max() > 1 else "sampling runs"
+        caption = f"Lower is better. Lines: means; bands: lowest to highest of the {band}. {sampling_note(scores)}."
+        finish(figure, out, title, caption, table)
+
+
+def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None:
+    """Draw the score at the end of training by batch size and method: a dot for each seed, a bar for their mean.
+
+    Args:
+        scores: rows of ``scores.csv``.
+        out: where to, without ending.
+        title: of the figure.
+        steps: numbers of sampling steps.
+
+    Raises:
+        UserError: there are no such scores.
+    """
+    require(scores, steps)
+    rows = at_end(scores[scores["steps"].isin(steps)])
+    methods, sizes = list(dict.fromkeys(rows["label"])), sorted(rows["batch_size"].unique())
+    with rc_context(RC):
+        figure = new_figure(3.3)
+        panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
+        for panel, number in zip(panels, steps, strict=True):
+            shown = rows[rows["steps"] == number]
+            edges, names, place = [], [], 0.0
+            for size in sizes:
+                begin = place
+                for label in methods:
+                    values = shown[(shown["batch_size"] == size) & (shown["label"] == label)]["mean"].to_numpy()
+                    if not len(values):
+                        continue
+                    method = methods.index(label)
+                    colour = COLOURS[method % len(COLOURS)]
+                    spread = place + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [place]
+                    panel.plot(spread, values, MARKERS[method % len(MARKERS)], color=colour, markersize=4, alpha=0.8)
+                    panel.plot([place - 0.34, place + 0.34], [values.mean()] * 2, color=colour, linewidth=2)
+                    place += 1
+                edges.append((begin + place - 1) / 2)
+                names.append(f"{size}")
+                place += 0.8
+            panel.set_xticks(edges, names)
+            panel.grid(axis="x", visible=False)
+            panel.set_xlabel("batch size")
+            panel.set_title(STEP_NAMES.get(number, f"{number} steps"))
+        _score_axis(panels[0], rows)
+        handles = [
+            Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, label=label)
+            for i, label in enumerate(methods)
+        ]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        ends = sorted(rows["iteration"].unique())
+        when = f"after {ends[0]:,} iterations" if len(ends) == 1 else f"after {ends[0]:,} to {ends[-1]:,} iterations"
+        caption = f"Lower is better. Scores {when}; markers: seeds; bars: their means. {sampling_note(rows)}."
+        columns = ["label", "batch_size", "seed", "steps", "metric", "iteration", "mean", "repeats", "samples"]
+        finish(figure, out, title, caption, rows[columns])
+
+
+def _score_axis(panel: Axes, table: pd.DataFrame) -> None:
+    """Name the axis after the metric; logarithmic where scores differ by more than a factor of 5."""
+    panel.set_ylabel(str(table["metric"].iloc[0]))
+    if table["mean"].min() > 0 and table["mean"].max() > 5 * table["mean"].min():
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(ScalarFormatter())
+        panel.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        panel.set_ylim(bottom=0)

@@ -1,0 +1,122 @@
+"""Tables of scores: CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ayt.errors import UserError
+from ayt.figures.scores import at_end, sampling_note
+from ayt.files import write_text
+
+SUFFIXES = ("csv", "md", "tex")
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+}
+
+
+def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds at the end of training, by method, batch size and steps.
+
+    The standard deviation is missing where there is one seed.
+
+    Raises:
+        UserError: there are no scores.
+    """
+    if scores.empty:
+        raise UserError("there are no scores")
+    grouped = at_end(scores).groupby(["label", "batch_size", "steps", "metric"], sort=False)
+    return grouped.agg(
+        mean=("mean", "mean"),
+        std=("mean", "std"),
+        seeds=("seed", "nunique"),
+        iteration=("iteration", "first"),
+        images=("images", "first"),
+    ).reset_index()
+
+
+def write(scores: pd.DataFrame, out: Path, title: str) -> None:
+    """Write ``out`` with the endings csv, md and tex; the best of each column is bold.
+
+    Args:
+        scores: rows of ``scores.csv``.
+        out: where to, without ending.
+        title: of the table.
+
+    Raises:
+        UserError: there are no scores.
+    """
+    table = final_scores(scores)
+    cells, best = _cells(table)
+    ends = sorted(table["iteration"].unique())
+    when = f"{ends[0]:,}" if len(ends) == 1 else f"{ends[0]:,} to {ends[-1]:,}"
+    metric = ", ".join(table["metric"].unique())
+    caption = f"{title}. " if title else ""
+    caption += f"{metric} after {when} iterations, mean ± standard deviation over seeds; {sampling_note(scores)}."
+    write_text(out.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
+    write_text(out.with_suffix(".md"), _markdown(cells, best, caption))
+    write_text(out.with_suffix(".tex"), _latex(cells, best, caption))
+
+
+def _cells(table: pd.DataFrame) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
+    """The table as text, methods down and batch sizes across, and which cells are the best of their column."""
+    table = table.assign(
+        column=[_column(steps, size) for steps, size in zip(table["steps"], table["batch_size"], strict=True)]
+    )
+    order = table.sort_values(["steps", "batch_size"])["column"].unique()
+    text = [
+        f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} ± {std:.2f}"
+        for mean, std in zip(table["mean"], table["std"], strict=True)
+    ]
+    cells = table.assign(text=text).pivot_table(
+        index="label", columns="column", values="text", aggfunc="first", sort=False, fill_value="–"
+    )[order]
+    lowest = table.loc[table.groupby("column")["mean"].idxmin()]
+    return cells, set(zip(lowest["label"], lowest["column"], strict=True))
+
+
+def _column(steps: int, size: int) -> str:
+    return f"{steps} {'step' if steps == 1 else 'steps'}, batch {size}"
+
+
+def _markdown(cells: pd.DataFrame, best: set[tuple[str, str]], caption: str) -> str:
+    lines = [f"| method | {' | '.join(cells.columns)} |", f"|---|{'---:|' * len(cells.columns)}"]
+    for label, row in cells.iterrows():
+        parts = [f"**{value}**" if (label, column) in best else value for column, value in row.items()]
+        lines.append(f"| {str(label).replace('|', chr(92) + '|')} | {' | '.join(parts)} |")
+    return "\n".join([*lines, "", caption, ""])
+
+
+def _latex(cells: pd.DataFrame, best: set[tuple[str, str]], caption: str) -> str:
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{_escape(caption)}}}",
+        f"\\begin{{tabular}}{{l{'r' * len(cells.columns)}}}",
+        "\\toprule",
+        " & ".join(["method", *map(_escape, cells.columns)]) + r" \\",
+        "\\midrule",
+    ]
+    for label, row in cells.iterrows():
+        parts = [
+            f"\\textbf{{{_escape(value)}}}" if (label, column) in best else _escape(value)
+            for column, value in row.items()
+        ]
+        lines.append(" & ".join([_escape(str(label)), *parts]) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+
+
+def _escape(text: object) -> str:
+    return "".join(LATEX_ESCAPES.get(character, character) for character in str(text))
