@@ -67,14 +67,14 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
     for name, figure in experiment.figures.items():
         if isinstance(figure, schema.TransformationsFigure):
             uses.append((("figures", name, "classifier"), figure.classifier, "transformations"))
-    for where, name, task in uses:
+    for place, name, task in uses:
         fitting = sorted(key for key, value in experiment.classifiers.items() if value.task == task)
         if name not in experiment.classifiers:
-            mistake(where, name, f"unknown classifier; {choices(name, fitting)}")
+            mistake(place, name, f"unknown classifier; {choices(name, fitting)}")
             continue
         classifier = experiment.classifiers[name]
         if name not in fitting:
-            mistake(where, name, f"its task is not {task!r}; {choices(name, fitting)}")
+            mistake(place, name, f"its task is not {task!r}; {choices(name, fitting)}")
         if classifier.batch_size > data.size:
             problem = f"larger than the dataset ({data.size} images)"
             mistake(("classifiers", name, "batch_size"), classifier.batch_size, problem)

@@ -156,11 +156,8 @@ class _Reader:
         """The file, or --config, that has the last word on this key or on its nearest parent."""
         for depth in range(len(where), 0, -1):
             for name, layer in reversed(self.layers):
-                node: Any = layer
-                for key in where[:depth]:
-                    node = node.get(key, _ABSENT) if isinstance(node, dict) else _ABSENT
-                if node is not _ABSENT:
-                    return name
+                if _has(layer, where[:depth]):
+                    return str(name)
         return self.layers[0][0]
 
     def mistake_of_method(self, where: Sequence[Any], value: Any, problem: str) -> None:
@@ -270,6 +267,14 @@ class _Absent:
 
 
 _ABSENT: Any = _Absent()
+
+
+def _has(node: Any, keys: Sequence[Any]) -> bool:
+    for key in keys:
+        if not isinstance(node, dict) or key not in node:
+            return False
+        node = node[key]
+    return True
 
 
 def _retype(value: Any) -> Any:

@@ -5,28 +5,7 @@ RESOLVED = paths.resolved_experiment("{experiment}")
 FEATURES = plan.features
 REFERENCE = paths.reference(FEATURES.folder, FEATURES.iterations)
 
-# Where and how jobs run changes no result: these stand in shell commands, where no rerun trigger looks.
-DEVICE = experiment.execution.device
 GPU = gpus_per_job(experiment, here=not workflow.non_local_exec)
-TRAINING = " ".join(
-    [
-        f"--log-every {experiment.execution.log_every}",
-        f"--resume-seconds {experiment.execution.resume_seconds}",
-        *(f"--sink {sink}" for sink in experiment.execution.sinks),
-    ]
-)
-SCORING = " ".join(
-    [
-        *(f"--steps {evaluation.argument}" for evaluation in plan.evaluations),
-        f"--samples {experiment.evaluation.samples}",
-        f"--repeats {experiment.evaluation.repeats}",
-        f"--seed {experiment.evaluation.seed}",
-        f"--convention {experiment.evaluation.convention}",
-        f"--grid {experiment.evaluation.grid}",
-        f"--batch-size {experiment.evaluation.batch_size}",
-        f"--features-iteration {FEATURES.iterations}",
-    ]
-)
 # Notices runs and methods that are no longer asked for, or called otherwise.
 RUNS = digest([[name, run.label, run.name] for name, run in plan.methods_and_runs()])
 
@@ -37,5 +16,34 @@ def one_of(runs):
 
 
 def untracked(text):
-    """A parameter that makes nothing rerun: Snakemake does not record those that are computed from outputs."""
+    """A parameter that makes nothing rerun: Snakemake does not record those that are computed from outputs.
+
+    For where and how a job runs, and for what the names of its outputs say already.
+    """
     return lambda wildcards, output: text
+
+
+DEVICE = untracked(f"--device {experiment.execution.device}")
+TRAINING = untracked(
+    " ".join(
+        [
+            f"--log-every {experiment.execution.log_every}",
+            f"--resume-seconds {experiment.execution.resume_seconds}",
+            *(f"--sink {sink}" for sink in experiment.execution.sinks),
+        ]
+    )
+)
+SCORING = untracked(
+    " ".join(
+        [
+            *(f"--steps {evaluation.argument}" for evaluation in plan.evaluations),
+            f"--samples {experiment.evaluation.samples}",
+            f"--repeats {experiment.evaluation.repeats}",
+            f"--seed {experiment.evaluation.seed}",
+            f"--convention {experiment.evaluation.convention}",
+            f"--grid {experiment.evaluation.grid}",
+            f"--batch-size {experiment.evaluation.batch_size}",
+            f"--features-iteration {FEATURES.iterations}",
+        ]
+    )
+)

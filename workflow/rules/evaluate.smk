@@ -9,11 +9,16 @@ rule reference:
         REFERENCE,
     log:
         paths.job_log("reference", experiment.dataset.name, FEATURES.name),
+    conda:
+        "../../envs/ayt.yaml"
     resources:
         gpu=GPU,
+    params:
+        iteration=untracked(FEATURES.iterations),
+        device=DEVICE,
     shell:
-        "ayt reference {input.record} --iteration {FEATURES.iterations}"
-        " --device {DEVICE} --threads {threads} > {log} 2>&1"
+        "ayt reference {input.record} --iteration {params.iteration}"
+        " {params.device} --threads {threads} > {log} 2>&1"
 
 
 for segment, runs in plan.segments(kind="train").items():
@@ -23,7 +28,10 @@ for segment, runs in plan.segments(kind="train").items():
             f"score_{segment.label}"
         input:
             record=ancient(RECORD),
-            snapshots=[ancient(paths.snapshot(FOLDER, iteration)) for iteration in segment.iterations],
+            snapshots=[
+                ancient(paths.snapshot(FOLDER, iteration))
+                for iteration in segment.iterations
+            ],
             features=ancient(paths.run_record(FEATURES.folder)),
             weights=ancient(FEATURES.last.path),
             reference=ancient(REFERENCE),
@@ -34,17 +42,25 @@ for segment, runs in plan.segments(kind="train").items():
                 for iteration in segment.iterations
                 for name in (paths.score, paths.sample_grid)
             ],
-        params:
-            snapshots=untracked(" ".join(f"--iteration {iteration}" for iteration in segment.iterations)),
-        wildcard_constraints:
-            run=one_of(runs),
         log:
             paths.job_log("score", "{dataset}", "{run}", f"{segment.stop:07d}"),
+        wildcard_constraints:
+            run=one_of(runs),
+        conda:
+            "../../envs/ayt.yaml"
         resources:
             gpu=GPU,
+        params:
+            snapshots=untracked(
+                " ".join(
+                    f"--iteration {iteration}" for iteration in segment.iterations
+                )
+            ),
+            how=SCORING,
+            device=DEVICE,
         shell:
-            "ayt score {input.record} --features {input.features} {params.snapshots} {SCORING}"
-            " --device {DEVICE} --threads {threads} > {log} 2>&1"
+            "ayt score {input.record} --features {input.features} {params.snapshots} {params.how}"
+            " {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule recognise:
@@ -52,14 +68,21 @@ rule recognise:
         record=ancient(RECORD),
         weights=ancient(paths.snapshot(FOLDER, "{iteration}")),
     output:
-        [paths.classifier_report(FOLDER, "{iteration}", suffix) for suffix in ("csv", "npz")],
+        [
+            paths.classifier_report(FOLDER, "{iteration}", suffix)
+            for suffix in ("csv", "npz")
+        ],
     log:
         paths.job_log("recognise", "{dataset}", "{run}", "{iteration}"),
+    conda:
+        "../../envs/ayt.yaml"
     resources:
         gpu=GPU,
+    params:
+        device=DEVICE,
     shell:
         "ayt recognise {input.record} --iteration {wildcards.iteration}"
-        " --device {DEVICE} --threads {threads} > {log} 2>&1"
+        " {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule gather:
@@ -68,9 +91,11 @@ rule gather:
         scores=plan.scores(),
     output:
         paths.scores_table("{experiment}"),
-    params:
-        runs=RUNS,
     log:
         paths.job_log("gather", "{experiment}"),
+    conda:
+        "../../envs/ayt.yaml"
+    params:
+        runs=RUNS,
     shell:
         "ayt gather {input.experiment} > {log} 2>&1"

@@ -4,10 +4,12 @@
 rule resolve:
     output:
         RESOLVED,
-    params:
-        experiment=resolved.to_json(experiment),
     log:
         paths.job_log("resolve", "{experiment}"),
+    conda:
+        "../../envs/ayt.yaml"
+    params:
+        experiment=resolved.to_json(experiment),
     shell:
         "ayt resolve --experiment {params.experiment:q} --output {output} > {log} 2>&1"
 
@@ -24,13 +26,15 @@ rule figure:
             caption="../report/figure.rst",
         ),
         [paths.figure("{experiment}", "{figure}", suffix) for suffix in ("pdf", "csv")],
+    log:
+        paths.job_log("figure", "{experiment}", "{figure}"),
+    wildcard_constraints:
+        figure="|".join(experiment.figures),
+    conda:
+        "../../envs/ayt.yaml"
     params:
         figure=lambda wildcards: experiment.figures[wildcards.figure].model_dump_json(),
         runs=RUNS,
-    wildcard_constraints:
-        figure="|".join(experiment.figures),
-    log:
-        paths.job_log("figure", "{experiment}", "{figure}"),
     shell:
         "ayt figure {input.experiment} {wildcards.figure} > {log} 2>&1"
 
@@ -47,11 +51,13 @@ rule table:
             caption="../report/table.rst",
         ),
         [paths.table("{experiment}", "{table}", suffix) for suffix in ("md", "tex")],
-    params:
-        table=lambda wildcards: experiment.tables[wildcards.table].model_dump_json(),
-    wildcard_constraints:
-        table="|".join(experiment.tables),
     log:
         paths.job_log("table", "{experiment}", "{table}"),
+    wildcard_constraints:
+        table="|".join(experiment.tables),
+    conda:
+        "../../envs/ayt.yaml"
+    params:
+        table=lambda wildcards: experiment.tables[wildcards.table].model_dump_json(),
     shell:
         "ayt table {input.experiment} {wildcards.table} > {log} 2>&1"

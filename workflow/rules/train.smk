@@ -5,10 +5,12 @@
 rule record:
     output:
         RECORD,
-    params:
-        spec=lambda wildcards: plan.runs[wildcards.run].record,
     log:
         paths.job_log("record", "{dataset}", "{run}"),
+    conda:
+        "../../envs/ayt.yaml"
+    params:
+        spec=lambda wildcards: plan.runs[wildcards.run].record,
     shell:
         "ayt record --spec {params.spec:q} --output {output} > {log} 2>&1"
 
@@ -25,18 +27,26 @@ for segment, runs in plan.segments().items():
             state=ancient(segment.begins_with(FOLDER)),
             upstream=ancient(lambda wildcards: plan.upstream(wildcards.run)),
         output:
-            snapshots=[paths.snapshot(FOLDER, iteration) for iteration in segment.iterations],
+            snapshots=[
+                paths.snapshot(FOLDER, iteration) for iteration in segment.iterations
+            ],
             state=paths.state(FOLDER, segment.stop),
             log=paths.training_log(FOLDER, segment.stop),
-        params:
-            verb=untracked(segment.verb),
-            segment=untracked(f"--start {segment.start} --stop {segment.stop} --snapshot-every {segment.every}"),
-        wildcard_constraints:
-            run=one_of(runs),
         log:
             paths.job_log(segment.kind, "{dataset}", "{run}", f"{segment.stop:07d}"),
+        wildcard_constraints:
+            run=one_of(runs),
+        conda:
+            "../../envs/ayt.yaml"
         resources:
             gpu=GPU,
+        params:
+            verb=untracked(segment.verb),
+            how=TRAINING,
+            device=DEVICE,
+            segment=untracked(
+                f"--start {segment.start} --stop {segment.stop} --snapshot-every {segment.every}"
+            ),
         shell:
-            "ayt {params.verb} {input.record} {params.segment} {TRAINING}"
-            " --device {DEVICE} --threads {threads} --take-over > {log} 2>&1"
+            "ayt {params.verb} {input.record} {params.segment} {params.how}"
+            " {params.device} --threads {threads} --take-over > {log} 2>&1"
