@@ -235,8 +235,8 @@ class Plan:
         name = self.evaluation(figure.steps).name
         return [
             (run.label, run, paths.sample_grid(run.folder, name, run.iterations))
-            for run in self.trained
-            if run.spec.seed == figure.seed
+            for method, run in self._methods
+            if run.spec.seed == (self.experiment.methods[method].seeds[0] if figure.seed is None else figure.seed)
         ]
 
     def figure_data(self, name: str) -> list[Path]:

@@ -18,7 +18,8 @@ def golden_draws(arrays):
     for key, value in arrays.items():
         if key.startswith("draw_"):
             name, _, what = key.removeprefix("draw_").rpartition("_")
-            draws.setdefault(RENAMED.get(name, name), {})[what] = value[0] if value.shape[:1] == (1,) else value
+            drawn = value.float()  # Beta was drawn in float64
+            draws.setdefault(RENAMED.get(name, name), {})[what] = drawn[0] if drawn.shape[:1] == (1,) else drawn
     return draws
 
 

@@ -69,8 +69,8 @@ def run_figure(options: argparse.Namespace) -> None:
         mids = ", ".join(f"{mid:g}" for mid in plan.evaluation(figure.steps).mids)
         times = f"80 → {mids} → 0.002" if mids else "80 → 0.002"
         caption = (
-            f"Samples at the end of training, seed {figure.seed}; sampling steps: {figure.steps} (noise levels "
-            f"{times}). All images of a column come from the same noise."
+            f"Samples at the end of training, one seed each; sampling steps: {figure.steps} (noise levels {times}). "
+            "All images of a column come from the same noise."
         )
         images.samples(grids, out, figure.title, figure.columns, caption)
     elif isinstance(figure, schema.TransformationsFigure):

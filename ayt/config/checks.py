@@ -95,7 +95,8 @@ def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema
         check_known("methods", figure.methods, sorted({key.split(" ")[0] for key in experiment.methods}))
     elif isinstance(figure, schema.SamplesFigure):
         check_known("steps", [figure.steps], experiment.evaluation.steps)
-        check_known("seed", [figure.seed], sorted({s for method in experiment.methods.values() for s in method.seeds}))
+        seeds = sorted({seed for method in experiment.methods.values() for seed in method.seeds})
+        check_known("seed", [] if figure.seed is None else [figure.seed], seeds)
         if figure.columns > experiment.evaluation.grid:
             problem = f"only evaluation.grid = {experiment.evaluation.grid} samples are kept"
             mistake((*where, "columns"), figure.columns, problem)

@@ -270,7 +270,8 @@ class SamplesFigure(Figure):
 
     kind: Literal["samples"]
     steps: Count = 1
-    seed: Whole = 0
+    seed: Whole | None = None
+    """Of the runs that are shown; absent: each method's first."""
     columns: Count = 10
 
 

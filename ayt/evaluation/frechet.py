@@ -46,7 +46,7 @@ class FeatureStatistics:
 
 
 def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
-    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2), in float64 by symmetric eigendecompositions.
+    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2), in float64.
 
     Args:
         mu1: (d,) mean.
@@ -63,9 +63,14 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
     mu1, sigma1, mu2, sigma2 = (part.double() for part in (mu1, sigma1, mu2, sigma2))
     if not all(torch.isfinite(part).all() for part in (mu1, sigma1, mu2, sigma2)):
         raise UserError("statistics of features are not finite")
-    values, vectors = torch.linalg.eigh(sigma1)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    product = root @ sigma2 @ root
-    # Rounding leaves the product a little asymmetric, and eigenvalues of a singular one a little below 0.
-    cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
+    # The trace of the root is the sum of the singular values of S1^1/2 S2^1/2. Singular values of 0 come out as
+    # rounding error; as roots of eigenvalues they would come out as the root of rounding error.
+    cross = torch.linalg.svdvals(_root(sigma1) @ _root(sigma2)).sum()
     return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2 * cross)
+
+
+def _root(sigma: Tensor) -> Tensor:
+    """The symmetric root of a covariance; eigenvalues that rounding put below 0 count as 0."""
+    values, vectors = torch.linalg.eigh(sigma)
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root

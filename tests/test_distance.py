@@ -1,0 +1,56 @@
+"""Distances in features against golden numbers."""
+
+import pytest
+import torch
+from recipe import golden, load_recipe
+
+from ayt.features.distance import frozen, lpips_like, mfd, ph
+from ayt.networks.classifier import VGG
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    return frozen(load_recipe(VGG(), golden("mfd_vgg16")["seed"], 2**0.5))
+
+
+def test_pseudo_huber_norm():
+    arrays = golden("mfd_ph")
+    diff = arrays["diff"].requires_grad_()
+    norms = ph(diff, 1e-5, (2, 3))
+    torch.testing.assert_close(norms, arrays["ph"])
+    norms.sum().backward()
+    torch.testing.assert_close(diff.grad, arrays["grad"])
+
+
+def test_mfd_and_its_gradient(vgg16):
+    arrays = golden("mfd_vgg16")
+    x = arrays["x"].requires_grad_()
+    distances = mfd(vgg16)(x, arrays["y"])
+    torch.testing.assert_close(distances, arrays["distance"], rtol=5e-6, atol=0)
+    (gradient,) = torch.autograd.grad(distances.mean(), x)
+    # y differs from x by 0.2, 0.02 and 0.002: the closer, the more digits cancel
+    for ours, theirs, tolerance in zip(gradient, arrays["grad_x"], (1e-5, 3e-4, 1e-3), strict=True):
+        assert (ours - theirs).norm() < tolerance * theirs.norm()
+
+
+def test_equal_images_are_at_distance_zero(vgg16):
+    x = golden("mfd_vgg16")["x"].requires_grad_()
+    distances = mfd(vgg16)(x, x.detach())
+    assert not distances.any()
+    (gradient,) = torch.autograd.grad(distances.sum(), x)
+    assert torch.isfinite(gradient).all()
+    assert not lpips_like(vgg16)(x, x).any()
+
+
+def test_lpips_like_by_hand():
+    network = frozen(VGG(4, 1, 2, widths=(3,), convs=(1,), batch_norm=False))
+    x, y = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
+    a, b = network.taps(x)[0], network.taps(y)[0]
+    a, b = (f / (f.square().sum(1, keepdim=True) + 1e-10).sqrt() for f in (a, b))
+    expected = (a - b).square().sum(1).mean((1, 2))
+    torch.testing.assert_close(lpips_like(network)(x, y), expected)
+
+
+def test_frozen_network_does_not_learn(vgg16):
+    assert not vgg16.training
+    assert not any(parameter.requires_grad for parameter in vgg16.parameters())

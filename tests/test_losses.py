@@ -1,0 +1,171 @@
+"""Losses and whole steps against golden numbers."""
+
+import pytest
+import torch
+from recipe import golden, load_recipe
+from torch import nn
+
+from ayt.consistency.losses import (
+    consistency_pair,
+    denoising_loss,
+    distance_loss,
+    ect_loss,
+    hybrid_loss,
+    l1,
+    l2,
+    proximal,
+    pseudo_huber,
+    weight,
+)
+from ayt.consistency.schedules import lognormal_t, t_to_r
+from ayt.features.distance import frozen, mfd
+from ayt.networks.classifier import VGG
+
+
+class Analytic(nn.Module):
+    """net(x, t) = a x 0.5 / (1 + t), NaN at t = 0: a network must never be asked there."""
+
+    def __init__(self, a):
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(float(a)))
+
+    def forward(self, x, t):
+        t = torch.where(t == 0, torch.nan, t)
+        return self.a * x * (0.5 / (1 + t))[:, None, None, None]
+
+
+def no_dropout():
+    pass
+
+
+@pytest.fixture(scope="module")
+def features():
+    return mfd(frozen(load_recipe(VGG(), 1000, 2**0.5)))
+
+
+def gradient(loss, D_t, D_r, w, iteration=0):
+    D_t = D_t.clone().requires_grad_()
+    output = loss(D_t, D_r, w, iteration)
+    output.loss.backward()
+    return output, D_t.grad
+
+
+def test_pseudo_huber_values_and_gradients():
+    arrays = golden("losses")
+    D_t, D_r, w = arrays["D_t"], arrays["D_r"], arrays["w"]
+    for index, c_mult in enumerate(arrays["ayt_ph_c_mult"].tolist()):
+        c = c_mult * D_t[0].numel() ** 0.5
+        output, grad = gradient(ect_loss(c), D_t, D_r, w)
+        torch.testing.assert_close(output.loss, arrays["ayt_ph_loss_w"][index].to(torch.float32), rtol=1e-6, atol=0)
+        torch.testing.assert_close(grad, arrays["ayt_ph_grad_w"][index], rtol=1e-5, atol=1e-7)
+
+
+def test_l1_and_l2_values():
+    arrays = golden("losses")
+    D_t, D_r, w = arrays["D_t"], arrays["D_r"], arrays["w"]
+    torch.testing.assert_close((w * l1(D_t, D_r)).mean(), arrays["ayt_l1_loss_w"].float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close((w * l2(D_t, D_r)).mean(), arrays["ayt_l2_loss_w"].float(), rtol=1e-6, atol=0)
+
+
+LOSSES = {
+    "ph0": lambda d: ect_loss(0.0),
+    "ph00054": lambda d: ect_loss(0.00054 * d**0.5),
+    "l1": lambda d: distance_loss(l1, weighted=True),
+    "l2": lambda d: distance_loss(l2, weighted=True),
+}
+
+
+@pytest.mark.parametrize("case", ["q2s0", "q256s0"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_whole_step(case, name):
+    arrays = golden("losses_step")
+    x_0, eps, t, r = (arrays[f"ecm_{key}"] for key in ("x0", "eps", "t", f"r_{case}"))
+    network = Analytic(arrays["net_a"])
+    D_t, D_r = consistency_pair(network, x_0, t, r, eps, no_dropout)
+    torch.testing.assert_close(D_t.detach(), arrays[f"ecm_{case}_Dt"], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(D_r, arrays[f"ecm_{case}_Dr"], rtol=1e-6, atol=1e-7)
+    w = weight(t, r)
+    torch.testing.assert_close(w, arrays[f"ecm_{case}_w"], rtol=1e-6, atol=0)
+    loss = LOSSES[name](x_0[0].numel())
+    output, grad = gradient(loss, arrays[f"ecm_{case}_Dt"], arrays[f"ecm_{case}_Dr"], w)
+    torch.testing.assert_close(output.loss, arrays[f"ecm_{name}_{case}_loss"].float(), rtol=2e-6, atol=0)
+    torch.testing.assert_close(grad, arrays[f"ecm_{name}_{case}_grad_Dt"], rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["mfd", "hyb", "hybfull"])
+def test_ayt_and_hybrid_steps(kind, features):
+    arrays = golden("losses_step")
+    D_t, D_r, w = (arrays[f"ayt_{key}"] for key in ("Dt", "Dr", "w"))
+    if kind == "mfd":
+        output, grad = gradient(distance_loss(features, weighted=False), D_t, D_r, w)
+    else:
+        c = 0.00054 * D_t[0].numel() ** 0.5
+        loss = hybrid_loss(c, features, float(arrays[f"ayt_{kind}_lmda1"]), 5000)
+        output, grad = gradient(loss, D_t, D_r, w, int(arrays[f"ayt_{kind}_iteration"]))
+    torch.testing.assert_close(output.loss, arrays[f"ayt_{kind}_loss"].float(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(output.distance, arrays[f"ayt_{kind}_loss_dst"].float(), rtol=1e-5, atol=0)
+    theirs = arrays[f"ayt_{kind}_grad_Dt"]
+    assert (grad - theirs).norm() < 2e-3 * theirs.norm()
+
+
+def test_short_gradients_are_not_stretched_to_length_1():
+    arrays = golden("losses_step")
+    D_t, D_r = arrays["clamp_D_t"], arrays["clamp_D_r"]
+    w = weight(arrays["clamp_t"], arrays["clamp_r"])
+    point = D_t.clone().requires_grad_()
+    proximal(point, D_r, w, l1, weighted=True).loss.backward()
+    steps = (point.grad / w[:, None, None, None] * len(w)).flatten(1).norm(dim=1)
+    assert steps[0] == 0
+    assert (steps <= 1 + 1e-5).all()
+
+
+@pytest.mark.parametrize("name", ["ect", "l1", "l2", "ayt", "hybrid"])
+def test_no_nan_where_both_are_equal(name, features):
+    x = golden("mfd_vgg16")["x"]
+    loss = {
+        "ect": ect_loss(0.0),
+        "l1": distance_loss(l1, weighted=True),
+        "l2": distance_loss(l2, weighted=True),
+        "ayt": distance_loss(features, weighted=False),
+        "hybrid": hybrid_loss(0.0, features, 1.0, 0),
+    }[name]
+    output, grad = gradient(loss, x, x.clone(), torch.ones(len(x)))
+    assert output.distance == 0
+    assert not grad.any()
+
+
+def test_ect_loss_object():
+    arrays = golden("losses_ect")
+    t = lognormal_t(arrays["z"]).to(torch.float32)
+    for i, (q, stage) in enumerate(zip(arrays["q"].tolist(), arrays["stage"].tolist(), strict=True)):
+        r = t_to_r(t, q, int(stage))
+        torch.testing.assert_close(r, arrays[f"r_q{i}"].reshape(-1), rtol=1e-6, atol=1e-8)
+        for j, c in enumerate(arrays["c"].tolist()):
+            network = Analytic(0.9)
+            D_t, D_r = consistency_pair(network, arrays["y"], t, r, arrays["eps"], no_dropout)
+            per_sample = pseudo_huber(D_t, D_r, c) * weight(t, r)
+            theirs = arrays[f"loss_q{i}_c{j}"].reshape(-1)
+            torch.testing.assert_close(per_sample.detach(), theirs, rtol=2e-4, atol=1e-5)
+            per_sample.mean().backward()
+            torch.testing.assert_close(
+                network.a.grad, arrays[f"grad_a_q{i}_c{j}"].reshape(()).float(), rtol=2e-4, atol=1e-5
+            )
+
+
+def test_both_passes_share_one_dropout_mask():
+    class Dropping(nn.Module):
+        def forward(self, x, t):
+            return nn.functional.dropout(x, 0.5) * t[:, None, None, None]
+
+    x_0, t = torch.ones(2, 1, 4, 4), torch.tensor([1.0, 2.0])
+    D_t, D_r = consistency_pair(Dropping(), x_0, t, t / 2, torch.zeros(2, 1, 4, 4), lambda: torch.manual_seed(3))
+    torch.testing.assert_close(D_t, 2 * D_r)
+
+
+def test_denoising_loss_by_hand():
+    network = Analytic(0.9)
+    x_0, eps, sigma = torch.randn(3, 1, 4, 4), torch.randn(3, 1, 4, 4), torch.tensor([0.1, 1.0, 5.0])
+    D = network(x_0 + sigma[:, None, None, None] * eps, sigma)
+    lambda_ = (sigma**2 + 0.25) / (sigma * 0.5) ** 2
+    expected = (lambda_[:, None, None, None] * (D - x_0) ** 2).mean()
+    torch.testing.assert_close(denoising_loss(network, x_0, sigma, eps).loss, expected)

@@ -1,0 +1,115 @@
+"""Networks against golden numbers: names, shapes, outputs, gradients."""
+
+import pytest
+import torch
+from recipe import golden, listing, load_recipe
+
+from ayt.errors import UserError
+from ayt.networks.classifier import VGG
+from ayt.networks.precond import EDMPrecond, scalings
+from ayt.networks.unet import DDPMpp
+
+SMALL = {"plain": {}, "aug": {"augment_labels": 9}, "cond": {"classes": 4}}
+
+
+def shapes(module):
+    return {key: "x".join(map(str, value.shape)) for key, value in module.state_dict().items()}
+
+
+def listed(name):
+    return {row["key"]: "" if row["shape"] in ("", "scalar", "()") else row["shape"] for row in listing(name)}
+
+
+def small(kind):
+    network = EDMPrecond(DDPMpp(16, 1, 32, (1, 2), 1, (8,), **SMALL[kind]))
+    return load_recipe(network, golden(f"edm_unet_small_{kind}")["seed"])
+
+
+def denoise(network, arrays):
+    labels = {key: arrays[key] for key in ("augment_labels", "class_labels") if key in arrays}
+    return network(arrays["x"], arrays["sigma"], **labels)
+
+
+def test_scalings():
+    arrays = golden("precond")
+    for ours, name in zip(scalings(arrays["sigma"]), ("c_skip", "c_out", "c_in", "c_noise"), strict=True):
+        torch.testing.assert_close(ours, arrays[f"edm_{name}"].to(ours.dtype), rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_small_unet_output_and_gradients(kind):
+    arrays, network = golden(f"edm_unet_small_{kind}"), small(kind)
+    assert shapes(network) == listed(f"edm_unet_small_{kind}")
+    D = denoise(network, arrays)
+    torch.testing.assert_close(D, arrays["D"], atol=2e-6, rtol=0)
+    (D * arrays["grad_G"]).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    for row in listing(f"edm_unet_small_{kind}_grads"):
+        ours, norm = gradients[row["key"]].flatten(), float(row["grad_l2norm"])
+        assert abs(float(ours.norm()) - norm) <= 1e-4 * norm + 1e-6, row["key"]
+        assert abs(float(ours[0]) - float(row["grad_first"])) <= 1e-4 * norm + 1e-6, row["key"]
+        assert abs(float(ours[-1]) - float(row["grad_last"])) <= 1e-4 * norm + 1e-6, row["key"]
+
+
+def test_channels_last_is_the_same_network():
+    arrays = golden("edm_unet_small_plain")
+    network = small("plain").to(memory_format=torch.channels_last)
+    images = arrays["x"].contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images, arrays["sigma"]), arrays["D"], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["", "_aug9"])
+def test_cifar10_unet_at_full_size(kind):
+    arrays = golden(f"edm_unet_ddpmpp_cifar10{kind}")
+    network = load_recipe(EDMPrecond(DDPMpp(32, 3, augment_labels=9 if kind else 0)), arrays["seed"])
+    assert shapes(network) == listed(f"edm_unet_ddpmpp_cifar10{kind}")
+    with torch.no_grad():
+        torch.testing.assert_close(denoise(network, arrays), arrays["D"], atol=5e-6, rtol=0)
+        if kind:
+            plain = network(arrays["x"], arrays["sigma"])
+            torch.testing.assert_close(plain, arrays["D_no_labels"], atol=5e-6, rtol=0)
+
+
+def test_dropout_acts_in_train_mode_only():
+    network = EDMPrecond(DDPMpp(8, 1, 16, (1,), 1, (), dropout=0.5))
+    load_recipe(network)
+    x, sigma = torch.randn(2, 1, 8, 8), torch.ones(2)
+    assert torch.equal(network(x, sigma), network(x, sigma))
+    network.train()
+    assert not torch.equal(network(x, sigma), network(x, sigma))
+
+
+def test_fresh_denoiser_begins_near_c_skip_x():
+    x, sigma = torch.randn(2, 1, 8, 8), torch.tensor([0.5, 5.0])
+    D = EDMPrecond(DDPMpp(8, 1, 32, (1, 1), 1, (4,)))(x, sigma)
+    torch.testing.assert_close(D, x * scalings(sigma)[0][:, None, None, None], atol=1e-3, rtol=0)
+
+
+def test_vgg16_names_and_logits():
+    arrays = golden("mfd_vgg16")
+    network = load_recipe(VGG(), arrays["seed"], 2**0.5)
+    assert shapes(network) == listed("mfd_vgg16")
+    with torch.no_grad():
+        torch.testing.assert_close(network(arrays["x"]), arrays["logits_x"], atol=3e-6, rtol=1e-5)
+        torch.testing.assert_close(network(arrays["y"]), arrays["logits_y"], atol=3e-6, rtol=1e-5)
+        for index, tap in enumerate(network.taps(arrays["x"])):
+            assert tap.numel() == arrays[f"feat{index}_shape"].prod()
+            values = tap.flatten()[arrays[f"feat{index}_index"]]
+            torch.testing.assert_close(values, arrays[f"feat{index}_values"], atol=3e-6, rtol=1e-4)
+
+
+def test_small_classifier_taps_and_features():
+    network = VGG(8, 1, 10, widths=(4, 6), convs=(1, 2), batch_norm=False)
+    taps = network.taps(torch.zeros(3, 1, 8, 8))
+    assert [tuple(tap.shape) for tap in taps] == [(3, 4, 4, 4), (3, 6, 2, 2), (3, 10)]
+    assert network.embed(torch.zeros(3, 1, 8, 8)).shape == (3, 6)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match="2 halvings do not divide 6"):
+        DDPMpp(6, 1, channel_mult=(1, 1, 1))
+    with pytest.raises(UserError, match="one each a stage"):
+        VGG(widths=(4,), convs=(1, 1))
+    with pytest.raises(UserError, match="do not divide resolution 6"):
+        VGG(6, widths=(4, 4), convs=(1, 1))

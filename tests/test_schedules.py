@@ -1,0 +1,39 @@
+"""Times t and r."""
+
+import torch
+from recipe import golden
+
+from ayt.consistency.schedules import lognormal_t, ramp, stage_at, t_to_r
+
+
+def test_r_and_weight_against_golden_numbers():
+    arrays = golden("schedule")
+    for precision in ("f32", "f64"):
+        t = arrays[f"t_{precision}"]
+        for i, q in enumerate(arrays["ayt_q"].double().tolist()):
+            for j, stage in enumerate(arrays["ayt_stage"].tolist()):
+                expected = arrays[f"ayt_r_sigmoid_{precision}"][i, j]
+                torch.testing.assert_close(t_to_r(t, q, int(stage)), expected, rtol=2e-7, atol=1e-9)
+                constant = arrays[f"ect_r_const_{precision}"][i, j]
+                torch.testing.assert_close(t_to_r(t, q, int(stage), n="const"), constant, rtol=2e-7, atol=1e-9)
+
+
+def test_r_is_below_t_in_one_stage_at_q_256():
+    t = golden("schedule")["t_f32"]
+    r = t_to_r(t)
+    assert (r > 0).all()
+    assert (r < t).all()
+
+
+def test_t_is_lognormal():
+    arrays = golden("schedule")
+    t = lognormal_t(arrays["ayt_sample_z"])
+    torch.testing.assert_close(t, arrays["ayt_sample_t"].to(t.dtype))
+    torch.testing.assert_close(t_to_r(t), arrays["ayt_sample_r"].to(t.dtype))
+
+
+def test_stages_and_ramps():
+    assert [stage_at(i, 10) for i in (0, 9, 10, 25)] == [0, 0, 1, 2]
+    assert stage_at(10**6, None) == 0
+    assert [ramp(i, 4) for i in (0, 1, 3, 9)] == [0.25, 0.5, 1, 1]
+    assert ramp(0, 0) == 1
