@@ -1,0 +1,31 @@
+"""Fixtures that several tests share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Tests run beside each other on few cores, and bits depend on the number of threads.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def tiny():
+    """The smallest experiment that has every kind of job."""
+    return ROOT / "tests" / "experiments" / "tiny.yaml"
+
+
+@pytest.fixture
+def ayt():
+    """Run the command line in a process of its own; returns the finished process, output and errors as text."""
+
+    def run(*arguments, **options):
+        command = [str(BIN / "ayt"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+
+    return run

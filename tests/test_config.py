@@ -1,0 +1,195 @@
+"""Experiment files: defaults, sweeps, and what every mistake is answered."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ayt.config import load, resolved
+from ayt.errors import UserError
+
+MINIMAL = {"dataset": "digits", "network": {"channel_mult": [1]}, "batch_sizes": [8], "methods": {"ect": {}, "ayt": {}}}
+SMALL_CLASSIFIERS = {
+    name: {"task": task, "widths": [4], "convs": [1]}
+    for name, task in (("transformations", "transformations"), ("labels", "labels"))
+}
+
+
+def changed(change, base=None):
+    merged = dict({**MINIMAL, "classifiers": SMALL_CLASSIFIERS} if base is None else base)
+    for key, value in change.items():
+        inner = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = changed(value, merged[key]) if inner else value
+    return merged
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def load_changed(tmp_path, change):
+    return load([write(tmp_path / "x.yaml", changed(change))])
+
+
+def test_an_experiment_states_only_what_differs(tmp_path):
+    experiment = load_changed(tmp_path, {"training": {"lr": 3e-4}})
+    assert experiment.name == "x"
+    assert experiment.methods["ect"].lr == 3e-4
+    assert experiment.methods["ect"].ema == 0.9999
+    assert experiment.methods["ayt"].seeds == [0]
+    assert experiment.evaluation.mids == {2: [0.821]}
+    assert set(experiment.figures) == {"curves", "final", "samples", "transformations"}
+
+
+def test_own_options_beat_inherited_ones(tmp_path):
+    change = {"training": {"lr": 1e-3}, "methods": {"ect": {"lr": 2e-3, "batch_sizes": [16]}}}
+    experiment = load_changed(tmp_path, change)
+    assert experiment.methods["ect"].lr == 2e-3
+    assert experiment.methods["ect"].batch_sizes == [16]
+    assert experiment.methods["ayt"].lr == 1e-3
+
+
+def test_a_list_is_a_sweep(tmp_path):
+    change = {"training": {"lr": [1e-3, 1e-4]}, "methods": {"ect": {"c": [0.0, 0.06]}}}
+    experiment = load_changed(tmp_path, change)
+    assert sorted(experiment.methods) == sorted(
+        [f"ect lr={lr} c={c}" for lr in (0.001, 0.0001) for c in (0.0, 0.06)] + ["ayt lr=0.001", "ayt lr=0.0001"]
+    )
+    assert experiment.methods["ect lr=0.001 c=0.06"].label == "ECT (lr=0.001 c=0.06)"
+
+
+def test_numbers_in_every_notation_are_numbers(tmp_path):
+    text = yaml.safe_dump(changed({})) + "training: {lr: 1e-3, t_mean: -1}\n"
+    experiment = load([write(tmp_path / "x.yaml", text)])
+    assert experiment.methods["ect"].lr == 0.001
+    assert experiment.methods["ect"].t_mean == -1.0
+
+
+def test_nested_overrides_are_read_as_what_they_are(tmp_path):
+    # as Snakemake hands over --config 'training={lr: 1e-3, iterations: 500}' 'evaluation={mids: {2: [0.5]}}'
+    overrides = {
+        "training": {"lr": "1e-3", "iterations": "500"},
+        "evaluation": {"mids": {"2": ["0.5"]}},
+        "seeds": ["3", "4"],
+    }
+    experiment = load([write(tmp_path / "x.yaml", changed({}))], overrides)
+    assert experiment.methods["ect"].lr == 0.001
+    assert experiment.methods["ect"].iterations == 500
+    assert experiment.methods["ect"].seeds == [3, 4]
+    assert experiment.evaluation.mids == {2: [0.5]}
+
+
+def test_later_files_change_single_keys(tmp_path):
+    first = write(tmp_path / "x.yaml", changed({"training": {"lr": 1e-3, "ema": 0.9}}))
+    experiment = load([first, write(tmp_path / "y.yaml", {"training": {"lr": 5e-4}})])
+    assert (experiment.methods["ect"].lr, experiment.methods["ect"].ema) == (5e-4, 0.9)
+
+
+def test_resolved_experiment_survives_writing_and_reading(tmp_path):
+    experiment = load_changed(tmp_path, {"methods": {"hybrid": {"lambda": 2.0}}, "seeds": [1, 2]})
+    resolved.write(tmp_path / "experiment.yaml", experiment)
+    assert resolved.read(tmp_path / "experiment.yaml") == experiment
+    assert resolved.from_json(resolved.to_json(experiment)) == experiment
+
+
+MISTAKES = {
+    "unknown key": ({"trainig": {}}, "trainig = {}: unknown key; did you mean training? choose from name"),
+    "unknown key below": ({"evaluation": {"step": [1]}}, "evaluation.step = [1]: unknown key; did you mean steps?"),
+    "unknown key far below": (
+        {"start": {"pretrain": {"sigma": 1.0}}},
+        "start.pretrain.sigma = 1.0: unknown key; did you mean ",
+    ),
+    "option of another method": ({"methods": {"ayt": {"c": 0.1}}}, "methods.ayt.c = 0.1: unknown key"),
+    "unknown key in training": ({"training": {"lrr": 1}}, "training.lrr = 1: unknown key; did you mean lr?"),
+    "wrong type": ({"training": {"lr": "fast"}}, "training.lr = 'fast': must be a valid number"),
+    "number as text": ({"training": {"lr": "0.1"}}, "training.lr = '0.1': must be a valid number"),
+    "flag as number": ({"training": {"iterations": True}}, "training.iterations = True: must be a valid integer"),
+    "negative size": ({"batch_sizes": [-4]}, "batch_sizes.0 = -4: must be greater than or equal to 1"),
+    "zero iterations": ({"training": {"iterations": 0}}, "training.iterations = 0: must be greater than or equal to 1"),
+    "no learning": ({"training": {"lr": 0.0}}, "training.lr = 0.0: must be greater than 0"),
+    "empty list": ({"batch_sizes": []}, "batch_sizes = []: the list is empty"),
+    "empty seeds": ({"seeds": []}, "seeds = []: the list is empty"),
+    "no methods": ({"methods": None}, "methods = None: must be a mapping"),
+    "duplicate seeds": ({"seeds": [0, 1, 0]}, "seeds: 0 stands twice"),
+    "duplicate methods": ({"methods": ["ect", "ect"]}, "methods = ['ect', 'ect']: ect stands twice"),
+    "segment": (
+        {"training": {"iterations": 100, "segment": 30}},
+        "methods.ect: segment 30 does not divide iterations 100",
+    ),
+    "snapshots": (
+        {"training": {"iterations": 100, "segment": 50, "snapshot_every": 20}},
+        "methods.ect: snapshot_every 20 does not divide segment 50",
+    ),
+    "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from ect, ayt"),
+    "unknown loss": ({"methods": {"mine": {"loss": "aty"}}}, "methods.mine.loss = 'aty': unknown method; did you mean"),
+    "unknown dataset": ({"dataset": "cifar"}, "dataset.name = 'cifar': unknown; choose from digits, photos"),
+    "unknown group": (
+        {"classifiers": {"transformations": {"group": "geo_dge"}}},
+        "classifiers.transformations.group = 'geo_dge': unknown; did you mean geo_deg?",
+    ),
+    "unknown metric": ({"evaluation": {"metrics": ["fid"]}}, "evaluation.metrics.0 = 'fid'"),
+    "unknown figure": ({"figures": {"a": {"kind": "pie"}}}, "figures.a.kind = 'pie': unknown figure; choose from"),
+    "unknown classifier": (
+        {"methods": {"ayt": {"classifier": "mine"}}},
+        "methods.ayt.classifier = 'mine': unknown classifier; choose from transformations",
+    ),
+    "classifier of another task": (
+        {"evaluation": {"features": "transformations"}},
+        "evaluation.features = 'transformations': its task is not 'labels'; choose from labels",
+    ),
+    "unknown network key": ({"network": {"depth": 3}}, "network.depth = 3: unknown key; choose from channels"),
+    "network too deep": (
+        {"network": {"channel_mult": [1, 1, 1, 1, 1]}},
+        "network.channel_mult = [1, 1, 1, 1, 1]: 4 halvings do not divide the resolution 8 of digits",
+    ),
+    "batch too large": ({"batch_sizes": [8, 4000]}, "batch_sizes = 4000: larger than the dataset (1797 images)"),
+    "no middle time": (
+        {"evaluation": {"steps": [1, 3]}},
+        "evaluation: steps 3 needs 2 middle times in mids.3, not 0",
+    ),
+    "rising middle times": (
+        {"evaluation": {"steps": [3], "mids": {3: [0.5, 5.0]}}},
+        "evaluation: mids.3 = [0.5, 5.0]: must fall, between 80 and 0.002",
+    ),
+    "device": ({"execution": {"device": "gpu"}}, "execution.device = 'gpu'"),
+    "reserved name": ({"name": "runs"}, "name = 'runs': is the name of a folder of the workflow"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_one_line_that_says_where(tmp_path, mistake):
+    change, expected = MISTAKES[mistake]
+    with pytest.raises(UserError) as caught:
+        load_changed(tmp_path, change)
+    lines = str(caught.value).splitlines()
+    assert any(line.startswith(f"{tmp_path}/x.yaml: {expected}") for line in lines), lines
+    assert all(line.startswith(f"{tmp_path}/x.yaml: ") for line in lines)
+
+
+def test_a_mistake_in_an_override_names_the_override(tmp_path):
+    with pytest.raises(UserError, match=r"^--config: training.lr = 'x': must be a valid number"):
+        load([write(tmp_path / "x.yaml", changed({}))], {"training": {"lr": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("methods: [ect", "x.yaml:1:14: not valid YAML"),
+        ("a: 1\nb: 2\na: 3\n", "x.yaml:3:1: not valid YAML: key 'a' stands twice"),
+        ("- ect\n", "x.yaml: must be a mapping of keys to values, not a list"),
+        ("", "x.yaml: must be a mapping of keys to values, not nothing"),
+    ],
+)
+def test_broken_files(tmp_path, text, expected):
+    with pytest.raises(UserError) as caught:
+        load([write(tmp_path / "x.yaml", text)])
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_missing_file_and_no_file():
+    with pytest.raises(UserError, match=r"^nowhere.yaml: no such file$"):
+        load([Path("nowhere.yaml")])
+    with pytest.raises(UserError, match="name one with --configfile"):
+        load([])

@@ -1,0 +1,114 @@
+"""What a run is: its identity, and what follows from an experiment."""
+
+import json
+
+import pytest
+
+from ayt import specs
+from ayt.config import load
+from ayt.errors import UserError
+from ayt.plan import Plan
+from ayt.specs import parse_spec, read_record, record_text
+
+
+def plan(tiny, **overrides):
+    return Plan(load([tiny], overrides))
+
+
+def names(plan):
+    return {run.name for run in plan.trained}
+
+
+def test_names_say_method_batch_and_seed(tiny):
+    first = plan(tiny).trained[0]
+    assert first.name.startswith("ect-bs4-seed0-")
+    assert len(first.name.rpartition("-")[2]) == 8
+    assert str(first.folder) == f"results/runs/digits/{first.name}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"execution": {"log_every": 7, "device": "auto"}},
+        {"figures": {"curves": {"kind": "curves", "title": "Another"}}},
+        {"evaluation": {"samples": 64}},
+        {"training": {"iterations": 16}},
+        {"training": {"segment": 8, "snapshot_every": 1}},
+        {"methods": {"ect": {"label": "Easy"}}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_does_not_change_weights_does_not_change_names(tiny, change):
+    assert names(plan(tiny, **change)) == names(plan(tiny))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": {"lr": 5e-4}},
+        {"training": {"ema": 0.5}},
+        {"training": {"dropout": 0.1}},
+        {"training": {"q": 2.0}},
+        {"network": {"channels": 32}},
+        {"start": {"pretrain": {"iterations": 16}}},
+        {"start": {"pretrain": {"sigma_mean": -1.0}}},
+    ],
+    ids=lambda change: f"{next(iter(change))}",
+)
+def test_what_changes_weights_changes_every_name(tiny, change):
+    assert not names(plan(tiny, **change)) & names(plan(tiny))
+
+
+def test_the_classifier_is_part_of_ayt_and_not_of_ect(tiny):
+    before, after = plan(tiny), plan(tiny, classifiers={"transformations": {"lr": 5e-4}})
+    assert {name for name in names(before) if name.startswith("ect")} <= names(after)
+    assert not {name for name in names(before) if name.startswith("ayt")} & names(after)
+
+
+def test_the_order_of_keys_does_not_matter(tiny, tmp_path):
+    text = tiny.read_text().replace("{iterations: 8, segment: 4, ", "{segment: 4, iterations: 8, ")
+    (tmp_path / "tiny.yaml").write_text(text)
+    assert names(plan(tmp_path / "tiny.yaml")) == names(plan(tiny))
+
+
+def test_another_version_of_the_training_is_another_run(tiny):
+    spec = plan(tiny).trained[0].spec
+    newer = spec.model_copy(update={"version": specs.TRAINING_VERSION + 1})
+    assert newer.name != spec.name
+
+
+def test_segments_and_snapshots(tiny):
+    run = plan(tiny).trained[0]
+    assert [(s.start, s.stop, s.iterations) for s in run.segments] == [(0, 4, [2, 4]), (4, 8, [6, 8])]
+    assert [snapshot.iteration for snapshot in run.snapshots] == [2, 4, 6, 8]
+
+
+def test_longer_training_keeps_the_segments_before(tiny):
+    before, after = (plan(tiny, training={"iterations": n}).trained[0].segments for n in (8, 16))
+    assert after[: len(before)] == before
+
+
+def test_scores_are_named_by_what_changes_them(tiny):
+    before = plan(tiny).evaluations
+    after = plan(tiny, evaluation={"samples": 64}).evaluations
+    assert [evaluation.argument for evaluation in before] == ["1", "2:0.821"]
+    assert not {e.name for e in before} & {e.name for e in after}
+    other_mid = plan(tiny, evaluation={"mids": {2: [0.5]}}).evaluations
+    assert [a.name == b.name for a, b in zip(before, other_mid, strict=True)] == [True, False]
+
+
+def test_record_survives_writing_and_refuses_edits(tiny, tmp_path):
+    run = plan(tiny).trained[-1]
+    record = tmp_path / "run.yaml"
+    record.write_text(record_text(run.spec))
+    assert read_record(record) == run.spec
+    assert parse_spec(json.loads(run.record), "text") == run.spec
+    record.write_text(record_text(run.spec).replace("lr: 0.0001", "lr: 0.5", 1))
+    with pytest.raises(UserError, match="was edited"):
+        read_record(record)
+    record.write_text(record_text(run.spec).replace("format: 1", "format: 2"))
+    with pytest.raises(UserError, match="format 2 is not known"):
+        read_record(record)
+    record.write_text("a: 1\n")
+    with pytest.raises(UserError, match="not a run's record"):
+        read_record(record)

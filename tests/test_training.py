@@ -1,0 +1,265 @@
+"""The training loop: the same bytes however it is cut or interrupted, and what it does when something is wrong."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+from conftest import BIN
+
+from ayt import data, paths, weights
+from ayt.config import load
+from ayt.errors import UserError
+from ayt.files import write_text, written_beside
+from ayt.plan import Plan
+from ayt.specs import record_text
+from ayt.training.lease import Lease, LeaseLostError
+from ayt.training.loop import Segment, train
+from ayt.training.state import learning_rate
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def plan(tiny):
+    return Plan(load([tiny]))
+
+
+def prepare(run, root):
+    """A run's folder with its record."""
+    folder = root / run.name
+    write_text(paths.run_record(folder), record_text(run.spec))
+    return folder
+
+
+def train_here(run, root, *segments, **options):
+    folder = prepare(run, root)
+    for segment in segments:
+        train(run.spec, folder, Segment(*segment), data.load(run.spec.dataset), CPU, **options)
+    return folder
+
+
+def train_upstream(run, root):
+    for snapshot in run.upstream:
+        train_here(snapshot.run, root, (0, snapshot.iteration, snapshot.iteration))
+
+
+def bytes_at(folder, iteration):
+    return paths.snapshot(folder, iteration).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["ect", "ayt"])
+def test_one_segment_or_four_same_bytes(plan, tmp_path, method):
+    run = next(run for run in plan.trained if run.name.startswith(method))
+    for root in (tmp_path / "one", tmp_path / "four"):
+        train_upstream(run, root)
+    one = train_here(run, tmp_path / "one", (0, 8, 4))
+    four = train_here(run, tmp_path / "four", (0, 2, 2), (2, 4, 2), (4, 6, 2), (6, 8, 2), log_every=3)
+    assert bytes_at(one, 4) == bytes_at(four, 4)
+    assert bytes_at(one, 8) == bytes_at(four, 8)
+    tensors = [weights.read(paths.state(folder, 8), "state")[0] for folder in (one, four)]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+def test_every_kind_of_run_learns(tiny, tmp_path):
+    overrides = {
+        "methods": {
+            "l1": {},
+            "l2": {},
+            "hybrid": {"ramp": 4, "lambda": 0.5},
+            "label_features": {},
+        },
+        "training": {"iterations": 2, "segment": 2, "dropout": 0.2},
+        "batch_sizes": [4],
+    }
+    plan = Plan(load([tiny], overrides))
+    for run in plan.runs.values():
+        folder = train_here(run, tmp_path, (0, run.iterations, run.iterations))
+        tensors, metadata = weights.read(paths.snapshot(folder, run.iterations), "snapshot", run.name)
+        assert metadata["iteration"] == run.iterations
+        assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+        log = paths.training_log(folder, run.iterations).read_text().splitlines()
+        assert log[0] == "iteration,images,loss,distance,gradient_norm,images_per_second"
+        assert log[-1].startswith(f"{run.iterations},{run.iterations * run.spec.batch_size},")
+
+
+def test_the_loss_falls(tiny, tmp_path):
+    pretrain = {"iterations": 150, "warmup": 5, "batch_size": 256, "lr": 5e-3}
+    run = Plan(load([tiny], {"start": {"pretrain": pretrain}})).pretrained
+    folder = train_here(run, tmp_path, (0, 150, 150), log_every=15)
+    rows = [line.split(",") for line in paths.training_log(folder, 150).read_text().splitlines()[1:]]
+    distances = [float(row[3]) for row in rows]
+    assert max(distances[-2:]) < min(distances[:2])
+
+
+def test_learning_rate_warms_up_and_decays(plan):
+    settings = plan.pretrained.spec.optimiser.model_copy(update={"lr": 1.0, "warmup": 4, "decay": 8})
+    assert [learning_rate(i, settings) for i in (0, 3, 4, 8)] == [0.25, 0.625, 0.5, 0]
+    assert learning_rate(100, settings.model_copy(update={"decay": None})) == 1
+
+
+def start(folder, stop, every, *more):
+    """A training in a process of its own that writes its resume state after nearly every iteration."""
+    command = [BIN / "ayt", "pretrain", paths.run_record(folder), "--stop", stop, "--snapshot-every", every]
+    options = ["--device", "cpu", "--threads", "1", "--resume-seconds", "0.001", "--log-every", "5", *more]
+    return subprocess.Popen([*map(str, command), *options], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_iteration(folder, iteration):
+    log = paths.resume_folder(folder) / "log.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if log.exists() and any(line.startswith(f"{iteration},") for line in log.read_text().splitlines()):
+            return
+        time.sleep(0.005)
+    raise AssertionError("the training did not come that far")
+
+
+def test_killed_at_random_moments_same_bytes(plan, tmp_path):
+    run = plan.pretrained
+    whole = train_here(run, tmp_path / "whole", (0, 400, 100))
+    folder = prepare(run, tmp_path / "killed")
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(int(os.environ.get("AYT_KILLS", "4"))):
+        training = start(folder, 400, 100)
+        time.sleep(moments.uniform(2.0, 6.0))
+        kills += training.poll() is None
+        training.kill()
+        training.communicate()
+    last = start(folder, 400, 100)
+    _, errors = last.communicate()
+    assert last.returncode == 0, errors
+    assert kills > 0
+    for iteration in (100, 200, 300, 400):
+        assert bytes_at(folder, iteration) == bytes_at(whole, iteration)
+    assert not list(folder.rglob("*.part*")) or kills  # a killed process may leave one, under a name nobody reads
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+def test_signal_saves_the_state_and_the_same_command_goes_on(plan, tmp_path, number):
+    run = plan.pretrained
+    folder = prepare(run, tmp_path)
+    training = start(folder, 2000, 500, "--resume-seconds", "1000")
+    wait_for_iteration(folder, 20)
+    training.send_signal(number)
+    _, errors = training.communicate(timeout=30)
+    assert training.returncode == 128 + number
+    assert f"stopped by {number.name}" in errors
+    assert "Traceback" not in errors
+    _, metadata = weights.read(paths.resume_folder(folder) / "state.safetensors", "state", run.name)
+    assert 20 <= metadata["iteration"] < 2000
+
+
+def test_nan_stops_and_keeps_the_last_good_state(tiny, tmp_path):
+    run = Plan(load([tiny], {"start": {"pretrain": {"lr": 1e30, "warmup": 0}}})).pretrained
+    with pytest.raises(UserError, match=rf"{run.name}: the loss or its gradient is not finite at iteration \d"):
+        train_here(run, tmp_path, (0, 8, 8), log_every=1, resume_seconds=0.0001)
+    state = paths.resume_folder(tmp_path / run.name) / "state.safetensors"
+    tensors, metadata = weights.read(state, "state", run.name)
+    assert metadata["iteration"] >= 1
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_damaged_and_foreign_files_are_refused(plan, tmp_path):
+    run, other = plan.pretrained, plan.features
+    folder = train_here(run, tmp_path, (0, 4, 4))
+    state = paths.state(folder, 4)
+    whole = state.read_bytes()
+    resume = paths.resume_folder(folder) / "state.safetensors"
+    resume.unlink()
+
+    def go_on():
+        train_here(run, tmp_path, (4, 8, 4))
+
+    state.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="0000004.safetensors: damaged or truncated"):
+        go_on()
+    state.write_bytes(b"")
+    with pytest.raises(UserError, match="damaged or truncated"):
+        go_on()
+    weights.write(state, "state", other.name, 4, {"network.a": torch.zeros(1)})
+    with pytest.raises(UserError, match=f"belongs to run {other.name}, not to {run.name}"):
+        go_on()
+    weights.write(state, "snapshot", run.name, 4, {"network.a": torch.zeros(1)})
+    with pytest.raises(UserError, match="is a snapshot, not a state"):
+        go_on()
+    weights.write(state, "state", run.name, 4, {"network.a": torch.zeros(1)})
+    with pytest.raises(UserError, match="tensors missing for this network"):
+        go_on()
+    weights.write(state, "state", run.name, 4, {"network.a": torch.zeros(1)}, format=weights.FORMAT + 1)
+    with pytest.raises(UserError, match="format 2 is newer than this version's 1"):
+        go_on()
+    state.unlink()
+    with pytest.raises(UserError, match="0000004.safetensors: no such file"):
+        go_on()
+
+
+def test_no_space_left_is_one_line_and_leaves_nothing(tmp_path):
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    code = (
+        "import torch, sys; from pathlib import Path; from ayt import weights; from ayt.errors import UserError\n"
+        "try: weights.write(Path(sys.argv[1]), 'snapshot', 'run', 1, {'a': torch.zeros(5000)})\n"
+        "except UserError as error: print(error); sys.exit(7)\n"
+    )
+    done = subprocess.run(
+        [BIN / "python", "-c", code, tmp_path / "a.safetensors"],
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr
+    assert f"{tmp_path}/a.safetensors: cannot be written" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_what_was_there(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), written_beside(path) as beside:
+        beside.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lease_is_refused_while_another_process_trains(plan, tmp_path, ayt):
+    folder = prepare(plan.pretrained, tmp_path)
+    training = start(folder, 100_000, 100_000)
+    try:
+        wait_for_iteration(folder, 5)
+        refused = ayt("pretrain", paths.run_record(folder), "--stop", "100000", "--device", "cpu")
+        assert refused.returncode == 1
+        assert f"is being trained by process {training.pid}" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+        # a successor that takes over: the first saves its state and leaves
+        successor = start(folder, 100_000, 100_000, "--take-over")
+        _, errors = training.communicate(timeout=60)
+        assert training.returncode == 128 + signal.SIGTERM, errors
+        successor.kill()
+        _, errors = successor.communicate()
+        assert "Traceback" not in errors
+    finally:
+        training.kill()
+
+
+def test_a_training_whose_lease_was_taken_writes_nothing(tmp_path):
+    lease = Lease(tmp_path / "resume", take_over=False)
+    file = tmp_path / "resume" / "lease.json"
+    file.write_text(file.read_text().replace('"token": "', '"token": "successor'))
+    with pytest.raises(LeaseLostError, match="another process has taken this run over"), lease.commit():
+        (tmp_path / "harm").touch()
+    assert not (tmp_path / "harm").exists()
+
+
+def test_tensorboard_gets_the_log(plan, tmp_path):
+    folder = train_here(plan.pretrained, tmp_path, (0, 4, 4), log_every=2, sinks=["tensorboard"])
+    assert list((folder / "tensorboard").glob("events.*"))
