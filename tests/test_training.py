@@ -177,7 +177,7 @@ def test_damaged_and_foreign_files_are_refused(plan, tmp_path):
         train_here(run, tmp_path, (4, 8, 4))
 
     state.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="0000004.safetensors: damaged or truncated"):
+    with pytest.raises(UserError, match=r"0000004\.safetensors: damaged or truncated"):
         go_on()
     state.write_bytes(b"")
     with pytest.raises(UserError, match="damaged or truncated"):
@@ -195,7 +195,7 @@ def test_damaged_and_foreign_files_are_refused(plan, tmp_path):
     with pytest.raises(UserError, match="format 2 is newer than this version's 1"):
         go_on()
     state.unlink()
-    with pytest.raises(UserError, match="0000004.safetensors: no such file"):
+    with pytest.raises(UserError, match=r"0000004\.safetensors: no such file"):
         go_on()
 
 

@@ -39,7 +39,12 @@ def add_verbs(verbs: Verbs) -> None:
         "ayt summary results/embedded/experiment.yaml",
     )
     for added in (figure, table, summary):
-        added.add_argument("experiment", type=Path, metavar="EXPERIMENT.YAML", help="written by ayt resolve")
+        added.add_argument(
+            "experiment",
+            type=Path,
+            metavar="EXPERIMENT.YAML",
+            help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
+        )
     figure.add_argument("name", help="as the experiment calls it")
     table.add_argument("name", help="as the experiment calls it")
 

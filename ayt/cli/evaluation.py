@@ -72,7 +72,12 @@ def add_verbs(verbs: Verbs) -> None:
         "Gather an experiment's scores in one table.",
         "ayt gather results/embedded/experiment.yaml",
     )
-    gather.add_argument("experiment", type=Path, metavar="EXPERIMENT.YAML", help="written by ayt resolve")
+    gather.add_argument(
+        "experiment",
+        type=Path,
+        metavar="EXPERIMENT.YAML",
+        help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
+    )
 
     sample = verb(
         verbs,

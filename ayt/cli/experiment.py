@@ -1,4 +1,4 @@
-"""Verbs about experiments: ``check``, ``runs``, ``resolve``, ``record``."""
+"""Verbs about experiments: ``check``, ``runs``, ``record``."""
 
 from __future__ import annotations
 
@@ -28,17 +28,6 @@ def add_verbs(verbs: Verbs) -> None:
             help="experiment files; later ones change single keys",
         )
         added.add_argument("--config", metavar="YAML", help="changes as one mapping, for example '{seeds: [0]}'")
-    resolve = verb(
-        verbs,
-        "resolve",
-        run_resolve,
-        "Write an experiment with every default filled in.",
-        'ayt resolve --experiment "$(cat experiment.json)" --output results/embedded/experiment.yaml',
-    )
-    resolve.add_argument(
-        "--experiment", required=True, metavar="JSON", help="the experiment as the workflow resolved it"
-    )
-    resolve.add_argument("--output", required=True, type=Path, help="the file to write")
     record = verb(
         verbs,
         "record",
@@ -74,13 +63,6 @@ def run_runs(options: argparse.Namespace) -> None:
 
     for run in Plan(_load(options)).runs.values():
         print(f"{run.folder}  {run.iterations} iterations in {len(run.segments)} segments")
-
-
-def run_resolve(options: argparse.Namespace) -> None:
-    """Write ``experiment.yaml``."""
-    from ayt.config.resolved import from_json, write
-
-    write(options.output, from_json(options.experiment))
 
 
 def run_record(options: argparse.Namespace) -> None:

@@ -14,23 +14,6 @@ from ayt.files import write_text
 HEAD = "# The experiment as it was run, with every default filled in and every sweep spelt out.\n"
 
 
-def to_json(experiment: Experiment) -> str:
-    """One line of JSON, always the same for the same experiment."""
-    return experiment.model_dump_json(by_alias=True)
-
-
-def from_json(text: str) -> Experiment:
-    """Read what `to_json` wrote.
-
-    Raises:
-        UserError: it is something else.
-    """
-    try:
-        return Experiment.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"not a resolved experiment: {error.errors(include_url=False)[0]['msg']}") from None
-
-
 def write(path: Path, experiment: Experiment) -> None:
     """Write ``experiment.yaml``."""
     write_text(path, HEAD + yamlio.dump(experiment.model_dump(by_alias=True)))

@@ -1,13 +1,14 @@
 # Patterns and lookups that several rules share.
 FOLDER = paths.run_folder("{dataset}", "{run}")
 RECORD = paths.run_record(FOLDER)
-RESOLVED = paths.resolved_experiment("{experiment}")
 FEATURES = plan.features
 REFERENCE = paths.reference(FEATURES.folder, FEATURES.iterations)
 
 GPU = gpus_per_job(experiment, here=not workflow.non_local_exec)
 # Notices runs and methods that are no longer asked for, or called otherwise.
-RUNS = digest([[name, run.label, run.name] for name, run in plan.methods_and_runs()])
+RUNS = digest(
+    sorted([name, run.label, run.name] for name, run in plan.methods_and_runs())
+)
 
 
 def one_of(runs):
@@ -23,6 +24,7 @@ def untracked(text):
     return lambda wildcards, output: text
 
 
+EXPERIMENT = untracked(paths.resolved_experiment(experiment.name))
 DEVICE = untracked(f"--device {experiment.execution.device}")
 TRAINING = untracked(
     " ".join(

@@ -3,8 +3,8 @@
 
 rule reference:
     input:
-        record=ancient(paths.run_record(FEATURES.folder)),
-        weights=ancient(FEATURES.last.path),
+        record=paths.run_record(FEATURES.folder),
+        weights=FEATURES.last.path,
     output:
         REFERENCE,
     log:
@@ -27,14 +27,13 @@ for segment, runs in plan.segments(kind="train").items():
         name:
             f"score_{segment.label}"
         input:
-            record=ancient(RECORD),
+            record=RECORD,
             snapshots=[
-                ancient(paths.snapshot(FOLDER, iteration))
-                for iteration in segment.iterations
+                paths.snapshot(FOLDER, iteration) for iteration in segment.iterations
             ],
-            features=ancient(paths.run_record(FEATURES.folder)),
-            weights=ancient(FEATURES.last.path),
-            reference=ancient(REFERENCE),
+            features=paths.run_record(FEATURES.folder),
+            weights=FEATURES.last.path,
+            reference=REFERENCE,
         output:
             [
                 name(FOLDER, evaluation.name, iteration)
@@ -65,8 +64,8 @@ for segment, runs in plan.segments(kind="train").items():
 
 rule recognise:
     input:
-        record=ancient(RECORD),
-        weights=ancient(paths.snapshot(FOLDER, "{iteration}")),
+        record=RECORD,
+        weights=paths.snapshot(FOLDER, "{iteration}"),
     output:
         [
             paths.classifier_report(FOLDER, "{iteration}", suffix)
@@ -87,8 +86,7 @@ rule recognise:
 
 rule gather:
     input:
-        experiment=ancient(RESOLVED),
-        scores=plan.scores(),
+        plan.scores(),
     output:
         paths.scores_table("{experiment}"),
     log:
@@ -96,6 +94,7 @@ rule gather:
     conda:
         "../../envs/ayt.yaml"
     params:
+        experiment=EXPERIMENT,
         runs=RUNS,
     shell:
-        "ayt gather {input.experiment} > {log} 2>&1"
+        "ayt gather {params.experiment} > {log} 2>&1"

@@ -1,22 +1,8 @@
 # Figures and tables of one experiment.
 
 
-rule resolve:
-    output:
-        RESOLVED,
-    log:
-        paths.job_log("resolve", "{experiment}"),
-    conda:
-        "../../envs/ayt.yaml"
-    params:
-        experiment=resolved.to_json(experiment),
-    shell:
-        "ayt resolve --experiment {params.experiment:q} --output {output} > {log} 2>&1"
-
-
 rule figure:
     input:
-        experiment=ancient(RESOLVED),
         data=lambda wildcards: plan.figure_data(wildcards.figure),
     output:
         report(
@@ -33,15 +19,15 @@ rule figure:
     conda:
         "../../envs/ayt.yaml"
     params:
+        experiment=EXPERIMENT,
         figure=lambda wildcards: experiment.figures[wildcards.figure].model_dump_json(),
         runs=RUNS,
     shell:
-        "ayt figure {input.experiment} {wildcards.figure} > {log} 2>&1"
+        "ayt figure {params.experiment} {wildcards.figure} > {log} 2>&1"
 
 
 rule table:
     input:
-        experiment=ancient(RESOLVED),
         data=paths.scores_table("{experiment}"),
     output:
         report(
@@ -58,6 +44,7 @@ rule table:
     conda:
         "../../envs/ayt.yaml"
     params:
+        experiment=EXPERIMENT,
         table=lambda wildcards: experiment.tables[wildcards.table].model_dump_json(),
     shell:
-        "ayt table {input.experiment} {wildcards.table} > {log} 2>&1"
+        "ayt table {params.experiment} {wildcards.table} > {log} 2>&1"

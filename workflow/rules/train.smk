@@ -1,5 +1,5 @@
 # Runs: a record each, then segment after segment. The name of a run's folder says everything that changes its
-# weights, so nothing upstream of a finished run can make it stale: hence `ancient`.
+# weights, so another setting is another folder, and what was trained before is found again.
 
 
 rule record:
@@ -23,9 +23,9 @@ for segment, runs in plan.segments().items():
         name:
             f"{segment.kind}_{segment.label}"
         input:
-            record=ancient(RECORD),
-            state=ancient(segment.begins_with(FOLDER)),
-            upstream=ancient(lambda wildcards: plan.upstream(wildcards.run)),
+            record=RECORD,
+            state=segment.begins_with(FOLDER),
+            upstream=lambda wildcards: plan.upstream(wildcards.run),
         output:
             snapshots=[
                 paths.snapshot(FOLDER, iteration) for iteration in segment.iterations

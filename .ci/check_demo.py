@@ -1,0 +1,44 @@
+"""What `make demo` must have made: every file, real numbers in the tables, pictures that are pictures."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ayt.config import load
+from ayt.plan import Plan
+
+FOLDER = Path("results/embedded")
+plan = Plan(load([Path("config/embedded.yaml")]))
+experiment = plan.experiment
+problems = []
+
+
+def check(condition, problem):
+    """Note a problem."""
+    if not condition:
+        problems.append(problem)
+
+
+scores = pd.read_csv(FOLDER / "scores.csv")
+check(len(scores) == len(plan.scores()), f"{len(scores)} scores instead of {len(plan.scores())}")
+check(np.isfinite(scores["mean"]).all(), "a score is not finite")
+check(set(scores["metric"]) == {"FD (digits features)"}, f"metrics {set(scores['metric'])}")
+for name in experiment.figures:
+    pixels = np.asarray(Image.open(FOLDER / "figures" / f"{name}.png").convert("L"))
+    check(pixels.shape[1] >= 1000 and pixels.std() > 10, f"figure {name} is small or blank: {pixels.shape}")
+    check((FOLDER / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF"), f"{name}.pdf is not a PDF")
+    check(len(pd.read_csv(FOLDER / "figures" / f"{name}.csv")) > 0, f"{name}.csv is empty")
+for name in experiment.tables:
+    check("\\toprule" in (FOLDER / "tables" / f"{name}.tex").read_text(), f"{name}.tex is no table")
+check((FOLDER / "report.html").stat().st_size > 500_000, "the report is small")
+
+last = scores[(scores["iteration"] == scores["iteration"].max()) & (scores["steps"] == 1)]
+mean_image = 140  # the digits' mean image, a little noise added, scored 144.5 when it was measured
+check((last["mean"] < mean_image).all(), "a run is no better than the mean image")
+means = last.groupby(["method", "batch_size"])["mean"].mean()
+print(means.to_string())
+check(means["ayt", 8] < means["ect", 8], "AYT is not ahead of ECT at batch size 8")
+sys.exit("\n".join(problems) or 0)

@@ -1,0 +1,287 @@
+"""The rules, run by a real Snakemake: what an edit makes rerun, and what a crash leaves."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import BIN, ROOT
+
+from ayt.config import load, resolved
+
+# Jobs that gather what is there; none of them trains or scores.
+GATHERING = {"gather", "figure", "table", "all"}
+
+
+class Workflow:
+    """Snakemake in a folder of its own, with the repository's rules and the profile `local`."""
+
+    def __init__(self, folder, snakefile=ROOT / "workflow" / "Snakefile"):
+        self.folder = folder
+        self.snakefile = snakefile
+
+    def command(self, experiment, *more):
+        start = [BIN / "snakemake", *more, "--snakefile", self.snakefile, "--directory", self.folder]
+        return [*map(str, [*start, "--profile", ROOT / "local", "--configfile", experiment])]
+
+    def run(self, experiment, *more):
+        return subprocess.run(self.command(experiment, *more), capture_output=True, text=True, check=False, timeout=300)
+
+    def planned(self, experiment, *more):
+        """The jobs of a dry run: (rule, run or None)."""
+        done = self.run(experiment, "--dry-run", *more)
+        assert done.returncode == 0, done.stderr
+        jobs = re.split(r"\n(?:local)?rule ", done.stdout + done.stderr)[1:]
+        names = [job.partition(":")[0] for job in jobs]
+        runs = [re.search(r"wildcards: .*?run=([^,\n]+)", job) for job in jobs]
+        return [(name, run.group(1) if run else None) for name, run in zip(names, runs, strict=True)]
+
+    def rules(self, experiment, *more):
+        return {rule for rule, _ in self.planned(experiment, *more)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished tiny experiment; tests may look, and plan, but not compute in it."""
+    workflow = Workflow(tmp_path_factory.mktemp("finished"))
+    shutil.copy(ROOT / "tests" / "experiments" / "tiny.yaml", workflow.folder)
+    done = workflow.run(workflow.folder / "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    return workflow
+
+
+@pytest.fixture
+def experiment(finished):
+    return finished.folder / "tiny.yaml"
+
+
+def edited(experiment, name, change):
+    """A copy of an experiment with some keys changed."""
+    content = yaml.safe_load(experiment.read_text())
+    for key, value in change.items():
+        content[key] = {**content[key], **value} if isinstance(content.get(key), dict) else value
+    path = experiment.parent / "edits" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_everything_is_made_and_nothing_is_left_to_do(finished, experiment):
+    made = {
+        str(path.relative_to(finished.folder / "results/tiny")) for path in finished.folder.glob("results/tiny/**/*.*")
+    }
+    for figure in ("curves", "final", "samples", "transformations"):
+        assert {f"figures/{figure}.{suffix}" for suffix in ("pdf", "png", "csv")} <= made
+    assert {"tables/scores.csv", "tables/scores.md", "tables/scores.tex", "scores.csv"} <= made
+    assert finished.planned(experiment) == []
+    rows = (finished.folder / "results/tiny/scores.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 * 4 * 2  # runs x snapshots x numbers of steps
+
+
+def test_the_experiment_file_is_the_whole_experiment(finished, experiment):
+    # the profile names the embedded experiment: nothing of it may leak into another
+    assert resolved.read(finished.folder / "results/tiny/experiment.yaml") == load([experiment])
+
+
+def test_a_batch_size_more_computes_only_it(finished, experiment):
+    planned = finished.planned(edited(experiment, "tiny.yaml", {"batch_sizes": [4, 8, 16]}))
+    rules = {rule for rule, _ in planned}
+    assert rules - GATHERING == {
+        "record",
+        "train_0_to_4_by_2",
+        "train_4_to_8_by_2",
+        "score_0_to_4_by_2",
+        "score_4_to_8_by_2",
+    }
+    assert {run.split("-")[1] for rule, run in planned if run} == {"bs16"}
+
+
+def test_a_batch_size_less_only_gathers(finished, experiment):
+    rules = finished.rules(edited(experiment, "tiny.yaml", {"batch_sizes": [8]}))
+    assert rules <= GATHERING
+    assert {"gather", "figure", "table"} <= rules
+
+
+def test_a_title_redraws_its_figure(finished, experiment):
+    figures = {name: {"kind": name} for name in ("curves", "final", "samples", "transformations")}
+    figures["curves"]["title"] = "Another title"
+    planned = finished.planned(edited(experiment, "tiny.yaml", {"figures": figures}))
+    assert [rule for rule, _ in planned].count("figure") == 1
+    assert {rule for rule, _ in planned} == {"figure", "all"}
+
+
+def test_more_iterations_train_new_segments(finished, experiment):
+    rules = finished.rules(edited(experiment, "tiny.yaml", {"training": {"iterations": 12}}))
+    assert rules - GATHERING == {"train_8_to_12_by_2", "score_8_to_12_by_2"}
+
+
+def test_coarser_segments_and_snapshots_train_nothing_again(finished, experiment):
+    rules = finished.rules(edited(experiment, "tiny.yaml", {"training": {"segment": 8, "snapshot_every": 4}}))
+    assert rules <= {*GATHERING, "score_0_to_8_by_4"}
+
+
+def test_a_second_experiment_trains_nothing_again(finished, experiment):
+    rules = finished.rules(edited(experiment, "other.yaml", {"methods": {"ect": None}}))
+    assert rules <= GATHERING
+
+
+def test_a_learning_rate_reruns_what_it_must_and_set_back_nothing(finished, experiment):
+    planned = finished.planned(edited(experiment, "tiny.yaml", {"training": {"lr": 5e-4}}))
+    assert {rule for rule, _ in planned} - GATHERING == {
+        "record",
+        "train_0_to_4_by_2",
+        "train_4_to_8_by_2",
+        "score_0_to_4_by_2",
+        "score_4_to_8_by_2",
+    }
+    classifier = {
+        "classifiers": {
+            "transformations": {"group": "geo", "widths": [8, 8], "convs": [1, 1], "iterations": 8, "batch_size": 16}
+        }
+    }
+    runs = {run.split("-")[0] for _, run in finished.planned(edited(experiment, "tiny.yaml", classifier)) if run}
+    assert runs == {"classifier_geo", "ayt"}
+    assert finished.planned(experiment) == []
+
+
+def test_what_changes_no_result_reruns_nothing(finished, experiment, tmp_path):
+    same = edited(experiment, "tiny.yaml", {"execution": {"log_every": 1, "resume_seconds": 5.0}})
+    assert finished.planned(same) == []
+    content = yaml.safe_load(experiment.read_text())
+    reordered = experiment.parent / "edits" / "tiny.yaml"
+    reordered.write_text(yaml.safe_dump(dict(reversed(content.items())), sort_keys=False))
+    assert finished.planned(reordered) == []
+    for path in [experiment, *finished.folder.glob("results/runs/**/*.*")]:
+        os.utime(path)
+    assert finished.planned(experiment) == []
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
+    for rules in (tmp_path / "workflow" / "rules").glob("*.smk"):
+        rules.write_text(rules.read_text().replace(" > {log} 2>&1", "   >  {log}  2>&1"))
+    assert Workflow(finished.folder, tmp_path / "workflow" / "Snakefile").planned(experiment) == []
+
+
+def test_nested_config_on_the_command_line(finished, experiment):
+    planned = finished.planned(experiment, "--config", "training={iterations: 12}", "batch_sizes=[8]")
+    assert {rule for rule, _ in planned} - GATHERING == {"train_8_to_12_by_2", "score_8_to_12_by_2"}
+    assert {run.split("-")[1] for rule, run in planned if run} == {"bs8"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainig": {}}, "tiny.yaml: trainig = {}: unknown key; did you mean training?"),
+        ({"batch_sizes": [4, 4000]}, "tiny.yaml: batch_sizes = 4000: larger than the dataset (1797 images)"),
+        ({"execution": {"device": "cuda:99"}}, "execution.device = 'cuda:99': this machine has"),
+    ],
+)
+def test_a_mistake_stops_before_any_job(finished, experiment, change, message):
+    done = finished.run(edited(experiment, "tiny.yaml", change))
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert "rule " not in done.stdout
+
+
+def test_no_experiment_is_an_error_that_says_so(tmp_path):
+    command = [BIN / "snakemake", "--snakefile", ROOT / "workflow" / "Snakefile", "--cores", "1", "--dry-run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert "name one with --configfile" in done.stderr + done.stdout
+
+
+def test_report_is_one_page(finished, experiment):
+    page = finished.folder / "report.html"
+    done = finished.run(experiment, "--report", page)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "curves.png" in text
+    assert len(text) > 100_000
+
+
+def longer(experiment):
+    """One pretraining that takes seconds, and nothing else."""
+    content = yaml.safe_load(experiment.read_text())
+    content["start"] = {"pretrain": {"iterations": 600, "batch_size": 16, "segment": 300}}
+    content["execution"] = {"device": "cpu", "log_every": 5, "resume_seconds": 0.2}
+    content.update(figures={}, tables={}, batch_sizes=[4])
+    path = experiment.parent / "edits" / "longer.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def wait_for(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def processes(text):
+    """Ids of processes with this text in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if text in command and "ayt" in command:
+                found.append(int(entry.name))
+    return found
+
+
+def target(experiment):
+    """The snapshot that ends the pretraining of an experiment."""
+    from ayt.plan import Plan
+
+    return Plan(load([experiment])).pretrained.last.path
+
+
+def test_a_second_workflow_says_so_and_harms_nothing(experiment, tmp_path):
+    workflow, slow = Workflow(tmp_path), longer(experiment)
+    first = subprocess.Popen(
+        workflow.command(slow, target(slow)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: list(tmp_path.glob("results/runs/digits/pretrain-*/resume/log.csv")))
+        second = workflow.run(slow, target(slow))
+        assert second.returncode != 0
+        assert "cannot be locked" in second.stderr + second.stdout
+        _, errors = first.communicate(timeout=200)
+    finally:
+        first.kill()
+    assert first.returncode == 0, errors
+
+
+def test_killed_workflows_give_the_same_bytes(experiment, tmp_path):
+    slow = longer(experiment)
+    whole = Workflow(tmp_path / "whole")
+    assert whole.run(slow, target(slow)).returncode == 0
+    expected = (tmp_path / "whole" / target(slow)).read_bytes()
+
+    workflow = Workflow(tmp_path / "killed")
+    moments = random.Random(1)
+    result = tmp_path / "killed" / target(slow)
+    for index in range(int(os.environ.get("AYT_KILLS", "3"))):
+        victims = ("main", "training", "both")[index % 3]
+        main = subprocess.Popen(
+            workflow.command(slow, target(slow)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(moments.uniform(3.0, 9.0))
+        if victims != "main":
+            for pid in processes(target(slow).parts[3]):
+                os.kill(pid, signal.SIGKILL)
+        if victims != "training":
+            main.kill()
+        main.wait(timeout=120)
+        workflow.run(slow, "--unlock")
+    done = workflow.run(slow, target(slow))
+    assert done.returncode == 0, done.stderr
+    assert result.read_bytes() == expected
