@@ -66,10 +66,7 @@ class Run:
     @property
     def record(self) -> str:
         """Its specification as JSON, as ``ayt record`` wants it; the same text for the same run."""
-        content = self.spec.model_dump(mode="json")
-        if isinstance(self.spec, ConsistencySpec):
-            content["method"] = self.spec.method
-        return json.dumps(content, sort_keys=True)
+        return json.dumps(self.spec.model_dump(mode="json"), sort_keys=True)
 
     @property
     def last(self) -> Snapshot:
@@ -230,6 +227,11 @@ class Plan:
             for evaluation in self.evaluations
         ]
 
+    def contents(self) -> list[list[str]]:
+        """Which scores there are, and what their methods are called; in no order of the experiment's file."""
+        methods = sorted([name, run.label, run.name] for name, run in self._methods)
+        return [*methods, sorted(map(str, self.scores()))]
+
     def grids(self, figure: schema.SamplesFigure) -> list[tuple[str, Run, Path]]:
         """For a figure of samples: label, run and images of each run with its seed."""
         name = self.evaluation(figure.steps).name
@@ -293,7 +295,6 @@ class Plan:
             for batch_size in method.batch_sizes:
                 for seed in method.seeds:
                     spec = ConsistencySpec(
-                        method=name.split(" ")[0],
                         dataset=self.experiment.dataset,
                         batch_size=batch_size,
                         seed=seed,

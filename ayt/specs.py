@@ -73,7 +73,7 @@ class _RunSpec(_Spec):
 
     @property
     def name(self) -> str:
-        """``{method}-bs{batch}-seed{seed}-{hash8}``."""
+        """``{loss}-bs{batch}-seed{seed}-{hash8}`` for a consistency model; others begin with their kind."""
         return f"{self.stem}-bs{self.batch_size}-seed{self.seed}-{digest(self.model_dump())}"
 
     @property
@@ -157,7 +157,6 @@ class ConsistencySpec(_RunSpec):
     """A consistency model. ``start`` and ``classifier`` are the weights that it is made from."""
 
     kind: Literal["train"] = "train"
-    method: str = Field(exclude=True)
     loss: LossSpec
     dropout: float
     times: Times
@@ -167,7 +166,7 @@ class ConsistencySpec(_RunSpec):
     @property
     def stem(self) -> str:
         """What the run's name begins with."""
-        return self.method
+        return self.loss.name
 
     @property
     def network(self) -> UNetSpec:
@@ -181,10 +180,7 @@ _ADAPTER: TypeAdapter[PretrainSpec | ClassifierSpec | ConsistencySpec] = TypeAda
 
 def record_text(spec: PretrainSpec | ClassifierSpec | ConsistencySpec) -> str:
     """The text of a run's record."""
-    content = spec.model_dump(mode="json")
-    if isinstance(spec, ConsistencySpec):
-        content["method"] = spec.method
-    record = {"format": RECORD_FORMAT, "name": spec.name, "spec": content}
+    record = {"format": RECORD_FORMAT, "name": spec.name, "spec": spec.model_dump(mode="json")}
     return (
         "# Every number that changes this run's weights. Written by the workflow; changing it makes it useless.\n"
         + (yamlio.dump(record))

@@ -5,10 +5,9 @@ FEATURES = plan.features
 REFERENCE = paths.reference(FEATURES.folder, FEATURES.iterations)
 
 GPU = gpus_per_job(experiment, here=not workflow.non_local_exec)
-# Notices runs and methods that are no longer asked for, or called otherwise.
-RUNS = digest(
-    sorted([name, run.label, run.name] for name, run in plan.methods_and_runs())
-)
+# Changes when other runs or scores are asked for, or a method is called otherwise. Without it a new score would be
+# made by nobody: a missing input alone does not make Snakemake rerun a job whose output is there.
+RUNS = digest(plan.contents())
 
 
 def one_of(runs):

@@ -1,0 +1,124 @@
+"""Training steps against bare passes of the same network, as ratios.
+
+A consistency step against two forward passes (one without gradient) and a backward pass of its U-Net: all the rest,
+from drawing noise to RAdam and EMA, is overhead. A classifier step against its network's forward and backward pass.
+
+    python benchmarks/step_time.py --size embedded --batch-size 128
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from ayt import data, models, paths, weights
+from ayt.config import load
+from ayt.plan import Plan, Run
+from ayt.randomness import Draws
+from ayt.training import tasks
+from ayt.training.state import TrainingState
+
+SIZES = {"embedded": "config/embedded.yaml", "paper": "config/batch_size_ablation.yaml"}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="embedded", help="whose networks (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128, help="images in a step (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3, help="steps in a measurement (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="default: %(default)s")
+    return parser.parse_args()
+
+
+def prepare(run: Run, root: Path) -> None:
+    """Leave fresh weights where a training expects its upstream: their values do not change the time."""
+    for upstream in run.upstream:
+        folder = root / upstream.run.name
+        network = models.build(upstream.run.spec)
+        path = paths.snapshot(folder, upstream.iteration)
+        weights.write(path, "snapshot", upstream.run.name, upstream.iteration, network.state_dict())
+
+
+def training_step(
+    run: Run, root: Path, images: data.Images, batch_size: int, device: torch.device
+) -> Callable[[], None]:
+    """One iteration as the loop does it, and its network."""
+    task = tasks.build(run.spec, root / run.name, device)
+    state = TrainingState(task.network, run.spec.optimiser, run.name)
+
+    def step() -> None:
+        batch, labels = images.batch(batch_size, 0, state.iteration)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        output = task.loss(batch, labels, Draws(0, state.iteration, device))
+        state.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(output.loss)
+        torch.nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
+        state.step()
+
+    return step
+
+
+def bare_passes(run: Run, images: data.Images, batch_size: int, device: torch.device) -> Callable[[], None]:
+    """The passes alone that a step cannot do without."""
+    network = models.build(run.spec).to(device).to(memory_format=torch.channels_last).train()
+    batch = images.batch(batch_size, 0, 0)[0].contiguous(memory_format=torch.channels_last)
+    sigma = torch.rand(batch_size, device=device) + 0.1
+    arguments = (batch,) if run.spec.kind == "classifier" else (batch, sigma)
+
+    def passes() -> None:
+        if run.spec.kind == "train":
+            with torch.no_grad():
+                network(*arguments)
+        network.zero_grad(set_to_none=True)
+        network(*arguments).square().mean().backward()
+
+    return passes
+
+
+def seconds(work: Callable[[], None], steps: int, device: torch.device) -> float:
+    begin = time.perf_counter()
+    for _ in range(steps):
+        work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - begin) / steps
+
+
+def main() -> None:
+    options = parse()
+    device = torch.device(options.device)
+    torch.set_num_threads(1)
+    plan = Plan(load([Path(SIZES[options.size])]))
+    runs = {"transformation classifier": plan.classifier("transformations")}
+    runs |= {run.label: run for run in reversed(plan.trained)}
+    images = data.load(plan.experiment.dataset).to(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    print(f"torch {torch.__version__}, {device} ({name}), one thread, networks of {SIZES[options.size]}")
+    print(f"batch size {options.batch_size}; median of {options.rounds} rounds, step and passes in turn\n")
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        for label, run in runs.items():
+            prepare(run, root)
+            step = training_step(run, root, images, options.batch_size, device)
+            passes = bare_passes(run, images, options.batch_size, device)
+            seconds(step, 1, device), seconds(passes, 1, device)
+            pairs = [
+                (seconds(step, options.steps, device), seconds(passes, options.steps, device))
+                for _ in range(options.rounds)
+            ]
+            ratio = statistics.median(a / b for a, b in pairs)
+            spread = statistics.quantiles((a / b for a, b in pairs), n=4)
+            base = "forward + backward" if run.spec.kind == "classifier" else "2 forwards + backward"
+            print(f"{label:28} {ratio:5.2f} x {base:22} (quartiles {spread[0]:.2f} to {spread[2]:.2f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

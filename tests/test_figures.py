@@ -1,0 +1,145 @@
+"""Figures and tables from a table of scores small enough to check by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ayt import tables
+from ayt.errors import UserError
+from ayt.figures import images, scores
+
+
+def table(seeds=(0, 1), methods=("ECT", "AYT"), label="{}"):
+    """Scores 10 x (1 + seed) / iteration x 100, doubled for ECT and halved by a second step."""
+    rows = []
+    for method in methods:
+        for batch_size in (8, 64):
+            for seed in seeds:
+                for iteration in (100, 200):
+                    for steps in (1, 2):
+                        mean = 1000 * (1 + seed) / iteration * (2 if method == "ECT" else 1) / steps
+                        rows.append(
+                            {
+                                "dataset": "digits",
+                                "run": f"{method}-{batch_size}-{seed}",
+                                "method": method.lower(),
+                                "label": label.format(method),
+                                "batch_size": batch_size,
+                                "seed": seed,
+                                "iteration": iteration,
+                                "images": iteration * batch_size,
+                                "steps": steps,
+                                "metric": "FD (digits features)",
+                                "mean": mean,
+                                "std": 0.1,
+                                "min": mean - 0.5,
+                                "max": mean + 0.5,
+                                "repeats": 3,
+                                "samples": 1000,
+                            }
+                        )
+    return pd.DataFrame(rows)
+
+
+def row(frame, **where):
+    for key, value in where.items():
+        frame = frame[frame[key] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def check_pictures(out):
+    pixels = np.asarray(Image.open(out.with_suffix(".png")).convert("L"))
+    assert pixels.shape[1] == 1400
+    assert pixels.std() > 5
+    assert out.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_curves_show_means_and_spread_over_seeds(tmp_path):
+    scores.curves(table(), tmp_path / "a", "Title", [1, 2])
+    check_pictures(tmp_path / "a")
+    drawn = pd.read_csv(tmp_path / "a.csv")
+    point = row(drawn, label="ECT", batch_size=8, steps=1, iteration=100)
+    assert (point["mean"], point["low"], point["high"], point["seeds"]) == (30, 20, 40, 2)
+
+
+def test_with_one_seed_the_band_spans_the_sampling_runs(tmp_path):
+    scores.curves(table(seeds=(0,)), tmp_path / "a", "", [1])
+    point = row(pd.read_csv(tmp_path / "a.csv"), label="AYT", batch_size=8, iteration=200)
+    assert (point["mean"], point["low"], point["high"], point["seeds"]) == (5, 4.5, 5.5, 1)
+
+
+def test_final_shows_the_last_iteration(tmp_path):
+    scores.final(table(), tmp_path / "a", "Title", [1, 2])
+    check_pictures(tmp_path / "a")
+    drawn = pd.read_csv(tmp_path / "a.csv")
+    assert set(drawn["iteration"]) == {200}
+    assert row(drawn, label="ECT", batch_size=64, seed=1, steps=2)["mean"] == 10
+
+
+def test_the_same_figure_is_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        scores.curves(table(), tmp_path / name, "Title", [1])
+    for suffix in (".pdf", ".png", ".csv"):
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
+def test_grids_of_samples(tmp_path, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
+    grids = [images.Grid(label, 8, f"run-{label}", 200, pixels) for label in ("ECT", "AYT", "class-label features")]
+    images.samples(grids, tmp_path / "a", "Title", 10, "Caption.")
+    check_pictures(tmp_path / "a")
+    assert list(pd.read_csv(tmp_path / "a.csv")["run"]) == ["run-ECT", "run-AYT", "run-class-label features"]
+
+
+def test_transformations_and_recognition(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 1, 8, 8), dtype=np.uint8)
+    shown = {"data": pixels[0], "names": np.array(["scale", "blur"]), "transformed": pixels}
+    report = pd.DataFrame({"label": ["scale", "blur"], "r2": [0.5, -0.2], "images": 4096})
+    images.transformations(shown, report, tmp_path / "a", "Title")
+    check_pictures(tmp_path / "a")
+    assert list(pd.read_csv(tmp_path / "a.csv")["r2"]) == [0.5, -0.2]
+
+
+def test_missing_scores_and_images_are_named(tmp_path):
+    with pytest.raises(UserError, match="no scores with 4 sampling steps; there are scores with: 1, 2"):
+        scores.curves(table(), tmp_path / "a", "", [4])
+    with pytest.raises(UserError, match="there are no scores"):
+        tables.final_scores(table()[:0])
+    (tmp_path / "broken.npz").write_bytes(b"PK half")
+    with pytest.raises(UserError, match="not an array of images"):
+        images.read_images(tmp_path / "broken.npz")
+    with pytest.raises(UserError, match="no run to show"):
+        images.samples([], tmp_path / "a", "", 8, "")
+
+
+def test_table_of_final_scores_by_hand():
+    final = tables.final_scores(table())
+    point = row(final, label="ECT", batch_size=8, steps=1)
+    assert (point["mean"], point["seeds"], point["iteration"], point["images"]) == (15, 2, 200, 1600)
+    assert point["std"] == pytest.approx(50**0.5)
+    alone = tables.final_scores(table(seeds=(0,)))
+    assert alone["std"].isna().all()
+
+
+def test_written_tables(tmp_path):
+    tables.write(table(label="{}_50% & more"), tmp_path / "a", "Title")
+    markdown = (tmp_path / "a.md").read_text()
+    assert "| ECT_50% & more | 15.00 ± 7.07 |" in markdown
+    assert "| AYT_50% & more | **7.50 ± 3.54** |" in markdown
+    assert "FD (digits features) after 200 iterations" in markdown
+    assert "n = 2 seeds a point; each score is the mean of 3 sampling runs of 1,000 images" in markdown
+    latex = (tmp_path / "a.tex").read_text()
+    assert r"AYT\_50\% \& more & \textbf{7.50 $\pm$ 3.54}" in latex
+    assert latex.count("\\\\\n") == 3
+    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 8 + 1)
+
+
+def test_a_method_with_fewer_batch_sizes_leaves_a_gap(tmp_path):
+    scores_table = table()
+    fewer = scores_table[(scores_table["label"] == "ECT") | (scores_table["batch_size"] == 8)]
+    tables.write(fewer, tmp_path / "a", "")
+    assert "–" in (tmp_path / "a.md").read_text()
+    scores.final(fewer, tmp_path / "b", "", [1])
