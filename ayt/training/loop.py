@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -96,7 +96,13 @@ def train(
         *open_sinks(sinks or [], folder, state.iteration),
     ]
     data = data.to(device)
-    with _signals() as received, ProgressLine(spec.name, segment.stop, state.iteration) as line:
+    with (
+        ExitStack() as stack,
+        _signals() as received,
+        ProgressLine(spec.name, segment.stop, state.iteration) as line,
+    ):
+        for log in logs:
+            stack.callback(log.close)
         meter = _Meter(state.iteration, spec.batch_size)
         not_finite_at = torch.full((), -1, device=device)
         saved = checked = time.monotonic()
@@ -135,8 +141,6 @@ def train(
             if now - checked > LEASE_SECONDS:
                 under_way.lease.check()
                 checked = now
-    for log in logs:
-        log.close()
     under_way.publish(state)
 
 
