@@ -32,6 +32,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="embedded", help="whose networks (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=128, help="images in a step (default: %(default)s)")
+    parser.add_argument("--only", help="one of the rows, as it is printed; the paper's networks are slow on a CPU")
     parser.add_argument("--rounds", type=int, default=10, help="measurements of each (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps in a measurement (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="default: %(default)s")
@@ -99,6 +100,8 @@ def main() -> None:
     plan = Plan(load([Path(SIZES[options.size])]))
     runs = {"transformation classifier": plan.classifier("transformations")}
     runs |= {run.label: run for run in reversed(plan.trained)}
+    if options.only:
+        runs = {options.only: runs[options.only]}
     images = data.load(plan.experiment.dataset).to(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     print(f"torch {torch.__version__}, {device} ({name}), one thread, networks of {SIZES[options.size]}")
