@@ -20,10 +20,16 @@ def test_golden_distance(case):
     assert ours == pytest.approx(float(ARRAYS[f"{case}_fd"]), rel=tolerance, abs=tolerance)
 
 
-def test_singular_covariances_are_exact():
-    low = torch.diag(torch.tensor([4.0, 9.0, 0.0, 0.0]))
-    other = torch.diag(torch.tensor([1.0, 0.0, 16.0, 0.0]))
-    assert frechet_distance(torch.zeros(4), low, torch.ones(4), other) == pytest.approx(4 + 30 - 2 * 2, rel=1e-14)
+def test_singular_covariances_in_any_direction_are_exact():
+    generator = torch.Generator().manual_seed(0)
+    Q = torch.linalg.qr(torch.randn(64, 64, generator=generator, dtype=torch.float64)).Q
+    values1, values2 = torch.rand(2, 64, generator=generator, dtype=torch.float64)
+    values1[16:] = 0
+    values2[:8] = 0
+    sigma1, sigma2 = ((Q * values) @ Q.T for values in (values1, values2))
+    expected = float((values1.sqrt() - values2.sqrt()).square().sum())  # covariances that commute
+    mu = torch.zeros(64)
+    assert frechet_distance(mu, sigma1, mu, sigma2) == pytest.approx(expected, rel=1e-13)
 
 
 def test_statistics_equal_numpys():

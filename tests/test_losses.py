@@ -13,7 +13,6 @@ from ayt.consistency.losses import (
     hybrid_loss,
     l1,
     l2,
-    proximal,
     pseudo_huber,
     weight,
 )
@@ -55,16 +54,24 @@ def test_pseudo_huber_values_and_gradients():
     D_t, D_r, w = arrays["D_t"], arrays["D_r"], arrays["w"]
     for index, c_mult in enumerate(arrays["ayt_ph_c_mult"].tolist()):
         c = c_mult * D_t[0].numel() ** 0.5
-        output, grad = gradient(ect_loss(c), D_t, D_r, w)
-        torch.testing.assert_close(output.loss, arrays["ayt_ph_loss_w"][index].to(torch.float32), rtol=1e-6, atol=0)
-        torch.testing.assert_close(grad, arrays["ayt_ph_grad_w"][index], rtol=1e-5, atol=1e-7)
+        for weighting, weights in (("w", w), ("nw", torch.ones_like(w))):
+            output, grad = gradient(ect_loss(c), D_t, D_r, weights)
+            torch.testing.assert_close(
+                output.loss.detach(), arrays[f"ayt_ph_loss_{weighting}"][index], rtol=1e-6, atol=0
+            )
+            torch.testing.assert_close(grad, arrays[f"ayt_ph_grad_{weighting}"][index], rtol=1e-5, atol=1e-7)
 
 
-def test_l1_and_l2_values():
+@pytest.mark.parametrize("name", ["l1", "l2"])
+@pytest.mark.parametrize("weighting", ["w", "nw"])
+def test_l1_and_l2_values_and_gradients(name, weighting):
     arrays = golden("losses")
-    D_t, D_r, w = arrays["D_t"], arrays["D_r"], arrays["w"]
-    torch.testing.assert_close((w * l1(D_t, D_r)).mean(), arrays["ayt_l1_loss_w"].float(), rtol=1e-6, atol=0)
-    torch.testing.assert_close((w * l2(D_t, D_r)).mean(), arrays["ayt_l2_loss_w"].float(), rtol=1e-6, atol=0)
+    D_t, D_r = arrays["D_t"].requires_grad_(), arrays["D_r"]
+    w = arrays["w"] if weighting == "w" else torch.ones(len(D_t))
+    loss = (w * {"l1": l1, "l2": l2}[name](D_t, D_r)).mean()
+    torch.testing.assert_close(loss.detach(), arrays[f"ayt_{name}_loss_{weighting}"], rtol=1e-6, atol=0)
+    loss.backward()
+    torch.testing.assert_close(D_t.grad, arrays[f"ayt_{name}_grad_{weighting}"], rtol=1e-5, atol=1e-7)
 
 
 LOSSES = {
@@ -89,6 +96,11 @@ def test_whole_step(case, name):
     loss = LOSSES[name](x_0[0].numel())
     output, grad = gradient(loss, arrays[f"ecm_{case}_Dt"], arrays[f"ecm_{case}_Dr"], w)
     torch.testing.assert_close(output.loss, arrays[f"ecm_{name}_{case}_loss"].float(), rtol=2e-6, atol=0)
+    if name.startswith("l"):
+        D_t, D_r = arrays[f"ecm_{case}_Dt"], arrays[f"ecm_{case}_Dr"]
+        distance = {"l1": l1, "l2": l2}[name](D_t, D_r)
+        torch.testing.assert_close(output.distance, distance.mean())
+        torch.testing.assert_close((w * distance).mean(), arrays[f"ecm_{name}_{case}_loss_cm"], rtol=2e-6, atol=0)
     torch.testing.assert_close(grad, arrays[f"ecm_{name}_{case}_grad_Dt"], rtol=2e-5, atol=1e-7)
 
 
@@ -105,18 +117,41 @@ def test_ayt_and_hybrid_steps(kind, features):
     torch.testing.assert_close(output.loss, arrays[f"ayt_{kind}_loss"].float(), rtol=1e-5, atol=0)
     torch.testing.assert_close(output.distance, arrays[f"ayt_{kind}_loss_dst"].float(), rtol=1e-5, atol=0)
     theirs = arrays[f"ayt_{kind}_grad_Dt"]
-    assert (grad - theirs).norm() < 2e-3 * theirs.norm()
+    assert ((grad - theirs).flatten(1).norm(dim=1) < 2e-3 * theirs.flatten(1).norm(dim=1)).all()
 
 
-def test_short_gradients_are_not_stretched_to_length_1():
+@pytest.mark.parametrize("name", ["l1", "l2"])
+def test_short_gradients_are_not_stretched_to_length_1(name):
+    """Sample 0 of the golden numbers does not move, sample 1 under L2 by 0.07."""
     arrays = golden("losses_step")
     D_t, D_r = arrays["clamp_D_t"], arrays["clamp_D_r"]
     w = weight(arrays["clamp_t"], arrays["clamp_r"])
-    point = D_t.clone().requires_grad_()
-    proximal(point, D_r, w, l1, weighted=True).loss.backward()
-    steps = (point.grad / w[:, None, None, None] * len(w)).flatten(1).norm(dim=1)
-    assert steps[0] == 0
-    assert (steps <= 1 + 1e-5).all()
+    output, grad = gradient(distance_loss({"l1": l1, "l2": l2}[name], weighted=True), D_t, D_r, w)
+    torch.testing.assert_close(output.loss.detach(), arrays[f"clamp_{name}_loss"], rtol=2e-6, atol=0)
+    torch.testing.assert_close(grad, arrays[f"clamp_{name}_grad_Dt"], rtol=1e-5, atol=1e-6)
+    direction = grad * len(w) / w[:, None, None, None]
+    torch.testing.assert_close(direction, arrays[f"clamp_{name}_unit_g"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_weight_lifts_a_direction_over_the_floor_only_if_asked():
+    """|G| = w 2e-6 against the floor of 1e-5, of which MFD's direction knows no w."""
+    D_t, D_r, w = torch.full((1, 1, 1, 1), 1e-6), torch.zeros(1, 1, 1, 1), torch.tensor([10.0])
+    for loss, length in (
+        (distance_loss(l2, weighted=True), 1.0),
+        (distance_loss(l2, weighted=False), 0.2),
+        (hybrid_loss(0.0, l2, 1.0, 0), 1.2),
+    ):
+        _, grad = gradient(loss, D_t, D_r, w)
+        assert float(grad / w) == pytest.approx(length, rel=1e-5)
+
+
+def test_pseudo_huber_loss_stays_where_its_reference_gave_nan():
+    arrays = golden("losses_step")
+    w = weight(arrays["clamp_t"], arrays["clamp_r"])
+    output, grad = gradient(ect_loss(0.0), arrays["clamp_D_t"], arrays["clamp_D_r"], w)
+    torch.testing.assert_close(output.loss.detach(), arrays["nan_ph0_loss"])
+    lengths = grad.flatten(1).norm(dim=1) * len(w) / w
+    torch.testing.assert_close(lengths, 1.0 - arrays["nan_ph0_grad_isnan_per_sample"], check_dtype=False)
 
 
 @pytest.mark.parametrize("name", ["ect", "l1", "l2", "ayt", "hybrid"])
@@ -150,6 +185,19 @@ def test_ect_loss_object():
             torch.testing.assert_close(
                 network.a.grad, arrays[f"grad_a_q{i}_c{j}"].reshape(()).float(), rtol=2e-4, atol=1e-5
             )
+
+
+def test_the_network_is_never_asked_at_noise_level_0():
+    asked = []
+
+    def network(x, sigma):
+        asked.append(sigma)
+        return 0 * x
+
+    x_0, t = torch.ones(2, 1, 4, 4), torch.tensor([1.0, 2.0])
+    _, D_r = consistency_pair(network, x_0, t, torch.tensor([0.0, 1.0]), torch.ones_like(x_0), no_dropout)
+    assert (torch.stack(asked) > 0).all()
+    assert torch.equal(D_r, torch.stack([x_0[0], 0 * x_0[1]]))
 
 
 def test_both_passes_share_one_dropout_mask():

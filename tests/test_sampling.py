@@ -2,8 +2,9 @@
 
 import torch
 from recipe import golden
+from torch import nn
 
-from ayt.sampling import euler, euler_levels, sample, to_uint8
+from ayt.sampling import euler, euler_levels, sample, step, to_uint8
 
 
 def analytic(x, s):
@@ -20,6 +21,7 @@ def test_one_and_two_steps_of_both_conventions():
     arrays = golden("samplers")
     cases = {
         "ayt_euler1": ((), "ayt"),
+        "ayt_euler1_auto": ((), "ayt"),
         "ayt_em2": ((0.821,), "ayt"),
         "ect_1step": ((), "ect"),
         "ect_2step": ((0.821,), "ect"),
@@ -36,6 +38,28 @@ def test_three_steps_follow_the_levels():
     mids = sorted((level for level in levels if 0.002 < level < 79.9), reverse=True)
     ours = sample(analytic, noises(arrays, 1 + len(mids)), mids)
     torch.testing.assert_close(ours, arrays["ayt_em3"].float(), atol=2e-5, rtol=1e-4)
+
+
+def test_noise_fills_each_level_from_where_the_step_before_ended():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 1, 1, 4, 4, generator=generator, dtype=torch.float64)
+    # D = 0: a step to n scales x by n / s
+    ours = sample(lambda x, sigma: 0 * x, z, (0.5,), sigma_min=0.3)
+    torch.testing.assert_close(ours, 0.3 / 0.5 * (0.3 * z[0] + 0.4 * z[1]))
+
+
+def test_a_step_from_a_noisy_image():
+    arrays = golden("samplers")
+    sigma = float(arrays["ayt_dfid_sigma"])
+    ours = step(analytic, arrays["ayt_dfid_image"] + sigma * arrays["latent"], sigma, 0.002)
+    torch.testing.assert_close(ours, arrays["ayt_dfid_euler1"], atol=2e-6, rtol=0)
+
+
+def test_samples_carry_no_graph():
+    conv = nn.Conv2d(3, 3, 1)
+    z = torch.randn(2, 1, 3, 4, 4)
+    assert not sample(lambda x, sigma: conv(x), z, (0.5,)).requires_grad
+    assert not euler(lambda x, sigma: conv(x), z[0], 2).requires_grad
 
 
 def test_many_step_euler():

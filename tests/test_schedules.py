@@ -3,6 +3,7 @@
 import torch
 from recipe import golden
 
+from ayt.consistency.losses import weight
 from ayt.consistency.schedules import lognormal_t, ramp, stage_at, t_to_r
 
 
@@ -13,7 +14,10 @@ def test_r_and_weight_against_golden_numbers():
         for i, q in enumerate(arrays["ayt_q"].double().tolist()):
             for j, stage in enumerate(arrays["ayt_stage"].tolist()):
                 expected = arrays[f"ayt_r_sigmoid_{precision}"][i, j]
-                torch.testing.assert_close(t_to_r(t, q, int(stage)), expected, rtol=2e-7, atol=1e-9)
+                r = t_to_r(t, q, int(stage))
+                torch.testing.assert_close(r, expected, rtol=2e-7, atol=1e-9)
+                # 1 / (t - r) divides by what the subtraction left: the exact r of the golden numbers goes in
+                torch.testing.assert_close(weight(t, expected), arrays[f"ayt_w_sigmoid_{precision}"][i, j])
                 constant = arrays[f"ect_r_const_{precision}"][i, j]
                 torch.testing.assert_close(t_to_r(t, q, int(stage), n="const"), constant, rtol=2e-7, atol=1e-9)
 
@@ -25,11 +29,24 @@ def test_r_is_below_t_in_one_stage_at_q_256():
     assert (r < t).all()
 
 
+def test_float32_cannot_tell_r_from_t_from_stage_3_on():
+    t = golden("schedule")["t_f32"]
+    assert (t_to_r(t, stage=2) < t).any()
+    assert torch.equal(t_to_r(t, stage=3), t)
+
+
 def test_t_is_lognormal():
     arrays = golden("schedule")
     t = lognormal_t(arrays["ayt_sample_z"])
     torch.testing.assert_close(t, arrays["ayt_sample_t"].to(t.dtype))
     torch.testing.assert_close(t_to_r(t), arrays["ayt_sample_r"].to(t.dtype))
+
+
+def test_stages_against_golden_numbers():
+    arrays = golden("schedule")
+    length = int(arrays["ayt_stage_n_train_iter"]) // int(arrays["ayt_stage_n_stages"])
+    ours = [stage_at(iteration, length) for iteration in arrays["ayt_stage_iteration"].tolist()]
+    assert ours == arrays["ayt_stage_of_iteration"].tolist()
 
 
 def test_stages_and_ramps():

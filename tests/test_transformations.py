@@ -6,7 +6,7 @@ from recipe import GOLDEN, golden
 
 from ayt.errors import UserError
 from ayt.features.transformations import GROUPS, draw, label_names, names_for, transform
-from ayt.features.transformations.geometry import SYM6, affine, normalised, padding
+from ayt.features.transformations.geometry import SYM6, affine, apply_geometry, normalised, padding
 from ayt.features.transformations.table import parameters
 
 RENAMED = {"rotate_frac": "rotate", "translate_frac": "translate", "gaussian_blur": "blur"}
@@ -61,7 +61,7 @@ def test_probability_0_leaves_images_and_labels():
     assert not labels.any()
     assert (result - images).norm() / images.norm() < 1e-4
     untouched, _ = transform(images, draws, 0.0, GROUPS["deg"])
-    torch.testing.assert_close(untouched, images, atol=1e-6, rtol=0)
+    assert torch.equal(untouched, images)  # sigma = 0 is a blur too
 
 
 def test_share_of_transformed_images_is_p():
@@ -72,10 +72,47 @@ def test_share_of_transformed_images_is_p():
         assert 0.12 < share < 0.18, name
 
 
+def test_draws_have_their_distributions():
+    generator = torch.Generator().manual_seed(0)
+    for name, values in draw(GROUPS["geo_clr_deg"], (20000, 1, 2, 2), generator).items():
+        for what, value in values.items():
+            if what != "beta":
+                mean, std = (0, 1) if what in ("w", "z") else (1 / 2, 12**-0.5)
+                assert abs(value.mean() - mean) < 0.03, (name, what)
+                assert abs(value.std() - std) < 0.03, (name, what)
+
+
 def test_beta_draws_have_the_moments_of_beta_1_3():
     beta = draw(("mixup",), (20000, 1, 1, 1), torch.Generator().manual_seed(0))["mixup"]["beta"]
     assert abs(beta.mean() - 0.25) < 0.005
     assert abs(beta.var() - 3 / 80) < 0.002
+
+
+def test_enlarged_images_need_no_padding():
+    assert padding(affine({"scale": torch.full((2,), 20.0)}, 32, 32), 32, 32) == (0, 0, 0, 0)
+
+
+def test_beyond_the_padding_images_are_0():
+    moved = apply_geometry(torch.ones(1, 1, 8, 8), {"translate": torch.tensor([[100.0], [0.0]])})
+    assert not moved.any()
+
+
+def test_each_image_is_transformed_as_if_alone():
+    images, draws, _ = random_batch(3, 3, 32, 32)
+    names = tuple(name for name in GROUPS["geo_clr_deg"] if name != "mixup")
+    together, labels = transform(images, draws, 0.5, names)
+    for i in range(3):
+        own = {
+            name: {
+                what: value[:, i : i + 1] if value.ndim == 2 else value[i : i + 1]
+                for what, value in draws[name].items()
+            }
+            for name in names
+        }
+        alone, label = transform(images[i : i + 1], own, 0.5, names)
+        # The padding, so the rounding, depends on the other images.
+        torch.testing.assert_close(alone, together[i : i + 1], atol=1e-4, rtol=1e-4)
+        assert torch.equal(label, labels[i : i + 1])
 
 
 @pytest.mark.parametrize("shape", [(7, 1, 8, 8), (3, 1, 28, 28), (2, 3, 32, 32)])

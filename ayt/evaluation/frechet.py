@@ -70,7 +70,9 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
 
 
 def _root(sigma: Tensor) -> Tensor:
-    """The symmetric root of a covariance; eigenvalues that rounding put below 0 count as 0."""
+    """The symmetric root of a covariance; eigenvalues within rounding of 0 count as 0."""
     values, vectors = torch.linalg.eigh(sigma)
-    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    # Those above 0 too: the root would make 1e-8 of 1e-16 and add it to the trace.
+    rounding = values[-1] * len(values) * torch.finfo(values.dtype).eps
+    root: Tensor = (vectors * torch.where(values > rounding, values, 0).sqrt()) @ vectors.T
     return root
