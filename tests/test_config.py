@@ -147,6 +147,10 @@ MISTAKES = {
         {"evaluation": {"steps": [1, 3]}},
         "evaluation: steps 3 needs 2 middle times in mids.3, not 0",
     ),
+    "stages without end": (
+        {"training": {"iterations": 400, "stage_iterations": 100}},
+        "methods.ect: stage_iterations 100 reaches stage 3, where q 256 makes r equal t in float32",
+    ),
     "rising middle times": (
         {"evaluation": {"steps": [3], "mids": {3: [0.5, 5.0]}}},
         "evaluation: mids.3 = [0.5, 5.0]: must fall, between 80 and 0.002",

@@ -120,6 +120,14 @@ def test_ayt_and_hybrid_steps(kind, features):
     assert ((grad - theirs).flatten(1).norm(dim=1) < 2e-3 * theirs.flatten(1).norm(dim=1)).all()
 
 
+def test_the_direction_of_ayt(features):
+    arrays = golden("losses_step")
+    _, grad = gradient(distance_loss(features, weighted=False), arrays["ayt_Dt"], arrays["ayt_Dr"], arrays["ayt_w"])
+    direction = (grad * len(grad) / arrays["ayt_w"][:, None, None, None]).flatten(1)
+    torch.testing.assert_close(direction.norm(dim=1), torch.ones(len(grad)))
+    assert ((direction - arrays["ayt_mfd_unit_g"].flatten(1)).norm(dim=1) < 2e-3).all()
+
+
 @pytest.mark.parametrize("name", ["l1", "l2"])
 def test_short_gradients_are_not_stretched_to_length_1(name):
     """Sample 0 of the golden numbers does not move, sample 1 under L2 by 0.07."""
@@ -145,7 +153,7 @@ def test_the_weight_lifts_a_direction_over_the_floor_only_if_asked():
         assert float(grad / w) == pytest.approx(length, rel=1e-5)
 
 
-def test_pseudo_huber_loss_stays_where_its_reference_gave_nan():
+def test_ect_has_no_gradient_where_its_reference_has_nan():
     arrays = golden("losses_step")
     w = weight(arrays["clamp_t"], arrays["clamp_r"])
     output, grad = gradient(ect_loss(0.0), arrays["clamp_D_t"], arrays["clamp_D_r"], w)
@@ -178,6 +186,7 @@ def test_ect_loss_object():
         for j, c in enumerate(arrays["c"].tolist()):
             network = Analytic(0.9)
             D_t, D_r = consistency_pair(network, arrays["y"], t, r, arrays["eps"], no_dropout)
+            torch.testing.assert_close(D_t.detach(), arrays[f"D_t_q{i}"], rtol=1e-6, atol=1e-7)
             per_sample = pseudo_huber(D_t, D_r, c) * weight(t, r)
             theirs = arrays[f"loss_q{i}_c{j}"].reshape(-1)
             torch.testing.assert_close(per_sample.detach(), theirs, rtol=2e-4, atol=1e-5)

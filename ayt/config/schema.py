@@ -157,6 +157,16 @@ class Method(Optimisation):
         check_divides(self.snapshot_every, self.segment or self.iterations, "snapshot_every", "segment")
         return self
 
+    @model_validator(mode="after")
+    def _r_below_t(self) -> Method:
+        last = (self.iterations - 1) // self.stage_iterations if self.stage_iterations else 0
+        if self.q ** -(last + 1) < 2.0**-23:
+            raise ValueError(
+                f"stage_iterations {self.stage_iterations} reaches stage {last}, where q {self.q:g} makes r equal t in "
+                f"float32 and the weight 1 / (t - r) infinite"
+            )
+        return self
+
 
 class Ect(Method):
     """Easy Consistency Tuning: the pseudo-Huber distance of pixels."""
