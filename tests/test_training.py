@@ -17,6 +17,7 @@ from ayt.errors import UserError
 from ayt.files import write_text, written_beside
 from ayt.plan import Plan
 from ayt.specs import record_text
+from ayt.training import tasks
 from ayt.training.lease import Lease, LeaseLostError
 from ayt.training.loop import Segment, train
 from ayt.training.state import learning_rate
@@ -94,6 +95,23 @@ def test_the_loss_falls(tiny, tmp_path):
     rows = [line.split(",") for line in paths.training_log(folder, 150).read_text().splitlines()[1:]]
     distances = [float(row[3]) for row in rows]
     assert max(distances[-2:]) < min(distances[:2])
+
+
+def test_every_iteration_has_random_numbers_of_its_own(plan, tmp_path, monkeypatch):
+    build, seen = tasks.build, []
+
+    def watched(*arguments):
+        task = build(*arguments)
+
+        def loss(images, labels, draws):
+            seen.append((draws.seed, draws.iteration))
+            return task.loss(images, labels, draws)
+
+        return tasks.Task(task.network, loss)
+
+    monkeypatch.setattr(tasks, "build", watched)
+    train_here(plan.pretrained, tmp_path, (0, 4, 4))
+    assert seen == [(0, 0), (0, 1), (0, 2), (0, 3)]
 
 
 def test_learning_rate_warms_up_and_decays(plan):
