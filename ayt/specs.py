@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,7 +65,7 @@ class Optimiser(_Spec):
     ema: float
 
 
-class _RunSpec(_Spec):
+class _RunSpec(_Spec, ABC):
     version: int = TRAINING_VERSION
     dataset: Dataset
     batch_size: int
@@ -77,9 +78,9 @@ class _RunSpec(_Spec):
         return f"{self.stem}-bs{self.batch_size}-seed{self.seed}-{digest(self.model_dump())}"
 
     @property
+    @abstractmethod
     def stem(self) -> str:
         """What the run's name begins with."""
-        raise NotImplementedError
 
     @property
     def folder(self) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
@@ -67,10 +69,8 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
     """
     require(scores, steps)
     table = over_seeds(scores[scores["steps"].isin(steps)])
-    methods, sizes = list(dict.fromkeys(table["label"])), sorted(table["batch_size"].unique())
     with rc_context(RC):
-        figure = new_figure(3.3)
-        panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
+        figure, panels, methods, sizes = _panels(table, steps)
         for panel, number in zip(panels, steps, strict=True):
             for (label, size), line in table[table["steps"] == number].groupby(["label", "batch_size"], sort=False):
                 method = methods.index(label)
@@ -85,14 +85,10 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
                     markerfacecolor=colour if size == sizes[-1] else "white",
                     linestyle=LINES[(len(sizes) - 1 - sizes.index(size)) % len(LINES)],
                 )
-            panel.set_title(STEP_NAMES.get(number, f"{number} steps"))
             panel.set_xlabel("training iterations")
             panel.set_xlim(left=0)
         _score_axis(panels[0], table)
-        handles = [
-            Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, label=label)
-            for i, label in enumerate(methods)
-        ] + [
+        handles = _method_handles(methods) + [
             Line2D(
                 [], [], color="#555555", linestyle=LINES[(len(sizes) - 1 - i) % len(LINES)], label=f"batch size {size}"
             )
@@ -118,10 +114,8 @@ def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None
     """
     require(scores, steps)
     rows = at_end(scores[scores["steps"].isin(steps)])
-    methods, sizes = list(dict.fromkeys(rows["label"])), sorted(rows["batch_size"].unique())
     with rc_context(RC):
-        figure = new_figure(3.3)
-        panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
+        figure, panels, methods, sizes = _panels(rows, steps)
         for panel, number in zip(panels, steps, strict=True):
             shown = rows[rows["steps"] == number]
             edges, names, place = [], [], 0.0
@@ -143,18 +137,32 @@ def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None
             panel.set_xticks(edges, names)
             panel.grid(axis="x", visible=False)
             panel.set_xlabel("batch size")
-            panel.set_title(STEP_NAMES.get(number, f"{number} steps"))
         _score_axis(panels[0], rows)
-        handles = [
-            Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, label=label)
-            for i, label in enumerate(methods)
-        ]
-        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        figure.legend(handles=_method_handles(methods), loc="outside right upper", frameon=False)
         ends = sorted(rows["iteration"].unique())
         when = f"after {ends[0]:,} iterations" if len(ends) == 1 else f"after {ends[0]:,} to {ends[-1]:,} iterations"
         caption = f"Lower is better. Scores {when}; markers: seeds; bars: their means. {sampling_note(rows)}."
         columns = ["label", "batch_size", "seed", "steps", "metric", "iteration", "mean", "repeats", "samples"]
         finish(figure, out, title, caption, rows[columns])
+
+
+def _panels(table: pd.DataFrame, steps: list[int]) -> tuple[Figure, Sequence[Axes], list[Hashable], list[Hashable]]:
+    """A figure with a panel for each number of steps, and the methods and batch sizes that it shows."""
+    figure = new_figure(3.3)
+    panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
+    for panel, number in zip(panels, steps, strict=True):
+        panel.set_title(STEP_NAMES.get(number, f"{number} steps"))
+    return figure, panels, list(dict.fromkeys(table["label"])), sorted(table["batch_size"].unique())
+
+
+def _method_handles(methods: list[Hashable]) -> list[Line2D]:
+    """The legend's entries of methods."""
+    return [
+        Line2D(
+            [], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, label=str(label)
+        )
+        for i, label in enumerate(methods)
+    ]
 
 
 def _score_axis(panel: Axes, table: pd.DataFrame) -> None:
