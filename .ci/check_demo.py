@@ -38,7 +38,6 @@ check((FOLDER / "report.html").stat().st_size > 500_000, "the report is small")
 last = scores[(scores["iteration"] == scores["iteration"].max()) & (scores["steps"] == 1)]
 mean_image = 140  # the digits' mean image, a little noise added, scored 144.5 when it was measured
 check((last["mean"] < mean_image).all(), "a run is no better than the mean image")
-means = last.groupby(["method", "batch_size"])["mean"].mean()
-print(means.to_string())
-check(means["ayt", 8] < means["ect", 8], "AYT is not ahead of ECT at batch size 8")
+# Which method is ahead is a result, not a condition: on other processors rounding leads to other runs.
+print(last.groupby(["method", "batch_size"])["mean"].mean().to_string())
 sys.exit("\n".join(problems) or 0)
