@@ -138,6 +138,11 @@ MISTAKES = {
         "evaluation.features = 'transformations': its task is not 'labels'; choose from labels",
     ),
     "unknown network key": ({"network": {"depth": 3}}, "network.depth = 3: unknown key; choose from channels"),
+    "odd channels": ({"network": {"channels": 18}}, "network: channels 18 is not a multiple of 4"),
+    "odd channels of a wide network": (
+        {"network": {"channels": 48, "channel_mult": [2]}},
+        "network: channels 48 is not a multiple of 32",
+    ),
     "network too deep": (
         {"network": {"channel_mult": [1, 1, 1, 1, 1]}},
         "network.channel_mult = [1, 1, 1, 1, 1]: 4 halvings do not divide the resolution 8 of digits",

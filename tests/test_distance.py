@@ -4,7 +4,7 @@ import pytest
 import torch
 from recipe import golden, load_recipe
 
-from ayt.features.distance import frozen, lpips_like, mfd, ph
+from ayt.features.distance import feature_distance, frozen, lpips_like, mfd, ph
 from ayt.networks.classifier import VGG
 
 
@@ -31,6 +31,10 @@ def test_mfd_and_its_gradient(vgg16):
     # y differs from x by 0.2, 0.02 and 0.002: the closer, the more digits cancel
     for ours, theirs, tolerance in zip(gradient, arrays["grad_x"], (1e-5, 3e-4, 1e-3), strict=True):
         assert (ours - theirs).norm() < tolerance * theirs.norm()
+    units = gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-5)[:, None, None, None]
+    for ours, theirs, tolerance in zip(units, arrays["unit_grad_x"], (1e-5, 3e-4, 1e-3), strict=True):
+        assert (ours - theirs).norm() < tolerance
+    torch.testing.assert_close(feature_distance(vgg16.taps(x), vgg16.taps(arrays["y"])), distances)
 
 
 def test_equal_images_are_at_distance_zero(vgg16):
@@ -51,6 +55,7 @@ def test_lpips_like_by_hand():
     torch.testing.assert_close(lpips_like(network)(x, y), expected)
 
 
-def test_frozen_network_does_not_learn(vgg16):
-    assert not vgg16.training
-    assert not any(parameter.requires_grad for parameter in vgg16.parameters())
+def test_frozen_network_does_not_learn():
+    network = frozen(VGG(4, 1, 2, widths=(3,), convs=(1,)).train())
+    assert not any(module.training for module in network.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())

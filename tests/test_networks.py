@@ -47,6 +47,7 @@ def test_small_unet_output_and_gradients(kind):
     for row in listing(f"edm_unet_small_{kind}_grads"):
         ours, norm = gradients[row["key"]].flatten(), float(row["grad_l2norm"])
         assert abs(float(ours.norm()) - norm) <= 1e-4 * norm + 1e-6, row["key"]
+        assert abs(float(ours.sum()) - float(row["grad_sum"])) <= 1e-4 * norm + 1e-6, row["key"]
         assert abs(float(ours[0]) - float(row["grad_first"])) <= 1e-4 * norm + 1e-6, row["key"]
         assert abs(float(ours[-1]) - float(row["grad_last"])) <= 1e-4 * norm + 1e-6, row["key"]
 
@@ -86,6 +87,26 @@ def test_fresh_denoiser_begins_near_c_skip_x():
     torch.testing.assert_close(D, x * scalings(sigma)[0][:, None, None, None], atol=1e-3, rtol=0)
 
 
+def test_fresh_residual_branches_and_attention_begin_small():
+    weights = DDPMpp(8, 1, 32, (1, 2), 1, (4,)).state_dict()
+    for name, weight in weights.items():
+        bound = (6 / (weight[0].numel() + weight[:, 0].numel())) ** 0.5 if weight.ndim > 1 else 0.0  # xavier's
+        if name.endswith(("conv1.weight", "proj.weight", "aux_conv.weight")):
+            assert 0 < weight.abs().max() <= 1.01e-5 * bound, name
+        elif name.endswith("qkv.weight"):
+            assert 0.4 * bound < weight.abs().max() <= 0.2**0.5 * bound * 1.01, name
+
+
+def test_forward_mode_derivative_is_a_difference_quotient():
+    arrays, network = golden("edm_unet_small_plain"), small("plain").double()
+    x, sigma = arrays["x"].double(), arrays["sigma"].double()
+    along = (torch.randn(x.shape, dtype=x.dtype), 0.1 * sigma)
+    _, tangent = torch.func.jvp(network, (x, sigma), along)
+    h = 1e-5
+    ahead, behind = (network(x + step * along[0], sigma + step * along[1]) for step in (h, -h))
+    torch.testing.assert_close(tangent, (ahead - behind) / (2 * h), rtol=1e-5, atol=1e-6)
+
+
 def test_vgg16_names_and_logits():
     arrays = golden("mfd_vgg16")
     network = load_recipe(VGG(), arrays["seed"], 2**0.5)
@@ -104,6 +125,13 @@ def test_small_classifier_taps_and_features():
     taps = network.taps(torch.zeros(3, 1, 8, 8))
     assert [tuple(tap.shape) for tap in taps] == [(3, 4, 4, 4), (3, 6, 2, 2), (3, 10)]
     assert network.embed(torch.zeros(3, 1, 8, 8)).shape == (3, 6)
+
+
+def test_classifier_averages_the_last_pool():
+    network, x = VGG(8, 1, 10, widths=(4,), convs=(1,), batch_norm=False), torch.randn(2, 1, 8, 8)
+    mean = network.taps(x)[0].mean((2, 3))
+    torch.testing.assert_close(network.embed(x), mean)
+    torch.testing.assert_close(network(x), network.layers["classifier"](mean))
 
 
 def test_sizes_that_do_not_fit_are_refused():

@@ -55,6 +55,14 @@ class UNet(Section):
     attention: list[Count] = [16]
     """Resolutions that have self-attention."""
 
+    @model_validator(mode="after")
+    def _whole_groups(self) -> UNet:
+        # Group norms have groups of 4 channels, and at most 32 groups; skips make stages twice as wide.
+        unit = 4 if 2 * self.channels * max(self.channel_mult) <= 128 else 32
+        if self.channels % unit:
+            raise ValueError(f"channels {self.channels} is not a multiple of {unit}, as its group norms need")
+        return self
+
 
 class Optimisation(Section):
     """What every training has."""
