@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ayt import paths, yamlio
+from ayt import yamlio
 from ayt.config.schema import Dataset
 from ayt.errors import UserError
 
@@ -81,11 +81,6 @@ class _RunSpec(_Spec, ABC):
     @abstractmethod
     def stem(self) -> str:
         """What the run's name begins with."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the run lives."""
-        return paths.run_folder(self.dataset.name, self.name)
 
 
 class PretrainSpec(_RunSpec):
