@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import tarfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
+from ayt import paths
+from ayt.config.datasets import facts
 from ayt.config.schema import Dataset
+from ayt.errors import UserError
+from ayt.files import written_beside
+from ayt.foreign.checkpoints import read_arrays
 from ayt.randomness import generator
+
+CIFAR10_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 
 PHOTO_SIZE = 32
 PHOTO_CELLS = (2, 3)
@@ -59,8 +70,74 @@ def _order(size: int, seed: int, epoch: int) -> Tensor:
 
 
 def load(dataset: Dataset) -> Images:
-    """Load a dataset that is shipped inside scikit-learn."""
-    return {"digits": _digits, "photos": _photos}[dataset.name](dataset)
+    """Load a dataset: shipped inside scikit-learn, or downloaded and prepared before.
+
+    Raises:
+        UserError: it was not prepared, or its file is damaged.
+    """
+    return {"digits": _digits, "photos": _photos, "cifar10": _cifar10}[dataset.name](dataset)
+
+
+def _cifar10(dataset: Dataset) -> Images:
+    """50,000 colour images, 32x32, of ten classes: CIFAR-10's training set in the order of its archive."""
+    path = paths.dataset(dataset.name)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Images(torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["labels"]).long())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; ayt prepare {dataset.name} ARCHIVE makes it") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
+
+
+def read_cifar10(archive: Path) -> Images:
+    """Read the training set from CIFAR-10's archive for Python; nothing in it is extracted or executed.
+
+    Args:
+        archive: ``cifar-10-python.tar.gz``.
+
+    Raises:
+        UserError: the archive is damaged, has members that an extraction would put elsewhere, or is not CIFAR-10.
+    """
+    size = facts(Dataset(name="cifar10")).size
+    batches: dict[str, dict[str, object]] = {}
+    try:
+        with tarfile.open(archive, "r:gz") as file:
+            for member in file:
+                _refuse_strange(member, archive)
+                name = PurePosixPath(member.name).name
+                content = file.extractfile(member)
+                if content is not None and name in CIFAR10_BATCHES:
+                    batches[name] = read_arrays(content.read(), f"{archive}: {member.name}")
+    except FileNotFoundError:
+        raise UserError(f"{archive}: no such file") from None
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{archive}: damaged archive ({error})") from None
+    missing = [name for name in CIFAR10_BATCHES if name not in batches]
+    if missing:
+        raise UserError(f"{archive}: not CIFAR-10 for Python: has no {', '.join(missing)}")
+    data = [np.asarray(batches[name].get("data")) for name in CIFAR10_BATCHES]
+    labels = [np.asarray(batches[name].get("labels")) for name in CIFAR10_BATCHES]
+    if any(part.dtype != np.uint8 or part.shape[1:] != (3072,) for part in data):
+        raise UserError(f"{archive}: not CIFAR-10 for Python: data is not rows of 3072 bytes")
+    pixels, classes = np.concatenate(data).reshape(-1, 3, 32, 32), np.concatenate(labels)
+    if not len(pixels) == len(classes) == size:
+        raise UserError(f"{archive}: has {len(pixels)} images and {len(classes)} labels, not {size}")
+    return Images(torch.from_numpy(pixels), torch.from_numpy(classes).long())
+
+
+def write(images: Images, path: Path) -> None:
+    """Write a dataset for `load`."""
+    with written_beside(path) as beside:
+        np.savez(beside, pixels=images.pixels.numpy(), labels=images.labels.numpy())
+
+
+def _refuse_strange(member: tarfile.TarInfo, archive: Path) -> None:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise UserError(f"{archive}: refused: member {member.name!r} would be written outside the archive's folder")
+    if not (member.isfile() or member.isdir()):
+        raise UserError(f"{archive}: refused: member {member.name!r} is neither a file nor a folder")
 
 
 def _digits(dataset: Dataset) -> Images:

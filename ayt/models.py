@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -13,9 +14,31 @@ from ayt.config.schema import Dataset
 from ayt.features.distance import frozen
 from ayt.features.transformations import label_names, names_for
 from ayt.networks.classifier import VGG
+from ayt.networks.densenet import DenseNet
 from ayt.networks.precond import EDMPrecond
+from ayt.networks.resnet import ResNet
 from ayt.networks.unet import DDPMpp
-from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec, UNetSpec
+from ayt.networks.vit import ViT
+from ayt.specs import (
+    ClassifierCheckpoint,
+    ClassifierSpec,
+    ClassifierUpstream,
+    ConsistencySpec,
+    DenseNetSpec,
+    PretrainSpec,
+    ResNetSpec,
+    UNetSpec,
+    VGGSpec,
+    ViTSpec,
+)
+
+FeatureNetwork: TypeAlias = VGG | ResNet | DenseNet | ViT
+CLASSIFIERS: dict[str, type[VGG] | type[ResNet] | type[DenseNet] | type[ViT]] = {
+    "vgg": VGG,
+    "resnet": ResNet,
+    "densenet": DenseNet,
+    "vit": ViT,
+}
 
 
 def denoiser(network: UNetSpec, dataset: Dataset, dropout: float) -> EDMPrecond:
@@ -24,17 +47,23 @@ def denoiser(network: UNetSpec, dataset: Dataset, dropout: float) -> EDMPrecond:
     return EDMPrecond(DDPMpp(data.resolution, data.channels, **network.model_dump(), dropout=dropout))
 
 
-def classifier(spec: ClassifierSpec) -> VGG:
-    """The classifier of a run, with fresh weights from PyTorch's default generator."""
-    data = facts(spec.dataset)
-    outputs = len(label_names(names_for(spec.group, data.channels))) if spec.group else data.classes
-    return VGG(data.resolution, data.channels, outputs, **spec.network.model_dump())
+def classifier(
+    network: VGGSpec | ResNetSpec | DenseNetSpec | ViTSpec, dataset: Dataset, group: str | None
+) -> FeatureNetwork:
+    """A feature network for images of a dataset, with fresh weights from PyTorch's default generator.
+
+    It predicts the parameters of the transformations of ``group``, or class labels where that is None.
+    """
+    data = facts(dataset)
+    outputs = len(label_names(names_for(group, data.channels))) if group else data.classes
+    sizes = network.model_dump(exclude={"family"})
+    return CLASSIFIERS[network.family](data.resolution, data.channels, outputs, **sizes)
 
 
 def build(spec: PretrainSpec | ClassifierSpec | ConsistencySpec) -> nn.Module:
     """The network that a run trains, with fresh weights."""
     if isinstance(spec, ClassifierSpec):
-        return classifier(spec)
+        return classifier(spec.network, spec.dataset, spec.group)
     return denoiser(spec.network, spec.dataset, spec.dropout)
 
 
@@ -49,15 +78,33 @@ def load_snapshot(network: nn.Module, path: Path, run: str) -> int:
     return int(metadata["iteration"])
 
 
-def frozen_classifier(spec: ClassifierSpec, folder: Path, iteration: int, device: torch.device) -> VGG:
+def load_checkpoint(network: nn.Module, name: str) -> None:
+    """Fill a network from published weights that were converted.
+
+    Raises:
+        UserError: the file is missing, damaged, or does not fit.
+    """
+    path = paths.checkpoint(name)
+    tensors, _ = weights.read(path, "checkpoint", name)
+    weights.load_into(network, tensors, path)
+
+
+def frozen_classifier(
+    upstream: ClassifierUpstream | ClassifierCheckpoint, dataset: Dataset, folder: Path, device: torch.device
+) -> FeatureNetwork:
     """A trained classifier for use in a distance: eval mode, no gradients of its parameters.
 
     Args:
-        spec: of its run.
-        folder: of its run.
-        iteration: of the snapshot.
+        upstream: a snapshot of a run, or published weights.
+        dataset: whose images it sees.
+        folder: of a run of that dataset; the classifier's run lies beside it.
         device: where it goes.
     """
-    network = classifier(spec)
-    load_snapshot(network, paths.snapshot(folder, iteration), spec.name)
+    if isinstance(upstream, ClassifierCheckpoint):
+        network = classifier(upstream.network, dataset, upstream.group)
+        load_checkpoint(network, upstream.checkpoint)
+    else:
+        spec = upstream.run
+        network = classifier(spec.network, dataset, spec.group)
+        load_snapshot(network, paths.snapshot(paths.beside(folder, spec.name), upstream.iteration), spec.name)
     return frozen(network.to(device))

@@ -9,8 +9,22 @@ from pathlib import Path
 RESULTS = Path("results")
 RUNS = RESULTS / "runs"
 LOGS = RESULTS / "logs"
+ASSETS = RESULTS / "assets"
+REFERENCES = RESULTS / "references"
 
-RESERVED_NAMES = (RUNS.name, LOGS.name)
+ASSET_TABLE = Path("config/assets.yaml")
+"""Addresses and hashes of published files, unless an experiment names another table."""
+
+TORCH_HOME = ASSETS / "torch"
+"""Where torch.hub, torchvision and pytorch-fid look for files; the environment variable of that name leads there."""
+
+INCEPTION = TORCH_HOME / "hub" / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+"""The weights of pytorch-fid's Inception network; the table of assets puts them here."""
+
+VGG16 = TORCH_HOME / "hub" / "checkpoints" / "vgg16-397923af.pth"
+"""The weights of torchvision's VGG16; the table of assets puts them here."""
+
+RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name)
 """Names that an experiment cannot have, because its folder would be one of the workflow's own."""
 
 
@@ -49,9 +63,19 @@ def resume_folder(folder: Path) -> Path:
     return folder / "resume"
 
 
-def reference(folder: Path, iteration: int) -> Path:
-    """Feature statistics of the dataset, by the feature network whose run lives in ``folder``."""
-    return folder / "reference" / f"{iteration:07d}.npz"
+def dataset(name: str) -> Path:
+    """A dataset that was downloaded, as arrays of images and labels."""
+    return ASSETS / "datasets" / f"{name}.npz"
+
+
+def checkpoint(name: str) -> Path:
+    """Foreign weights, converted."""
+    return ASSETS / "checkpoints" / f"{name}.safetensors"
+
+
+def reference(dataset: str, name: str) -> Path:
+    """Statistics of a dataset's features."""
+    return REFERENCES / dataset / f"{name}.npz"
 
 
 def classifier_report(folder: Path, iteration: int | str, suffix: str) -> Path:

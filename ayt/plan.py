@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +13,35 @@ from ayt.config import schema
 from ayt.config.schema import Experiment
 from ayt.specs import (
     EVALUATION_VERSION,
+    ClassifierCheckpoint,
     ClassifierSpec,
     ClassifierUpstream,
     ConsistencySpec,
+    DenoiserCheckpoint,
+    DenseNetSpec,
     LossSpec,
     Optimiser,
     PretrainSpec,
     PretrainUpstream,
+    ResNetSpec,
     Times,
     UNetSpec,
     VGGSpec,
+    ViTSpec,
     digest,
 )
 
 VERBS = {"pretrain": "pretrain", "classifier": "train-classifier", "train": "train"}
+DENOISING_METRICS = {"denoised_frechet", "lpips"}
+"""Metrics of real images that were noised and denoised in one step."""
+KEPT_METRICS = {"kid", "precision", "recall", "density", "coverage"}
+"""Metrics that compare features one by one."""
+NETWORK_SPECS: dict[str, type[VGGSpec | ResNetSpec | DenseNetSpec | ViTSpec]] = {
+    "vgg": VGGSpec,
+    "resnet": ResNetSpec,
+    "densenet": DenseNetSpec,
+    "vit": ViTSpec,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,18 @@ class Snapshot:
         return paths.snapshot(self.run.folder, self.iteration)
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """Published weights, converted."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where the weights are."""
+        return paths.checkpoint(self.name)
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One training, with how far it goes and where it is cut; equal runs have equal names."""
@@ -50,7 +77,8 @@ class Run:
     iterations: int
     segment: int
     snapshot_every: int
-    upstream: tuple[Snapshot, ...] = ()
+    upstream: tuple[Path, ...] = ()
+    """The files that it is made from: the dataset's, if it was downloaded, and weights."""
     label: str = ""
 
     @cached_property
@@ -130,8 +158,12 @@ class Evaluation:
     seed: int
     convention: str
     grid: int
-    features_run: str
-    features_iteration: int
+    metrics: tuple[str, ...]
+    denoise: tuple[float, ...]
+    features: str
+    """``inception``, or the run and the iteration of a classifier."""
+    reference: str
+    """Name of the statistics of real images."""
 
     @cached_property
     def name(self) -> str:
@@ -144,7 +176,10 @@ class Evaluation:
             "seed": self.seed,
             "convention": self.convention,
             "grid": self.grid,
-            "features": [self.features_run, self.features_iteration],
+            "metrics": list(self.metrics),
+            "denoise": list(self.denoise),
+            "features": self.features,
+            "reference": self.reference,
         }
         return f"steps{self.steps}-{digest(numbers)}"
 
@@ -154,49 +189,185 @@ class Evaluation:
         return f"{self.steps}:{','.join(map(str, self.mids))}" if self.mids else str(self.steps)
 
 
+def evaluation(
+    *,
+    steps: int,
+    mids: Sequence[float],
+    samples: int,
+    repeats: int,
+    seed: int,
+    convention: str,
+    grid: int,
+    metrics: Sequence[str],
+    denoise: Sequence[float],
+    features: str,
+    reference: str,
+) -> Evaluation:
+    """An evaluation with what matters at this number of steps: denoising metrics are scores of one step."""
+    metrics = [metric for metric in metrics if steps == 1 or metric not in DENOISING_METRICS]
+    return Evaluation(
+        steps=steps,
+        mids=tuple(mids),
+        samples=samples,
+        repeats=repeats,
+        seed=seed,
+        convention=convention,
+        grid=grid,
+        metrics=tuple(sorted(metrics)),
+        denoise=tuple(denoise) if DENOISING_METRICS & set(metrics) else (),
+        features=features,
+        reference=reference,
+    )
+
+
+@dataclass(frozen=True)
+class Features:
+    """The network in whose features images are compared: pytorch-fid's Inception network, or a classifier."""
+
+    dataset: schema.Dataset
+    classifier: Snapshot | None
+    statistics: str | None
+    """The asset that holds mean and covariance of real images' features; None: they are computed."""
+    kept: int
+    """Features of real images that are kept whole; 0: no metric needs them."""
+
+    @property
+    def name(self) -> str:
+        """What identifies the network."""
+        if self.classifier is None:
+            return "inception"
+        return f"{self.classifier.run.name}@{self.classifier.iteration}"
+
+    @property
+    def weights(self) -> Path:
+        """Where the network's weights are."""
+        return paths.INCEPTION if self.classifier is None else self.classifier.path
+
+    @property
+    def argument(self) -> str:
+        """As ``ayt score`` wants it: ``inception``, or a run's record with the iteration of its snapshot."""
+        if self.classifier is None:
+            return "inception"
+        return f"{paths.run_record(self.classifier.run.folder)}@{self.classifier.iteration}"
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that the network is made from."""
+        return [self.weights, *([paths.run_record(self.classifier.run.folder)] if self.classifier else [])]
+
+    @property
+    def reference_name(self) -> str:
+        """``{network}-{hash8}``, over everything that the statistics of real images depend on."""
+        numbers = {
+            "version": EVALUATION_VERSION,
+            "dataset": self.dataset.model_dump(),
+            "network": self.name,
+            "statistics": self.statistics,
+            "kept": self.kept,
+        }
+        stem = "inception" if self.classifier is None else "classifier"
+        return f"{stem}-{digest(numbers)}"
+
+    @property
+    def reference(self) -> Path:
+        """Where the statistics of real images are."""
+        return paths.reference(self.dataset.name, self.reference_name)
+
+
 class Plan:
     """All that one experiment asks for.
 
     Attributes:
         experiment: the experiment.
+        data: the files of the dataset; none where it is shipped with a library.
+        start: the weights that consistency training starts from.
         trained: the consistency runs, in the order of the experiment.
         runs: all runs by name, upstream ones first.
+        features: what images are compared in.
         evaluations: how each snapshot of the consistency runs is scored.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self._classifiers: dict[str, Run] = {}
+        self.data = [paths.dataset(experiment.dataset.name)] if experiment.dataset.name == "cifar10" else []
+        self._classifiers: dict[str, Run | Checkpoint] = {}
         self.pretrained = self._pretrained()
+        self.start = self.pretrained.last if self.pretrained else Checkpoint(experiment.start.checkpoint or "")
         self._methods = list(self._consistency())
         self.trained = [run for _, run in self._methods]
-        self.features = self.classifier(experiment.evaluation.features)
+        asked = experiment.evaluation
+        self.features = Features(
+            dataset=experiment.dataset,
+            classifier=None if asked.features == "inception" else self._trained_features(asked.features),
+            statistics=None if asked.reference == "dataset" else asked.reference,
+            kept=asked.kept if KEPT_METRICS & set(asked.metrics) else 0,
+        )
         self.evaluations = [
-            Evaluation(
+            evaluation(
                 steps=steps,
-                mids=tuple(experiment.evaluation.mids.get(steps, ())),
-                samples=experiment.evaluation.samples,
-                repeats=experiment.evaluation.repeats,
-                seed=experiment.evaluation.seed,
-                convention=experiment.evaluation.convention,
-                grid=experiment.evaluation.grid,
-                features_run=self.features.name,
-                features_iteration=self.features.iterations,
+                mids=asked.mids.get(steps, ()),
+                samples=asked.samples,
+                repeats=asked.repeats,
+                seed=asked.seed,
+                convention=asked.convention,
+                grid=asked.grid,
+                metrics=asked.metrics,
+                denoise=asked.denoise,
+                features=self.features.name,
+                reference=self.features.reference_name,
             )
-            for steps in experiment.evaluation.steps
+            for steps in asked.steps
         ]
         for figure in experiment.figures.values():
             if isinstance(figure, schema.TransformationsFigure):
                 self.classifier(figure.classifier)
         self.runs: dict[str, Run] = {}
-        for run in [self.pretrained, *self._classifiers.values(), *self.trained]:
+        classifiers = [run for run in self._classifiers.values() if isinstance(run, Run)]
+        for run in [*([self.pretrained] if self.pretrained else []), *classifiers, *self.trained]:
             self.runs.setdefault(run.name, run)
 
-    def classifier(self, name: str) -> Run:
-        """The run that trains the classifier that the experiment calls ``name``."""
+    def classifier(self, name: str) -> Run | Checkpoint:
+        """The run that trains the classifier that the experiment calls ``name``, or its published weights."""
         if name not in self._classifiers:
-            self._classifiers[name] = self._classifier(self.experiment.classifiers[name])
+            settings = self.experiment.classifiers[name]
+            made = Checkpoint(settings.checkpoint) if settings.checkpoint else self._classifier(settings)
+            self._classifiers[name] = made
         return self._classifiers[name]
+
+    def classifier_weights(self, name: str) -> Snapshot | Checkpoint:
+        """The weights of the classifier that the experiment calls ``name``."""
+        made = self.classifier(name)
+        return made.last if isinstance(made, Run) else made
+
+    def _trained_features(self, name: str) -> Snapshot:
+        weights = self.classifier_weights(name)
+        assert isinstance(weights, Snapshot)
+        return weights
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Names of the published weights that something uses."""
+        made = [*self._classifiers.values(), self.start]
+        return sorted({part.name for part in made if isinstance(part, Checkpoint)})
+
+    def checkpoint_use(self, name: str) -> str:
+        """What published weights are for, as ``ayt import-checkpoint`` wants it: a classifier's, or the denoiser's."""
+        if isinstance(self.start, Checkpoint) and self.start.name == name:
+            return ""
+        names = [key for key, made in self._classifiers.items() if isinstance(made, Checkpoint) and made.name == name]
+        return f"--classifier {names[0]}"
+
+    @property
+    def assets(self) -> list[str]:
+        """The published files that are needed, as the table of assets calls them."""
+        files = {path for run in self.runs.values() for path in run.upstream} | set(self.scoring)
+        return [
+            *([self.experiment.dataset.name] if self.data else []),
+            *self.checkpoints,
+            *([self.features.statistics] if self.features.statistics else []),
+            *(["pytorch-fid-inception"] if paths.INCEPTION in files else []),
+            *(["torchvision-vgg16"] if paths.VGG16 in files else []),
+        ]
 
     def methods_and_runs(self) -> list[tuple[str, Run]]:
         """Each consistency run with the experiment's name of its method, the sweep's variant included."""
@@ -207,8 +378,16 @@ class Plan:
         return next(evaluation for evaluation in self.evaluations if evaluation.steps == steps)
 
     def upstream(self, run: str) -> list[Path]:
-        """The weights that a run is made from."""
-        return [snapshot.path for snapshot in self.runs[run].upstream]
+        """The files that a run is made from."""
+        return list(self.runs[run].upstream)
+
+    @property
+    def scoring(self) -> list[Path]:
+        """The files that scoring needs beside the snapshots: weights, statistics and, for some metrics, the data."""
+        metrics = set(self.experiment.evaluation.metrics)
+        lpips = [paths.VGG16] if "lpips" in metrics else []
+        data = self.data if DENOISING_METRICS & metrics else []
+        return [*self.features.inputs, self.features.reference, *lpips, *data]
 
     def segments(self, kind: str | None = None) -> dict[Segment, list[Run]]:
         """Each segment that some run, of one kind if given, has, with the runs that have it."""
@@ -248,11 +427,19 @@ class Plan:
             return [path for _, _, path in self.grids(figure)]
         if isinstance(figure, schema.TransformationsFigure):
             run = self.classifier(figure.classifier)
+            assert isinstance(run, Run)
             return [paths.classifier_report(run.folder, run.iterations, suffix) for suffix in ("csv", "npz")]
         return [paths.scores_table(self.experiment.name)]
 
-    def _pretrained(self) -> Run:
-        settings = self.experiment.start.pretrain
+    def table_data(self, name: str) -> list[Path]:
+        """The files that a table is made from."""
+        published = isinstance(self.experiment.tables[name], schema.PublishedTable)
+        return [] if published else [paths.scores_table(self.experiment.name)]
+
+    def _pretrained(self) -> Run | None:
+        settings = self.experiment.start.pretraining
+        if settings is None:
+            return None
         spec = PretrainSpec(
             dataset=self.experiment.dataset,
             batch_size=settings.batch_size,
@@ -263,9 +450,9 @@ class Plan:
             sigma_mean=settings.sigma_mean,
             sigma_std=settings.sigma_std,
         )
-        return _cut(spec, settings)
+        return self._cut(spec, settings)
 
-    def _classifier(self, settings: schema.Classifier) -> Run:
+    def _classifier(self, settings: schema.AnyClassifier) -> Run:
         transforms = settings.task == "transformations"
         ramp = settings.iterations // 8 if settings.ramp is None else settings.ramp
         spec = ClassifierSpec(
@@ -274,24 +461,26 @@ class Plan:
             seed=settings.seed,
             optimiser=_optimiser(settings, settings.iterations if settings.decay else None),
             task=settings.task,
-            network=VGGSpec(widths=settings.widths, convs=settings.convs, batch_norm=settings.batch_norm),
+            network=network_spec(settings),
             group=settings.group if transforms else None,
             probability=settings.probability if transforms else None,
             ramp=ramp if transforms else None,
         )
-        return _cut(spec, settings)
+        return self._cut(spec, settings)
+
+    def _cut(self, spec: PretrainSpec | ClassifierSpec, settings: schema.Pretraining | schema.Classifier) -> Run:
+        segment = settings.segment or settings.iterations
+        return Run(spec, settings.iterations, segment, snapshot_every=segment, upstream=tuple(self.data))
 
     def _consistency(self) -> Iterator[tuple[str, Run]]:
-        start = self.pretrained.last
-        assert isinstance(start.run.spec, PretrainSpec)
         for name, method in self.experiment.methods.items():
-            upstream = [start]
+            upstream = [*self.data, self.start.path]
             classifier = None
             if isinstance(method, schema.Ayt | schema.LabelFeatures | schema.Hybrid):
-                weights = self.classifier(method.classifier).last
-                assert isinstance(weights.run.spec, ClassifierSpec)
-                upstream.append(weights)
-                classifier = ClassifierUpstream(iteration=weights.iteration, run=weights.run.spec)
+                classifier = self._classifier_upstream(method.classifier)
+                upstream.append(self.classifier_weights(method.classifier).path)
+            elif isinstance(method, schema.Lpips):
+                upstream.append(paths.VGG16)
             for batch_size in method.batch_sizes:
                 for seed in method.seeds:
                     spec = ConsistencySpec(
@@ -315,7 +504,7 @@ class Plan:
                             b=method.b,
                             stage_iterations=method.stage_iterations,
                         ),
-                        start=PretrainUpstream(iteration=start.iteration, run=start.run.spec),
+                        start=self._start_upstream(),
                         classifier=classifier,
                     )
                     segment = method.segment or method.iterations
@@ -329,11 +518,30 @@ class Plan:
                     )
                     yield name, run
 
+    def _start_upstream(self) -> PretrainUpstream | DenoiserCheckpoint:
+        if isinstance(self.start, Checkpoint):
+            network = UNetSpec(**self.experiment.network.model_dump())
+            return DenoiserCheckpoint(checkpoint=self.start.name, network=network)
+        assert isinstance(self.start.run.spec, PretrainSpec)
+        return PretrainUpstream(iteration=self.start.iteration, run=self.start.run.spec)
+
+    def _classifier_upstream(self, name: str) -> ClassifierUpstream | ClassifierCheckpoint:
+        weights = self.classifier_weights(name)
+        if isinstance(weights, Checkpoint):
+            settings = self.experiment.classifiers[name]
+            group = settings.group if settings.task == "transformations" else None
+            return ClassifierCheckpoint(checkpoint=weights.name, network=network_spec(settings), group=group)
+        assert isinstance(weights.run.spec, ClassifierSpec)
+        return ClassifierUpstream(iteration=weights.iteration, run=weights.run.spec)
+
+
+def network_spec(settings: schema.AnyClassifier) -> VGGSpec | ResNetSpec | DenseNetSpec | ViTSpec:
+    """The network of a classifier."""
+    spec = NETWORK_SPECS[settings.family]
+    return spec(**settings.model_dump(include=set(spec.model_fields)))
+
 
 def _optimiser(settings: schema.Optimisation, decay: int | None) -> Optimiser:
-    return Optimiser(lr=settings.lr, warmup=settings.warmup, decay=decay, ema=settings.ema)
-
-
-def _cut(spec: PretrainSpec | ClassifierSpec, settings: schema.Pretraining | schema.Classifier) -> Run:
-    segment = settings.segment or settings.iterations
-    return Run(spec=spec, iterations=settings.iterations, segment=segment, snapshot_every=segment)
+    return Optimiser(
+        lr=settings.lr, warmup=settings.warmup, decay=decay, ema=settings.ema, precision=settings.precision
+    )

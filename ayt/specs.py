@@ -19,13 +19,13 @@ from ayt import yamlio
 from ayt.config.schema import Dataset
 from ayt.errors import UserError
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raise it by hand when a change of the code changes the weights that some specification leads to."""
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raise it by hand when a change of the code changes the scores of some snapshot."""
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
 """Of ``run.yaml``; a newer one is refused."""
 
 
@@ -49,11 +49,45 @@ class UNetSpec(_Spec):
 
 
 class VGGSpec(_Spec):
-    """The classifier of `ayt.networks.classifier`."""
+    """The network of `ayt.networks.classifier`."""
 
+    family: Literal["vgg"] = "vgg"
     widths: list[int]
     convs: list[int]
     batch_norm: bool
+    pool: bool
+
+
+class ResNetSpec(_Spec):
+    """The network of `ayt.networks.resnet`."""
+
+    family: Literal["resnet"] = "resnet"
+    widths: list[int]
+    blocks: int
+
+
+class DenseNetSpec(_Spec):
+    """The network of `ayt.networks.densenet`."""
+
+    family: Literal["densenet"] = "densenet"
+    growth: int
+    blocks: list[int]
+    compression: float
+
+
+class ViTSpec(_Spec):
+    """The network of `ayt.networks.vit`."""
+
+    family: Literal["vit"] = "vit"
+    patch: int
+    dim: int
+    depth: int
+    heads: int
+    head_dim: int
+    mlp: int
+
+
+FeatureNetworkSpec = Annotated[VGGSpec | ResNetSpec | DenseNetSpec | ViTSpec, Field(discriminator="family")]
 
 
 class Optimiser(_Spec):
@@ -63,6 +97,7 @@ class Optimiser(_Spec):
     warmup: int
     decay: int | None
     ema: float
+    precision: Literal["fp32", "tf32", "bf16"]
 
 
 class _RunSpec(_Spec, ABC):
@@ -103,7 +138,7 @@ class ClassifierSpec(_RunSpec):
 
     kind: Literal["classifier"] = "classifier"
     task: Literal["transformations", "labels"]
-    network: VGGSpec
+    network: FeatureNetworkSpec
     group: str | None = None
     probability: float | None = None
     ramp: int | None = None
@@ -128,6 +163,21 @@ class ClassifierUpstream(_Spec):
     run: ClassifierSpec
 
 
+class DenoiserCheckpoint(_Spec):
+    """A denoiser's published weights: the name of the asset or of the imported file, and the network they fill."""
+
+    checkpoint: str
+    network: UNetSpec
+
+
+class ClassifierCheckpoint(_Spec):
+    """A feature network's published weights. ``group``: what it recognises, for a transformation classifier."""
+
+    checkpoint: str
+    network: FeatureNetworkSpec
+    group: str | None = None
+
+
 class Times(_Spec):
     """How t and r are drawn: ln t ~ N(mean, std^2); r = t (1 - n(t) / q^(stage+1)), clipped at 0."""
 
@@ -143,7 +193,7 @@ class Times(_Spec):
 class LossSpec(_Spec):
     """The loss, with the options it reads: ``c`` of pseudo-Huber, ``lambda_`` and ``ramp`` of a hybrid."""
 
-    name: Literal["ect", "l1", "l2", "ayt", "label_features", "hybrid"]
+    name: Literal["ect", "l1", "l2", "ayt", "lpips", "label_features", "hybrid"]
     c: float | None = None
     lambda_: float | None = None
     ramp: int | None = None
@@ -156,8 +206,8 @@ class ConsistencySpec(_RunSpec):
     loss: LossSpec
     dropout: float
     times: Times
-    start: PretrainUpstream
-    classifier: ClassifierUpstream | None = None
+    start: PretrainUpstream | DenoiserCheckpoint
+    classifier: ClassifierUpstream | ClassifierCheckpoint | None = None
 
     @property
     def stem(self) -> str:
@@ -167,7 +217,7 @@ class ConsistencySpec(_RunSpec):
     @property
     def network(self) -> UNetSpec:
         """The network of the weights it starts from."""
-        return self.start.run.network
+        return self.start.run.network if isinstance(self.start, PretrainUpstream) else self.start.network
 
 
 RunSpec = Annotated[PretrainSpec | ClassifierSpec | ConsistencySpec, Field(discriminator="kind")]

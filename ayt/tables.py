@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ayt.errors import UserError
-from ayt.figures.scores import at_end, sampling_note
+from ayt.figures.scores import at_end, better, sampling_note
 from ayt.files import write_text
 
 SUFFIXES = ("csv", "md", "tex")
@@ -37,7 +37,7 @@ def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """
     if scores.empty:
         raise UserError("there are no scores")
-    grouped = at_end(scores).groupby(["label", "batch_size", "steps", "metric"], sort=False)
+    grouped = at_end(scores).groupby(["label", "batch_size", "steps", "metric", "better"], sort=False)
     return grouped.agg(
         mean=("mean", "mean"),
         std=("mean", "std"),
@@ -64,31 +64,60 @@ def write(scores: pd.DataFrame, out: Path, title: str) -> None:
     when = f"{ends[0]:,}" if len(ends) == 1 else f"{ends[0]:,} to {ends[-1]:,}"
     metric = ", ".join(table["metric"].unique())
     caption = f"{title}. " if title else ""
-    caption += f"{metric} after {when} iterations, mean ± standard deviation over seeds; {sampling_note(scores)}."
+    caption += f"{metric} after {when} iterations, mean ± standard deviation over seeds; {sampling_note(scores)}. "
+    caption += better(table)
     write_text(out.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
     write_text(out.with_suffix(".md"), _markdown(cells, best, caption))
     write_text(out.with_suffix(".tex"), _latex(cells, best, caption))
 
 
+def write_published(published: pd.DataFrame, out: Path, title: str) -> None:
+    """Write ``out`` with the endings csv, md and tex: FIDs as others have published them.
+
+    Args:
+        published: as `ayt.published.fids` gives.
+        out: where to, without ending.
+        title: of the table.
+
+    Raises:
+        UserError: nothing is published on the dataset.
+    """
+    if published.empty:
+        raise UserError(f"{out.name}: no FID is published on this dataset")
+    text = published.assign(fid=[f"{fid:.2f}" for fid in published["fid"]]).astype(object)
+    cells = text.where(published.notna(), "–").set_index("method").astype(str)
+    caption = f"{title}. " if title else ""
+    caption += "As their authors print them; not measured here. nfe: evaluations of the network for one image."
+    write_text(out.with_suffix(".csv"), published.to_csv(index=False, lineterminator="\n"))
+    write_text(out.with_suffix(".md"), _markdown(cells, set(), caption))
+    write_text(out.with_suffix(".tex"), _latex(cells, set(), caption))
+
+
 def _cells(table: pd.DataFrame) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
     """The table as text, methods down and batch sizes across, and which cells are the best of their column."""
     table = table.assign(
-        column=[_column(steps, size) for steps, size in zip(table["steps"], table["batch_size"], strict=True)]
+        column=[
+            _column(steps, size, metric if table["metric"].nunique() > 1 else None)
+            for steps, size, metric in zip(table["steps"], table["batch_size"], table["metric"], strict=True)
+        ]
     )
-    order = table.sort_values(["steps", "batch_size"])["column"].unique()
+    order = table.sort_values(["metric", "steps", "batch_size"])["column"].unique()
+    digits = 2 if table["mean"].abs().max() >= 1 else 4
     text = [
-        f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} ± {std:.2f}"
+        f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
         for mean, std in zip(table["mean"], table["std"], strict=True)
     ]
     cells = table.assign(text=text).pivot_table(
         index="label", columns="column", values="text", aggfunc="first", sort=False, fill_value="–"
     )[order]
-    lowest = table.loc[table.groupby("column")["mean"].idxmin()]
-    return cells, set(zip(lowest["label"], lowest["column"], strict=True))
+    merit = table["mean"].where(table["better"] == "higher", -table["mean"])
+    best = table.loc[merit.groupby(table["column"]).idxmax()]
+    return cells, set(zip(best["label"], best["column"], strict=True))
 
 
-def _column(steps: int, size: int) -> str:
-    return f"{steps} {'step' if steps == 1 else 'steps'}, batch {size}"
+def _column(steps: int, size: int, metric: str | None) -> str:
+    column = f"{steps} {'step' if steps == 1 else 'steps'}, batch {size}"
+    return f"{metric}, {column}" if metric else column
 
 
 def _markdown(cells: pd.DataFrame, best: set[tuple[str, str]], caption: str) -> str:

@@ -26,6 +26,13 @@ from ayt.training import tasks
 from ayt.training.state import TrainingState
 
 SIZES = {"embedded": "config/embedded.yaml", "paper": "config/batch_size_ablation.yaml"}
+# The paper's networks on images that need no download.
+WITHOUT_DOWNLOADS = {
+    "dataset": "photos",
+    "start": {"checkpoint": None},
+    "methods": {"ect": {}, "ayt": {}, "lpips": {"loss": "l2"}},
+    "evaluation": {"features": "labels", "reference": "dataset"},
+}
 
 
 def parse() -> argparse.Namespace:
@@ -35,30 +42,32 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", help="one of the rows, as it is printed; the paper's networks are slow on a CPU")
     parser.add_argument("--rounds", type=int, default=10, help="measurements of each (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps in a measurement (default: %(default)s)")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="tf32", help="default: %(default)s")
+    parser.add_argument("--compile", action="store_true", help="steps and passes through torch.compile")
     parser.add_argument("--device", default="cpu", help="default: %(default)s")
     return parser.parse_args()
 
 
-def prepare(run: Run, root: Path) -> None:
+def prepare(plan: Plan, run: Run, root: Path) -> None:
     """Leave fresh weights where a training expects its upstream: their values do not change the time."""
-    for upstream in run.upstream:
-        folder = root / upstream.run.name
-        network = models.build(upstream.run.spec)
-        path = paths.snapshot(folder, upstream.iteration)
-        weights.write(path, "snapshot", upstream.run.name, upstream.iteration, network.state_dict())
+    for path in run.upstream:
+        upstream = plan.runs[path.parents[1].name]
+        network = models.build(upstream.spec)
+        snapshot = paths.snapshot(root / upstream.name, upstream.iterations)
+        weights.write(snapshot, "snapshot", upstream.name, upstream.iterations, network.state_dict())
 
 
 def training_step(
-    run: Run, root: Path, images: data.Images, batch_size: int, device: torch.device
+    run: Run, root: Path, images: data.Images, options: argparse.Namespace, device: torch.device
 ) -> Callable[[], None]:
     """One iteration as the loop does it, and its network."""
-    task = tasks.build(run.spec, root / run.name, device)
+    task = tasks.build(run.spec, root / run.name, device, compiled=options.compile)
     state = TrainingState(task.network, run.spec.optimiser, run.name)
 
     def step() -> None:
-        batch, labels = images.batch(batch_size, 0, state.iteration)
+        batch, labels = images.batch(options.batch_size, 0, state.iteration)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        output = task.loss(batch, labels, Draws(0, state.iteration, device))
+        output = task.loss(batch, labels, Draws(0, state.iteration, options.batch_size, device))
         state.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(output.loss)
         torch.nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
@@ -67,9 +76,13 @@ def training_step(
     return step
 
 
-def bare_passes(run: Run, images: data.Images, batch_size: int, device: torch.device) -> Callable[[], None]:
+def bare_passes(run: Run, images: data.Images, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """The passes alone that a step cannot do without."""
+    batch_size = options.batch_size
     network = models.build(run.spec).to(device).to(memory_format=torch.channels_last).train()
+    network.bf16 = options.precision == "bf16"
+    if options.compile:
+        network.compile()
     batch = images.batch(batch_size, 0, 0)[0].contiguous(memory_format=torch.channels_last)
     sigma = torch.rand(batch_size, device=device) + 0.1
     arguments = (batch,) if run.spec.kind == "classifier" else (batch, sigma)
@@ -97,7 +110,8 @@ def main() -> None:
     options = parse()
     device = torch.device(options.device)
     torch.set_num_threads(1)
-    plan = Plan(load([Path(SIZES[options.size])]))
+    overrides = {**(WITHOUT_DOWNLOADS if options.size == "paper" else {}), "training": {"precision": options.precision}}
+    plan = Plan(load([Path(SIZES[options.size])], overrides))
     runs = {"transformation classifier": plan.classifier("transformations")}
     runs |= {run.label: run for run in reversed(plan.trained)}
     if options.only:
@@ -105,13 +119,14 @@ def main() -> None:
     images = data.load(plan.experiment.dataset).to(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     print(f"torch {torch.__version__}, {device} ({name}), one thread, networks of {SIZES[options.size]}")
-    print(f"batch size {options.batch_size}; median of {options.rounds} rounds, step and passes in turn\n")
+    how = f"batch size {options.batch_size}, {options.precision}{', compiled' if options.compile else ''}"
+    print(f"{how}; median of {options.rounds} rounds, step and passes in turn\n")
     with TemporaryDirectory() as folder:
         root = Path(folder)
         for label, run in runs.items():
-            prepare(run, root)
-            step = training_step(run, root, images, options.batch_size, device)
-            passes = bare_passes(run, images, options.batch_size, device)
+            prepare(plan, run, root)
+            step = training_step(run, root, images, options, device)
+            passes = bare_passes(run, images, options, device)
             seconds(step, 1, device), seconds(passes, 1, device)
             pairs = [
                 (seconds(step, options.steps, device), seconds(passes, options.steps, device))

@@ -23,25 +23,25 @@ def listing(name):
         return list(csv.DictReader(file, delimiter="\t"))
 
 
+def recipe(key, shape, gain=1.0, seed=1000):
+    """The weights of one name and shape."""
+    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()) + int(seed))
+    last = key.rpartition(".")[2]
+    if last == "num_batches_tracked":
+        return torch.zeros(shape, dtype=torch.long)
+    if last == "running_var":
+        return 0.5 + torch.rand(shape, generator=generator)
+    n = torch.randn(shape, generator=generator)
+    if n.ndim >= 2:
+        return n * (gain / math.sqrt(n.numel() / n.shape[0]))
+    return 1 + 0.1 * n if last == "weight" else 0.1 * n
+
+
 def load_recipe(module, seed=1000, gain=1.0):
     """Fill a module with weights that depend on their names only; returns the module in eval mode."""
-    weights = {}
-    for key, value in module.state_dict().items():
-        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()) + int(seed))
-        last = key.rpartition(".")[2]
-        if last == "resample_filter":
-            weights[key] = value
-        elif last == "num_batches_tracked":
-            weights[key] = torch.zeros_like(value)
-        elif last == "running_var":
-            weights[key] = 0.5 + torch.rand(value.shape, generator=generator)
-        else:
-            n = torch.randn(value.shape, generator=generator)
-            if value.ndim >= 2:
-                weights[key] = n * (gain / math.sqrt(value.numel() / value.shape[0]))
-            elif last == "weight":
-                weights[key] = 1 + 0.1 * n
-            else:
-                weights[key] = 0.1 * n
+    weights = {
+        key: value if key.endswith("resample_filter") else recipe(key, value.shape, gain, seed)
+        for key, value in module.state_dict().items()
+    }
     module.load_state_dict(weights)
     return module.eval()

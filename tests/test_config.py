@@ -122,12 +122,68 @@ MISTAKES = {
     ),
     "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from ect, ayt"),
     "unknown loss": ({"methods": {"mine": {"loss": "aty"}}}, "methods.mine.loss = 'aty': unknown method; did you mean"),
-    "unknown dataset": ({"dataset": "cifar"}, "dataset.name = 'cifar': unknown; choose from digits, photos"),
+    "unknown dataset": (
+        {"dataset": "cifar"},
+        "dataset.name = 'cifar': unknown; did you mean cifar10? choose from digits, photos, cifar10",
+    ),
+    "two starts": (
+        {"start": {"pretrain": {}, "checkpoint": "edm"}},
+        "start: names both pretrain and checkpoint; choose one",
+    ),
+    "unknown family": (
+        {"classifiers": {"transformations": {"family": "resnt"}}},
+        "classifiers.transformations.family = 'resnt': unknown family; did you mean resnet?",
+    ),
+    "option of another family": (
+        {"classifiers": {"transformations": {"family": "vit", "widths": [8]}}},
+        "classifiers.transformations.widths = [8]: unknown key",
+    ),
+    "patches": (
+        {"classifiers": {"vit": {"family": "vit", "patch": 3}}, "methods": {"ayt": {"classifier": "vit"}}},
+        "classifiers.vit.patch = 3: does not divide the resolution 8",
+    ),
+    "training of a checkpoint": (
+        {"classifiers": {"transformations": {"checkpoint": "published", "lr": 0.1}}},
+        "classifiers.transformations: checkpoint published: is not trained here, so lr means nothing",
+    ),
+    "features of a checkpoint": (
+        {"classifiers": {"labels": {"task": "labels", "checkpoint": "published"}}},
+        "evaluation.features = 'labels': is a published checkpoint",
+    ),
+    "colour networks on grey images": (
+        {"evaluation": {"features": "inception"}},
+        "evaluation.features = 'inception': needs images of 3 channels; digits has 1",
+    ),
+    "LPIPS on grey images": ({"methods": ["lpips"]}, "methods.lpips.loss = 'lpips': needs images of 3 channels"),
+    "statistics of other features": (
+        {"evaluation": {"reference": "edm-cifar10-32x32-reference"}},
+        "evaluation.reference = 'edm-cifar10-32x32-reference': published statistics are those of Inception features",
+    ),
+    "unknown metric": (
+        {"evaluation": {"metrics": ["frechett"]}},
+        "evaluation.metrics.0 = 'frechett': must be 'frechet', 'kid'",
+    ),
+    "metric of one step": (
+        {"evaluation": {"metrics": ["denoised_frechet"], "steps": [2]}},
+        "evaluation: denoised_frechet and lpips are scores of one step: add 1 to steps",
+    ),
+    "metric of a figure": (
+        {"figures": {"a": {"kind": "final", "metric": "kid"}}},
+        "figures.a.metric = 'kid': not in this experiment; choose from frechet",
+    ),
+    "metric of a table": (
+        {"tables": {"a": {"metric": "kid"}}},
+        "tables.a.metric = 'kid': not in this experiment; choose from frechet",
+    ),
+    "unknown table": ({"tables": {"a": {"kind": "score"}}}, "tables.a.kind = 'score': unknown table; did you mean"),
+    "unknown precision": (
+        {"training": {"precision": "fp16"}},
+        "training.precision = 'fp16': unknown; did you mean bf16? choose from fp32, tf32, bf16",
+    ),
     "unknown group": (
         {"classifiers": {"transformations": {"group": "geo_dge"}}},
         "classifiers.transformations.group = 'geo_dge': unknown; did you mean geo_deg?",
     ),
-    "unknown metric": ({"evaluation": {"metrics": ["fid"]}}, "evaluation.metrics.0 = 'fid'"),
     "unknown figure": ({"figures": {"a": {"kind": "pie"}}}, "figures.a.kind = 'pie': unknown figure; choose from"),
     "unknown classifier": (
         {"methods": {"ayt": {"classifier": "mine"}}},
@@ -135,7 +191,7 @@ MISTAKES = {
     ),
     "classifier of another task": (
         {"evaluation": {"features": "transformations"}},
-        "evaluation.features = 'transformations': its task is not 'labels'; choose from labels",
+        "evaluation.features = 'transformations': its task is not 'labels'; choose from inception, labels",
     ),
     "unknown network key": ({"network": {"depth": 3}}, "network.depth = 3: unknown key; choose from channels"),
     "odd channels": ({"network": {"channels": 18}}, "network: channels 18 is not a multiple of 4"),

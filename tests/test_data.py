@@ -62,5 +62,20 @@ def test_randomness_is_a_function_of_seed_iteration_and_purpose():
     assert first(0, 5, "noise") == first(0, 5, "noise")
     others = {first(0, 5, "noise"), first(1, 5, "noise"), first(0, 6, "noise"), first(0, 5, "t")}
     assert len(others) == 4
-    draws = Draws(0, 5, torch.device("cpu"))
-    assert torch.equal(draws.normal("noise", 3), draws.normal("noise", 3))
+
+
+def test_a_part_of_a_batch_draws_what_it_would_draw_in_the_whole():
+    whole = Draws(0, 5, 6, torch.device("cpu"))
+    part = Draws(0, 5, 6, torch.device("cpu"), slice(2, 4))
+    assert torch.equal(whole.normal("noise", 3), whole.normal("noise", 3))
+    assert torch.equal(part.normal("noise", 3), whole.normal("noise", 3)[2:4])
+    (theirs,), (ours,) = (draws.masks([(8, 4, 4)], 0.25) for draws in (whole, part))
+    assert torch.equal(ours, theirs[2:4])
+
+
+def test_dropout_masks_drop_the_share_that_they_should():
+    first, second = Draws(0, 0, 64, torch.device("cpu")).masks([(32, 8, 8), (32, 8, 8)], 0.2)
+    assert first.shape == (64, 32, 8, 8)
+    assert first.float().mean().item() == pytest.approx(0.8, abs=0.005)  # 4.5 standard errors
+    assert (first == second).float().mean().item() == pytest.approx(0.68, abs=0.006)
+    assert Draws(0, 0, 64, torch.device("cpu")).masks([(32, 8, 8)], 0.0) == []

@@ -8,6 +8,7 @@ from PIL import Image
 from ayt import tables
 from ayt.errors import UserError
 from ayt.figures import images, scores
+from ayt.published import fids
 
 
 def table(seeds=(0, 1), methods=("ECT", "AYT"), label="{}"):
@@ -30,7 +31,9 @@ def table(seeds=(0, 1), methods=("ECT", "AYT"), label="{}"):
                                 "iteration": iteration,
                                 "images": iteration * batch_size,
                                 "steps": steps,
+                                "key": "frechet",
                                 "metric": "FD (digits features)",
+                                "better": "lower",
                                 "mean": mean,
                                 "std": 0.1,
                                 "min": mean - 0.5,
@@ -134,7 +137,7 @@ def test_written_tables(tmp_path):
     latex = (tmp_path / "a.tex").read_text()
     assert r"AYT\_50\% \& more & \textbf{7.50 $\pm$ 3.54}" in latex
     assert latex.count("\\\\\n") == 3
-    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 8 + 1)
+    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 10)
 
 
 def test_a_method_with_fewer_batch_sizes_leaves_a_gap(tmp_path):
@@ -143,3 +146,30 @@ def test_a_method_with_fewer_batch_sizes_leaves_a_gap(tmp_path):
     tables.write(fewer, tmp_path / "a", "")
     assert "–" in (tmp_path / "a.md").read_text()
     scores.final(fewer, tmp_path / "b", "", [1])
+
+
+def test_the_best_of_a_column_may_be_the_highest(tmp_path):
+    scores_ = table().assign(key="recall", metric="recall", better="higher")
+    tables.write(scores_.assign(mean=scores_["mean"] / 1000), tmp_path / "a", "")
+    markdown = (tmp_path / "a.md").read_text()
+    assert "| ECT | **0.0150 ± 0.0071** |" in markdown
+    assert "Higher is better." in markdown
+
+
+def test_several_metrics_have_panels_and_columns_of_their_own(tmp_path):
+    one_step = table()[table()["steps"] == 1]
+    both = pd.concat([one_step.assign(metric=f"dFID (t = {t})") for t in (0.2, 0.8)])
+    scores.final(both, tmp_path / "a", "", [1])
+    check_pictures(tmp_path / "a")
+    tables.write(both, tmp_path / "b", "")
+    assert "| method | dFID (t = 0.2), 1 step, batch 8 |" in (tmp_path / "b.md").read_text()
+
+
+def test_published_numbers_are_a_table_of_their_own(tmp_path):
+    tables.write_published(fids("cifar10"), tmp_path / "a", "Published")
+    markdown = (tmp_path / "a.md").read_text()
+    assert "| AYT | DDPM++ 55.7M | 1 | 2.61 | 128 | 400000 | AYT paper (arXiv 2510.00658) |" in markdown
+    assert "not measured here" in markdown
+    assert "| sCT | – | 1 | 2.85 | – | – |" in markdown
+    with pytest.raises(UserError, match="no FID is published"):
+        tables.write_published(fids("digits"), tmp_path / "b", "")

@@ -42,6 +42,27 @@ def test_statistics_equal_numpys():
     np.testing.assert_allclose(gathered.covariance, np.cov(features.numpy(), rowvar=False))
 
 
+def test_statistics_far_from_0_keep_their_digits():
+    features = 100 + 0.1 * torch.randn(500, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gathered = FeatureStatistics(8)
+    for part in features.split(64):
+        gathered.update(part)
+    np.testing.assert_allclose(gathered.mean, features.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(gathered.covariance, np.cov(features.numpy(), rowvar=False), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("counts", [(40, 60), (60, 40), (300, 60), (300, 300)])
+def test_distance_of_few_samples_by_their_points(counts):
+    """Covariances of rank n - 1 in 200 dimensions: the cross term is the nuclear norm of the points' products."""
+    generator = torch.Generator().manual_seed(1)
+    scales = torch.logspace(0, -4, 200, dtype=torch.float64)  # as wide a spectrum as Inception features have
+    sets = [torch.randn(n, 200, generator=generator, dtype=torch.float64) * scales for n in counts]
+    (x, y) = ((points - points.mean(0)) / (len(points) - 1) ** 0.5 for points in sets)
+    expected = float(x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum())
+    mu = torch.zeros(200)
+    assert frechet_distance(mu, x.T @ x, mu, y.T @ y) == pytest.approx(expected, rel=1e-8)
+
+
 def test_what_cannot_be_compared_is_refused():
     mu, sigma = torch.zeros(3), torch.eye(3)
     with pytest.raises(UserError, match="do not fit together"):

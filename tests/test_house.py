@@ -12,10 +12,11 @@ from packaging.utils import canonicalize_name
 
 LEVELS = [
     {"cli"},
-    {"training", "evaluation", "figures", "tables"},
+    {"training", "evaluation", "figures", "tables", "published"},
     {"models"},
     {"features", "consistency", "sampling"},
     {"networks", "data"},
+    {"foreign", "assets"},
     {"plan"},
     {"specs", "weights", "progress", "randomness"},
     {"config"},

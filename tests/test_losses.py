@@ -28,13 +28,9 @@ class Analytic(nn.Module):
         super().__init__()
         self.a = nn.Parameter(torch.tensor(float(a)))
 
-    def forward(self, x, t):
+    def forward(self, x, t, masks=()):
         t = torch.where(t == 0, torch.nan, t)
         return self.a * x * (0.5 / (1 + t))[:, None, None, None]
-
-
-def no_dropout():
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +84,7 @@ def test_whole_step(case, name):
     arrays = golden("losses_step")
     x_0, eps, t, r = (arrays[f"ecm_{key}"] for key in ("x0", "eps", "t", f"r_{case}"))
     network = Analytic(arrays["net_a"])
-    D_t, D_r = consistency_pair(network, x_0, t, r, eps, no_dropout)
+    D_t, D_r = consistency_pair(network, x_0, t, r, eps)
     torch.testing.assert_close(D_t.detach(), arrays[f"ecm_{case}_Dt"], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(D_r, arrays[f"ecm_{case}_Dr"], rtol=1e-6, atol=1e-7)
     w = weight(t, r)
@@ -185,7 +181,7 @@ def test_ect_loss_object():
         torch.testing.assert_close(r, arrays[f"r_q{i}"].reshape(-1), rtol=1e-6, atol=1e-8)
         for j, c in enumerate(arrays["c"].tolist()):
             network = Analytic(0.9)
-            D_t, D_r = consistency_pair(network, arrays["y"], t, r, arrays["eps"], no_dropout)
+            D_t, D_r = consistency_pair(network, arrays["y"], t, r, arrays["eps"])
             torch.testing.assert_close(D_t.detach(), arrays[f"D_t_q{i}"], rtol=1e-6, atol=1e-7)
             per_sample = pseudo_huber(D_t, D_r, c) * weight(t, r)
             theirs = arrays[f"loss_q{i}_c{j}"].reshape(-1)
@@ -199,24 +195,45 @@ def test_ect_loss_object():
 def test_the_network_is_never_asked_at_noise_level_0():
     asked = []
 
-    def network(x, sigma):
+    def network(x, sigma, masks):
         asked.append(sigma)
         return 0 * x
 
     x_0, t = torch.ones(2, 1, 4, 4), torch.tensor([1.0, 2.0])
-    _, D_r = consistency_pair(network, x_0, t, torch.tensor([0.0, 1.0]), torch.ones_like(x_0), no_dropout)
+    _, D_r = consistency_pair(network, x_0, t, torch.tensor([0.0, 1.0]), torch.ones_like(x_0))
     assert (torch.stack(asked) > 0).all()
     assert torch.equal(D_r, torch.stack([x_0[0], 0 * x_0[1]]))
 
 
 def test_both_passes_share_one_dropout_mask():
-    class Dropping(nn.Module):
-        def forward(self, x, t):
-            return nn.functional.dropout(x, 0.5) * t[:, None, None, None]
+    def network(x, sigma, masks):
+        return x * masks[0] * sigma[:, None, None, None]
 
     x_0, t = torch.ones(2, 1, 4, 4), torch.tensor([1.0, 2.0])
-    D_t, D_r = consistency_pair(Dropping(), x_0, t, t / 2, torch.zeros(2, 1, 4, 4), lambda: torch.manual_seed(3))
+    mask = torch.rand(2, 1, 4, 4) < 0.5
+    D_t, D_r = consistency_pair(network, x_0, t, t / 2, torch.zeros(2, 1, 4, 4), [mask])
     torch.testing.assert_close(D_t, 2 * D_r)
+    assert torch.equal(D_t == 0, ~mask)
+
+
+def part_losses(loss, D_t, D_r, w, parts):
+    outputs = [loss(D_t[part], D_r[part], w[part], 3, len(D_t)) for part in parts]
+    return sum(output.loss for output in outputs), sum(output.distance for output in outputs)
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "hybrid"])
+def test_losses_of_parts_add_up(name):
+    torch.manual_seed(0)
+    loss = hybrid_loss(0.0, l1, 0.5, 10) if name == "hybrid" else LOSSES[name](192)
+    D_r, w = torch.randn(6, 3, 8, 8), torch.rand(6)
+    # Differences so small that the floor of the direction's length matters, which knows the batch's size.
+    D_t = (D_r + 1e-6 * torch.randn_like(D_r)).requires_grad_()
+    whole = loss(D_t, D_r, w, 3)
+    (expected,) = torch.autograd.grad(whole.loss, D_t)
+    total, distance = part_losses(loss, D_t, D_r, w, [slice(0, 4), slice(4, 6)])
+    (found,) = torch.autograd.grad(total, D_t)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-12)
+    torch.testing.assert_close(distance, whole.distance)
 
 
 def test_denoising_loss_by_hand():

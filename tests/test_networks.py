@@ -7,7 +7,7 @@ from recipe import golden, listing, load_recipe
 from ayt.errors import UserError
 from ayt.networks.classifier import VGG
 from ayt.networks.precond import EDMPrecond, scalings
-from ayt.networks.unet import DDPMpp
+from ayt.networks.unet import Block, DDPMpp
 
 SMALL = {"plain": {}, "aug": {"augment_labels": 9}, "cond": {"classes": 4}}
 
@@ -72,13 +72,39 @@ def test_cifar10_unet_at_full_size(kind):
             torch.testing.assert_close(plain, arrays["D_no_labels"], atol=5e-6, rtol=0)
 
 
-def test_dropout_acts_in_train_mode_only():
-    network = EDMPrecond(DDPMpp(8, 1, 16, (1,), 1, (), dropout=0.5))
-    load_recipe(network)
+def test_dropout_is_what_its_masks_say():
+    network = load_recipe(EDMPrecond(DDPMpp(8, 1, 16, (1, 2), 1, (4,), dropout=0.5))).train()
     x, sigma = torch.randn(2, 1, 8, 8), torch.ones(2)
-    assert torch.equal(network(x, sigma), network(x, sigma))
-    network.train()
-    assert not torch.equal(network(x, sigma), network(x, sigma))
+    shapes = network.model.mask_shapes
+    assert shapes == [(16, 8, 8), (16, 4, 4), (32, 4, 4), *[(32, 4, 4)] * 4, (32, 8, 8), *[(16, 8, 8)] * 2]
+    everything = [torch.ones(2, *shape, dtype=torch.bool) for shape in shapes]
+    # Whatever the module's mode: without masks nothing is dropped; masks that keep everything double what they keep.
+    assert torch.equal(network(x, sigma), network.eval()(x, sigma))
+    assert not torch.equal(network(x, sigma, masks=everything), network(x, sigma))
+    for index in range(len(shapes)):
+        one = [mask.clone() for mask in everything]
+        one[index][0] = False
+        changed = (network(x, sigma, masks=one) != network(x, sigma, masks=everything)).flatten(1).any(1)
+        assert changed.tolist() == [True, False], shapes[index]
+
+
+def test_a_mask_scales_what_it_keeps():
+    block = load_recipe(Block(16, 16, 16, dropout=0.2))
+    x, e = torch.randn(1, 16, 4, 4), torch.randn(1, 16)
+    kept, dropped = (block(x, e, torch.full((1, 16, 4, 4), keep)) for keep in (True, False))
+    plain = block(x, e)
+    # The branch's last layer is linear: 1 / 0.8 of its input makes 1 / 0.8 of its output.
+    torch.testing.assert_close(kept - dropped, (plain - dropped) / 0.8, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_bfloat16_changes_little_and_only_where_asked(bf16):
+    network = load_recipe(EDMPrecond(DDPMpp(8, 1, 16, (1, 2), 1, (4,)), bf16=bf16))
+    x, sigma = torch.randn(2, 1, 8, 8), torch.tensor([0.5, 5.0])
+    D, exact = network(x, sigma), load_recipe(EDMPrecond(DDPMpp(8, 1, 16, (1, 2), 1, (4,))))(x, sigma)
+    assert D.dtype == torch.float32
+    assert torch.equal(D, exact) is not bf16
+    torch.testing.assert_close(D, exact, rtol=0.05, atol=0.05)
 
 
 def test_fresh_denoiser_begins_near_c_skip_x():

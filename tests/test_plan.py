@@ -106,8 +106,8 @@ def test_record_survives_writing_and_refuses_edits(tiny, tmp_path):
     record.write_text(record_text(run.spec).replace("lr: 0.0001", "lr: 0.5", 1))
     with pytest.raises(UserError, match="was edited"):
         read_record(record)
-    record.write_text(record_text(run.spec).replace("format: 1", "format: 2"))
-    with pytest.raises(UserError, match="format 2 is not known"):
+    record.write_text(record_text(run.spec).replace("format: 2", "format: 3"))
+    with pytest.raises(UserError, match="format 3 is not known"):
         read_record(record)
     record.write_text("a: 1\n")
     with pytest.raises(UserError, match="not a run's record"):

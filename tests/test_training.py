@@ -44,9 +44,10 @@ def train_here(run, root, *segments, **options):
     return folder
 
 
-def train_upstream(run, root):
-    for snapshot in run.upstream:
-        train_here(snapshot.run, root, (0, snapshot.iteration, snapshot.iteration))
+def train_upstream(plan, run, root):
+    for path in run.upstream:
+        other = plan.runs[path.parents[1].name]
+        train_here(other, root, (0, other.iterations, other.iterations))
 
 
 def bytes_at(folder, iteration):
@@ -57,7 +58,7 @@ def bytes_at(folder, iteration):
 def test_one_segment_or_four_same_bytes(plan, tmp_path, method):
     run = next(run for run in plan.trained if run.name.startswith(method))
     for root in (tmp_path / "one", tmp_path / "four"):
-        train_upstream(run, root)
+        train_upstream(plan, run, root)
     one = train_here(run, tmp_path / "one", (0, 8, 4))
     four = train_here(run, tmp_path / "four", (0, 2, 2), (2, 4, 2), (4, 6, 2), (6, 8, 2), log_every=3)
     assert bytes_at(one, 4) == bytes_at(four, 4)
@@ -88,6 +89,35 @@ def test_every_kind_of_run_learns(tiny, tmp_path):
         assert log[-1].startswith(f"{run.iterations},{run.iterations * run.spec.batch_size},")
 
 
+@pytest.mark.parametrize("method", ["ect", "ayt", "l1"])
+def test_a_batch_in_parts_gives_the_same_weights_but_for_rounding(tiny, tmp_path, method):
+    training = {"iterations": 4, "segment": 4, "snapshot_every": 4, "dropout": 0.2}
+    plan = Plan(load([tiny], {"methods": {method: {}}, "training": training, "batch_sizes": [7]}))
+    (run,) = [run for run in plan.trained if run.spec.loss.name == method]
+    for root in (tmp_path / "whole", tmp_path / "parts"):
+        train_upstream(plan, run, root)
+    whole, parts = (
+        weights.read(paths.snapshot(train_here(run, tmp_path / name, (0, 4, 4), **options), 4), "snapshot")[0]
+        for name, options in (("whole", {}), ("parts", {"microbatch": 3}))
+    )
+    before = weights.read(paths.snapshot(tmp_path / "whole" / plan.pretrained.name, 8), "snapshot")[0]
+    moved = sum((whole[name] - before[name]).abs().sum() for name in whole)
+    apart = sum((whole[name] - parts[name]).abs().sum() for name in whole)
+    assert 0 < apart < 1e-3 * moved
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_precision_is_part_of_a_run(tiny, tmp_path, precision):
+    overrides = {"training": {"precision": precision, "iterations": 2, "segment": 2}, "batch_sizes": [4]}
+    plan, other = Plan(load([tiny], overrides)), Plan(load([tiny], {"batch_sizes": [4]}))
+    run = next(run for run in plan.trained if run.spec.loss.name == "ayt")
+    assert run.name not in other.runs
+    train_upstream(plan, run, tmp_path)
+    folder = train_here(run, tmp_path, (0, 2, 2))
+    tensors, _ = weights.read(paths.snapshot(folder, 2), "snapshot", run.name)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+
+
 def test_the_loss_falls(tiny, tmp_path):
     pretrain = {"iterations": 150, "warmup": 5, "batch_size": 256, "lr": 5e-3}
     run = Plan(load([tiny], {"start": {"pretrain": pretrain}})).pretrained
@@ -107,7 +137,7 @@ def test_every_iteration_has_random_numbers_of_its_own(plan, tmp_path, monkeypat
             seen.append((draws.seed, draws.iteration))
             return task.loss(images, labels, draws)
 
-        return tasks.Task(task.network, loss)
+        return task._replace(loss=loss)
 
     monkeypatch.setattr(tasks, "build", watched)
     train_here(plan.pretrained, tmp_path, (0, 4, 4))

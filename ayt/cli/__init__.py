@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ayt import __version__
-from ayt.cli import drawing, evaluation, experiment, training
+from ayt.cli import assets, drawing, evaluation, experiment, foreign, training
 from ayt.errors import UserError
 
 EPILOG = """\
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ayt {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
-    for group in (experiment, training, evaluation, drawing):
+    for group in (experiment, assets, foreign, training, evaluation, drawing):
         group.add_verbs(verbs)
     return top
 

@@ -54,17 +54,17 @@ def run_figure(options: argparse.Namespace) -> None:
     from ayt import paths
     from ayt.config import resolved, schema
     from ayt.figures import images, scores
-    from ayt.plan import Plan
+    from ayt.plan import Plan, Run
 
     experiment = resolved.read(options.experiment)
     figure = experiment.figures.get(options.name)
     out = paths.figure(experiment.name, options.name, "png").with_suffix("")
     if isinstance(figure, schema.ScoreFigure):
-        table = _scores(experiment)
+        table = _scores(experiment, figure.metric)
         if figure.methods:
             table = table[table["method"].str.split(" ").str[0].isin(figure.methods)]
         draw = {"curves": scores.curves, "final": scores.final}[figure.kind]
-        draw(table, out, figure.title, figure.steps or experiment.evaluation.steps)
+        draw(table, out, figure.title, figure.steps or sorted(table["steps"].unique()))
     elif isinstance(figure, schema.SamplesFigure):
         plan = Plan(experiment)
         grids = [
@@ -82,6 +82,7 @@ def run_figure(options: argparse.Namespace) -> None:
         import pandas as pd
 
         run = Plan(experiment).classifier(figure.classifier)
+        assert isinstance(run, Run)
         table_path, images_path = (
             paths.classifier_report(run.folder, run.iterations, suffix) for suffix in ("csv", "npz")
         )
@@ -93,15 +94,19 @@ def run_figure(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Write one table beside the experiment."""
-    from ayt import paths, tables
-    from ayt.config import resolved
+    from ayt import paths, published, tables
+    from ayt.config import resolved, schema
 
     experiment = resolved.read(options.experiment)
     if options.name not in experiment.tables:
         choices = ", ".join(experiment.tables) or "none"
         raise UserError(f"{options.experiment}: has no table {options.name!r}; choose from {choices}")
     out = paths.table(experiment.name, options.name, "csv").with_suffix("")
-    tables.write(_scores(experiment), out, experiment.tables[options.name].title)
+    table = experiment.tables[options.name]
+    if isinstance(table, schema.PublishedTable):
+        tables.write_published(published.fids(experiment.dataset.name), out, table.title)
+        return
+    tables.write(_scores(experiment, table.metric), out, table.title)
 
 
 def run_summary(options: argparse.Namespace) -> None:
@@ -113,8 +118,9 @@ def run_summary(options: argparse.Namespace) -> None:
     from ayt.config import resolved
 
     experiment = resolved.read(options.experiment)
-    scores = tables.final_scores(_scores(experiment))
-    shown = Table(title=f"{experiment.name}: {', '.join(scores['metric'].unique())}, lower is better")
+    scores = tables.final_scores(_scores(experiment, None))
+    metric, better = scores["metric"].iloc[0], scores["better"].iloc[0]
+    shown = Table(title=f"{experiment.name}: {metric}, {better} is better")
     for heading in ("method", "batch size", "steps", "mean", "std over seeds", "seeds", "iterations"):
         shown.add_column(heading, justify="left" if heading == "method" else "right")
     for row in scores.sort_values(["steps", "batch_size"], kind="stable").itertuples():
@@ -133,13 +139,15 @@ def run_summary(options: argparse.Namespace) -> None:
             print(path)
 
 
-def _scores(experiment: Experiment) -> pd.DataFrame:
+def _scores(experiment: Experiment, metric: str | None) -> pd.DataFrame:
+    """The scores by one metric; None: by the first of the evaluation's."""
     import pandas as pd
 
     from ayt import paths
 
     path = paths.scores_table(experiment.name)
     try:
-        return pd.read_csv(path)
+        table = pd.read_csv(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; ayt gather makes it") from None
+    return table[table["key"] == (metric or experiment.evaluation.metrics[0])]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
+from ayt.config import schema
 
 if TYPE_CHECKING:
+    import torch
+
+    from ayt.evaluation.features import Extractor
+    from ayt.networks.precond import EDMPrecond
+    from ayt.plan import Evaluation
     from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
 
 
@@ -24,6 +30,27 @@ def steps_and_mids(text: str) -> tuple[int, tuple[float, ...]]:
     return steps, mids
 
 
+def record_and_iteration(text: str) -> tuple[Path, int] | None:
+    """``inception`` to None; ``RUN.YAML@ITERATION`` to both."""
+    if text == "inception":
+        return None
+    record, _, iteration = text.rpartition("@")
+    if not record or not iteration.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not like inception or RUN.YAML@ITERATION")
+    return Path(record), int(iteration)
+
+
+def add_features(to: argparse.ArgumentParser) -> None:
+    """The network in whose features images are compared."""
+    to.add_argument(
+        "--features",
+        type=record_and_iteration,
+        required=True,
+        metavar="NETWORK",
+        help="the network in whose features images are compared: inception, or RUN.YAML@ITERATION of a classifier",
+    )
+
+
 def add_verbs(verbs: Verbs) -> None:
     """Add the verbs to the command line."""
     reference = verb(
@@ -31,10 +58,17 @@ def add_verbs(verbs: Verbs) -> None:
         "reference",
         run_reference,
         "Compute the statistics of a dataset's features that scores compare with.",
-        "ayt reference results/runs/digits/classifier_labels-RUN/run.yaml --iteration 600",
+        "ayt reference --dataset cifar10 --features inception --output reference.npz",
     )
-    add_record(reference)
-    reference.add_argument("--iteration", type=count, required=True, help="of the feature network's snapshot")
+    reference.add_argument("--dataset", required=True, help="digits, photos, cifar10; options as '{name: photos, ...}'")
+    add_features(reference)
+    reference.add_argument(
+        "--statistics", type=Path, metavar="NPZ", help="published mu and sigma, taken instead of the dataset's own"
+    )
+    reference.add_argument(
+        "--kept", type=whole, default=0, help="features to keep whole, for KID and the like (default: %(default)s)"
+    )
+    reference.add_argument("--output", type=Path, required=True, metavar="NPZ", help="the file to write")
     reference.add_argument("--batch-size", type=count, default=500, help="images at a time (default: %(default)s)")
     add_device(reference)
 
@@ -44,12 +78,29 @@ def add_verbs(verbs: Verbs) -> None:
         run_score,
         "Score snapshots of a run: sample, and compare features with the dataset's.",
         "ayt score results/runs/digits/RUN/run.yaml --iteration 400 --iteration 800 --steps 1 --steps 2:0.821 \\\n"
-        "      --features results/runs/digits/classifier_labels-RUN/run.yaml --features-iteration 600",
+        "      --features results/runs/digits/classifier_labels-RUN/run.yaml@600 --reference REFERENCE.npz",
     )
     add_record(score)
     score.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
-    score.add_argument("--features", type=Path, required=True, metavar="RUN.YAML", help="record of the feature network")
-    score.add_argument("--features-iteration", type=count, required=True, help="of the feature network's snapshot")
+    add_features(score)
+    score.add_argument(
+        "--reference", type=Path, required=True, metavar="NPZ", help="features of real images, from ayt reference"
+    )
+    score.add_argument(
+        "--metric",
+        action="append",
+        choices=get_args(schema.Metric),
+        required=True,
+        help="may be given several times; with Inception features, frechet is FID and denoised_frechet is dFID",
+    )
+    score.add_argument(
+        "--denoise",
+        type=float,
+        action="append",
+        default=[],
+        metavar="T",
+        help="a noise level of denoised_frechet and lpips; may be given several times",
+    )
     score.add_argument("--repeats", type=count, default=3, help="sampling runs (default: %(default)s)")
     score.add_argument("--grid", type=count, default=64, help="samples kept as images (default: %(default)s)")
     add_sampling(score, samples=50_000)
@@ -112,45 +163,52 @@ def add_sampling(to: argparse.ArgumentParser, samples: int) -> None:
 
 
 def run_reference(options: argparse.Namespace) -> None:
-    """Write the statistics beside the feature network's run."""
-    from ayt import data, models, paths
-    from ayt.evaluation.score import write_reference
+    """Write the statistics."""
+    from ayt import data, yamlio
+    from ayt.config import dataset
+    from ayt.evaluation import features
 
-    spec = _classifier_spec(options.record, "labels")
+    what = dataset(yamlio.parse(options.dataset, "--dataset"), "--dataset")
     device = choose_device(options)
-    network = models.frozen_classifier(spec, options.record.parent, options.iteration, device)
-    path = paths.reference(options.record.parent, options.iteration)
-    write_reference(path, network, data.load(spec.dataset).to(device), options.batch_size)
+    extractor = _extractor(options.features, device)
+    images = data.load(what).to(device)
+    reference = features.compute_reference(extractor, images, options.batch_size, options.kept, options.statistics)
+    features.write_reference(options.output, reference)
 
 
 def run_score(options: argparse.Namespace) -> None:
     """Write a score and a grid of samples for each snapshot and number of steps."""
-    from ayt import models, paths
+    from ayt import data, paths
     from ayt.config.datasets import facts
-    from ayt.evaluation import score
+    from ayt.evaluation import features, score
+    from ayt.features.lpips import lpips
+    from ayt.plan import DENOISING_METRICS
     from ayt.progress import ProgressLine
     from ayt.specs import read_record
 
     spec = read_record(options.record)
-    features_spec = _classifier_spec(options.features, "labels")
     device = choose_device(options)
-    features_folder = options.features.parent
-    features = models.frozen_classifier(features_spec, features_folder, options.features_iteration, device)
-    reference = score.read_reference(paths.reference(features_folder, options.features_iteration))
-    data = facts(spec.dataset)
-    shape = (data.channels, data.resolution, data.resolution)
-    evaluations = _evaluations(options, features_spec.name)
+    denoises = bool(DENOISING_METRICS & set(options.metric))
+    against = score.Against(
+        extractor=_extractor(options.features, device),
+        inception=options.features is None,
+        reference=features.read_reference(options.reference),
+        data=data.load(spec.dataset).to(device) if denoises else None,
+        lpips=lpips(paths.VGG16, device) if "lpips" in options.metric else None,
+    )
+    size = facts(spec.dataset)
+    shape = (size.channels, size.resolution, size.resolution)
+    evaluations = _evaluations(options)
     images = options.samples * options.repeats * len(evaluations) * len(options.iteration)
     with ProgressLine(f"scoring {spec.name}", images) as line:
         for iteration in options.iteration:
             network = _denoiser(spec, options.record, iteration).to(device)
             for evaluation in evaluations:
                 values, grid = score.score_snapshot(
-                    network, features, reference, evaluation, shape, options.batch_size, device, line
+                    network, against, evaluation, spec.dataset.name, shape, options.batch_size, device, line
                 )
                 about = {"run": spec.name, "dataset": spec.dataset.name, "iteration": iteration}
-                metric = score.metric_name(spec.dataset.name)
-                record = score.score_record(about, evaluation, metric, values)
+                record = score.score_record(about, evaluation, values)
                 folder = options.record.parent
                 score.write_images(paths.sample_grid(folder, evaluation.name, iteration), grid)
                 score.write_score(paths.score(folder, evaluation.name, iteration), record)
@@ -160,12 +218,14 @@ def run_recognise(options: argparse.Namespace) -> None:
     """Write the classifier's report beside its run."""
     from ayt import data, models, paths
     from ayt.evaluation import recognition
+    from ayt.specs import ClassifierUpstream
 
     spec = _classifier_spec(options.record, "transformations")
     assert spec.group is not None and spec.probability is not None
     device = choose_device(options)
     folder = options.record.parent
-    network = models.frozen_classifier(spec, folder, options.iteration, device)
+    upstream = ClassifierUpstream(iteration=options.iteration, run=spec)
+    network = models.frozen_classifier(upstream, spec.dataset, folder, device)
     images = data.load(spec.dataset).to(device)
     recognition.write_report(
         paths.classifier_report(folder, options.iteration, "csv"),
@@ -201,7 +261,7 @@ def run_sample(options: argparse.Namespace) -> None:
     network = _denoiser(spec, options.record, options.iteration).to(device)
     data = facts(spec.dataset)
     shape = (data.channels, data.resolution, data.resolution)
-    (evaluation, *others) = _evaluations(options, "")
+    (evaluation, *others) = _evaluations(options)
     if others:
         from ayt.errors import UserError
 
@@ -215,11 +275,14 @@ def run_sample(options: argparse.Namespace) -> None:
         Image.fromarray(rows.squeeze(-1).numpy()).save(beside)
 
 
-def _evaluations(options: argparse.Namespace, features_run: str):  # type: ignore[no-untyped-def]
-    from ayt.plan import Evaluation
+def _evaluations(options: argparse.Namespace) -> list[Evaluation]:
+    """One for each number of steps; a verb that only samples has no metrics."""
+    from ayt.plan import evaluation
 
+    network = getattr(options, "features", None)
+    reference = getattr(options, "reference", None)
     return [
-        Evaluation(
+        evaluation(
             steps=steps,
             mids=mids,
             samples=options.samples,
@@ -227,22 +290,39 @@ def _evaluations(options: argparse.Namespace, features_run: str):  # type: ignor
             seed=options.seed,
             convention=options.convention,
             grid=getattr(options, "grid", 1),
-            features_run=features_run,
-            features_iteration=getattr(options, "features_iteration", 0),
+            metrics=getattr(options, "metric", []),
+            denoise=getattr(options, "denoise", []),
+            features=f"{network[0].parent.name}@{network[1]}" if network else "inception",
+            reference=reference.stem if reference else "",
         )
         for steps, mids in options.steps
     ]
 
 
-def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Path, iteration: int):  # type: ignore[no-untyped-def]
+def _extractor(network: tuple[Path, int] | None, device: torch.device) -> Extractor:
+    """The feature network that ``--features`` names."""
+    from ayt import models
+    from ayt.evaluation import features
+    from ayt.specs import ClassifierUpstream
+
+    if network is None:
+        return features.inception(device)
+    record, iteration = network
+    spec = _classifier_spec(record, "labels")
+    upstream = ClassifierUpstream(iteration=iteration, run=spec)
+    return features.of_classifier(models.frozen_classifier(upstream, spec.dataset, record.parent, device))
+
+
+def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Path, iteration: int) -> EDMPrecond:
     import torch
 
     from ayt import models, paths
     from ayt.errors import UserError
+    from ayt.networks.precond import EDMPrecond
 
-    if spec.kind == "classifier":
-        raise UserError(f"{record}: is a classifier; only denoisers can be sampled")
     network = models.build(spec)
+    if not isinstance(network, EDMPrecond):
+        raise UserError(f"{record}: is a classifier; only denoisers can be sampled")
     models.load_snapshot(network, paths.snapshot(record.parent, iteration), spec.name)
     return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

@@ -46,6 +46,16 @@ def add_verbs(verbs: Verbs) -> None:
             choices=["tensorboard", "wandb"],
             help="log there too; may be given twice",
         )
+        added.add_argument(
+            "--microbatch",
+            type=count,
+            metavar="N",
+            help="images that go through a denoiser at a time, where a batch does not fit (default: the batch)",
+        )
+        added.add_argument("--compile", action="store_true", help="use torch.compile")
+        added.add_argument(
+            "--channels-first", action="store_true", help="images lie in memory channel by channel (default: last)"
+        )
         added.add_argument("--take-over", action="store_true", help="stop another process that trains this run")
         add_device(added)
 
@@ -77,6 +87,9 @@ def run(options: argparse.Namespace) -> int:
             resume_seconds=options.resume_seconds,
             sinks=options.sink or [],
             take_over=options.take_over,
+            microbatch=options.microbatch,
+            channels_last=not options.channels_first,
+            compiled=options.compile,
         )
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command goes on where it was", file=sys.stderr)

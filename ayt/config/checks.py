@@ -27,8 +27,16 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     """Report every mistake of an experiment whose sections are each valid."""
     _check_sizes(experiment, mistake)
     _check_classifiers(experiment, mistake)
+    _check_images(experiment, mistake)
+    if experiment.evaluation.reference != "dataset" and experiment.evaluation.features != "inception":
+        problem = "published statistics are those of Inception features; set features: inception, or reference: dataset"
+        mistake(("evaluation", "reference"), experiment.evaluation.reference, problem)
     for name, figure in experiment.figures.items():
         _check_figure(experiment, ("figures", name), figure, mistake)
+    for name, table in experiment.tables.items():
+        if isinstance(table, schema.ScoreTable) and table.metric and table.metric not in experiment.evaluation.metrics:
+            problem = f"not in this experiment; {choices(table.metric, experiment.evaluation.metrics)}"
+            mistake(("tables", name, "metric"), table.metric, problem)
     if experiment.name in RESERVED_NAMES:
         mistake(("name",), experiment.name, "is the name of a folder of the workflow; choose another")
     if experiment.evaluation.grid > experiment.evaluation.samples:
@@ -42,9 +50,9 @@ def _check_sizes(experiment: Experiment, mistake: Mistake) -> None:
     if data.resolution % 2**halvings:
         problem = f"{halvings} halvings do not divide the resolution {data.resolution} of {experiment.dataset.name}"
         mistake(("network", "channel_mult"), experiment.network.channel_mult, problem)
-    sizes: list[tuple[tuple[str, ...], int]] = [
-        (("start", "pretrain", "batch_size"), experiment.start.pretrain.batch_size)
-    ]
+    sizes: list[tuple[tuple[str, ...], int]] = []
+    if experiment.start.pretraining:
+        sizes.append((("start", "pretrain", "batch_size"), experiment.start.pretraining.batch_size))
     for name, method in experiment.methods.items():
         sizes += [(("methods", name.split(" ")[0], "batch_sizes"), size) for size in method.batch_sizes]
     for where, size in sizes:
@@ -55,9 +63,9 @@ def _check_sizes(experiment: Experiment, mistake: Mistake) -> None:
 def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
     """Check that classifiers that something uses exist, do what it needs, and fit the dataset."""
     data = facts(experiment.dataset)
-    uses: list[tuple[tuple[str, ...], str, str]] = [
-        (("evaluation", "features"), experiment.evaluation.features, "labels")
-    ]
+    uses: list[tuple[tuple[str, ...], str, str]] = []
+    if experiment.evaluation.features != "inception":
+        uses.append((("evaluation", "features"), experiment.evaluation.features, "labels"))
     for name, method in experiment.methods.items():
         where = ("methods", name.split(" ")[0], "classifier")
         if isinstance(method, schema.Ayt | schema.Hybrid):
@@ -69,19 +77,58 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
             uses.append((("figures", name, "classifier"), figure.classifier, "transformations"))
     for place, name, task in uses:
         fitting = sorted(key for key, value in experiment.classifiers.items() if value.task == task)
+        if place == ("evaluation", "features"):
+            fitting = ["inception", *fitting]
         if name not in experiment.classifiers:
             mistake(place, name, f"unknown classifier; {choices(name, fitting)}")
             continue
         classifier = experiment.classifiers[name]
         if name not in fitting:
             mistake(place, name, f"its task is not {task!r}; {choices(name, fitting)}")
+        if classifier.checkpoint and place[0] != "methods":
+            mistake(place, name, "is a published checkpoint; only classifiers that are trained here can stand here")
         if classifier.batch_size > data.size:
             problem = f"larger than the dataset ({data.size} images)"
             mistake(("classifiers", name, "batch_size"), classifier.batch_size, problem)
-        halvings = len(classifier.widths)
-        if data.resolution % 2**halvings:
-            problem = f"{halvings} halvings do not divide the resolution {data.resolution} of {experiment.dataset.name}"
-            mistake(("classifiers", name, "widths"), classifier.widths, problem)
+        _check_network(("classifiers", name), classifier, data.resolution, mistake)
+
+
+def _check_network(where: tuple[str, ...], classifier: schema.AnyClassifier, resolution: int, mistake: Mistake) -> None:
+    """Check that a network can be as deep as it says for images of this size."""
+    if isinstance(classifier, schema.ViTClassifier):
+        if resolution % classifier.patch:
+            mistake((*where, "patch"), classifier.patch, f"does not divide the resolution {resolution}")
+        if classifier.dim % 4 or classifier.dim < 8:
+            mistake((*where, "dim"), classifier.dim, "is not a multiple of 4, 8 or above, as its positions need")
+        return
+    if isinstance(classifier, schema.VGGClassifier):
+        key, value, halvings = "widths", classifier.widths, len(classifier.widths)
+    elif isinstance(classifier, schema.ResNetClassifier):
+        key, value, halvings = "widths", classifier.widths, len(classifier.widths) - 1
+    else:
+        wanted = 4 * 2 ** (len(classifier.blocks) - 1)
+        if resolution != wanted:
+            problem = f"so many blocks need images of {wanted} pixels, not {resolution}"
+            mistake((*where, "blocks"), classifier.blocks, problem)
+        return
+    if resolution % 2**halvings:
+        problem = f"{halvings} halvings do not divide the resolution {resolution}"
+        mistake((*where, key), value, problem)
+
+
+def _check_images(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that networks for colour images get such."""
+    channels = facts(experiment.dataset).channels
+    if channels == 3:
+        return
+    problem = f"needs images of 3 channels; {experiment.dataset.name} has {channels}"
+    for name, method in experiment.methods.items():
+        if isinstance(method, schema.Lpips):
+            mistake(("methods", name.split(" ")[0], "loss"), "lpips", problem)
+    if experiment.evaluation.features == "inception":
+        mistake(("evaluation", "features"), "inception", problem)
+    if "lpips" in experiment.evaluation.metrics:
+        mistake(("evaluation", "metrics"), "lpips", problem)
 
 
 def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema.AnyFigure, mistake: Mistake) -> None:
@@ -91,6 +138,7 @@ def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema
                 mistake((*where, key), value, f"not in this experiment; {choices(value, known)}")
 
     if isinstance(figure, schema.ScoreFigure):
+        check_known("metric", [figure.metric] if figure.metric else [], experiment.evaluation.metrics)
         check_known("steps", figure.steps, experiment.evaluation.steps)
         check_known("methods", figure.methods, sorted({key.split(" ")[0] for key in experiment.methods}))
     elif isinstance(figure, schema.SamplesFigure):

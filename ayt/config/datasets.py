@@ -20,4 +20,6 @@ def facts(dataset: Dataset) -> Facts:
     """The facts of one dataset, as `ayt.data.load` will find them."""
     if dataset.name == "digits":
         return Facts(size=1797, channels=1, resolution=8, classes=10)
+    if dataset.name == "cifar10":
+        return Facts(size=50_000, channels=3, resolution=32, classes=10)
     return Facts(size=dataset.crops, channels=3, resolution=32, classes=12)

@@ -29,6 +29,7 @@ TOP_KEYS = (
     "evaluation",
     "figures",
     "tables",
+    "assets",
     "execution",
 )
 DEFAULT_CLASSIFIERS: dict[str, Any] = {"transformations": {}, "labels": {"task": "labels"}}
@@ -45,6 +46,8 @@ FIGURES: dict[str, type[Section]] = {
     "samples": schema.SamplesFigure,
     "transformations": schema.TransformationsFigure,
 }
+
+TABLES: dict[str, type[Section]] = {"scores": schema.ScoreTable, "published": schema.PublishedTable}
 
 
 def load(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -69,6 +72,19 @@ def load(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> E
         layers.append(("--config", _retype(dict(overrides))))
     reader = _Reader(layers)
     return reader.experiment(default_name=Path(files[0]).stem)
+
+
+def dataset(value: Any, source: str) -> schema.Dataset:
+    """A dataset from its name, or from a mapping of its name and options.
+
+    Raises:
+        UserError: it is unknown, or an option is.
+    """
+    reader = _Reader([(source, {"dataset": {"name": value} if isinstance(value, str) else value})])
+    section = reader.section(schema.Dataset, reader.raw["dataset"], ("dataset",))
+    reader.stop_if_mistaken()
+    assert isinstance(section, schema.Dataset)
+    return section
 
 
 def check_device(experiment: Experiment) -> None:
@@ -127,12 +143,13 @@ class _Reader:
             "classifiers": self.named(
                 "classifiers",
                 {**DEFAULT_CLASSIFIERS, **self.mapping("classifiers")},
-                lambda raw, where: schema.Classifier,
+                self.classifier_family,
             ),
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
             "figures": self.named("figures", self.mapping("figures", DEFAULT_FIGURES), self.figure_kind),
-            "tables": self.named("tables", self.mapping("tables", DEFAULT_TABLES), lambda raw, where: schema.Table),
+            "tables": self.named("tables", self.mapping("tables", DEFAULT_TABLES), self.table_kind),
+            "assets": self.section(schema.Assets, self.raw.get("assets", {}), ("assets",)),
             "execution": self.section(schema.Execution, self.raw.get("execution", {}), ("execution",)),
         }
         self.stop_if_mistaken()
@@ -188,12 +205,26 @@ class _Reader:
                 sections[name] = section
         return sections
 
+    def classifier_family(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
+        family = raw.get("family", "vgg") if isinstance(raw, dict) else "vgg"
+        if family not in schema.CLASSIFIERS:
+            self.mistake((*where, "family"), family, f"unknown family; {choices(family, schema.CLASSIFIERS)}")
+            return None
+        return schema.CLASSIFIERS[family]
+
     def figure_kind(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
         kind = raw.get("kind") if isinstance(raw, dict) else raw
         if kind not in FIGURES:
             self.mistake((*where, "kind"), kind, f"unknown figure; {choices(kind, FIGURES)}")
             return None
         return FIGURES[kind]
+
+    def table_kind(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
+        kind = raw.get("kind", "scores") if isinstance(raw, dict) else raw or "scores"
+        if kind not in TABLES:
+            self.mistake((*where, "kind"), kind, f"unknown table; {choices(kind, TABLES)}")
+            return None
+        return TABLES[kind]
 
     def methods(self) -> dict[str, Section]:
         """Every method, swept: an option given as a list stands for one method for each of its values."""
@@ -329,8 +360,9 @@ def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
     for key in loc[:-1]:
         field = model.model_fields.get(str(key))
         annotation = field.annotation if field else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        for part in (annotation, *get_args(annotation)):  # a section, or a section that may be absent
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                model = part
     return model
 
 

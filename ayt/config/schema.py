@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from ayt.paths import ASSET_TABLE
+
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -18,6 +20,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -41,7 +44,7 @@ class Section(BaseModel):
 class Dataset(Section):
     """What is learnt. The file may give the name alone."""
 
-    name: Literal["digits", "photos"]
+    name: Literal["digits", "photos", "cifar10"]
     crops: Count = 6000
     """`photos`: how many 32x32 crops are cut."""
 
@@ -75,6 +78,9 @@ class Optimisation(Section):
     """Iterations over which the learning rate rises linearly from 0."""
     ema: Fraction = 0.0
     """Decay of the exponential moving average of the weights, for each iteration; 0: the weights themselves."""
+    precision: Literal["fp32", "tf32", "bf16"] = "tf32"
+    """`tf32`: PyTorch's default on a GPU, convolutions in TF32 and matrix products in float32, as in the paper; `fp32`:
+    everything in float32; `bf16`: the trained network in bfloat16, weights and losses in float32."""
 
     @model_validator(mode="after")
     def _whole_segments(self) -> Optimisation:
@@ -106,23 +112,36 @@ class Pretraining(Optimisation):
 
 
 class Start(Section):
-    """Where consistency training starts."""
+    """Where consistency training starts: a published checkpoint, or a diffusion model pretrained here."""
 
-    pretrain: Pretraining = Pretraining()
+    pretrain: Pretraining | None = None
+    """Absent, and no checkpoint: the defaults."""
+    checkpoint: FileName | None = None
+    """An asset of the table of assets, or the name of a file imported by `ayt import-checkpoint`."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Start:
+        if self.pretrain and self.checkpoint:
+            raise ValueError("names both pretrain and checkpoint; choose one")
+        return self
+
+    @property
+    def pretraining(self) -> Pretraining | None:
+        """How to pretrain; None where a checkpoint is the start."""
+        return None if self.checkpoint else self.pretrain or Pretraining()
 
 
 class Classifier(Optimisation):
-    """A VGG-style network; the defaults are the paper's transformation classifier (VGG16 for 32x32)."""
+    """A feature network; the defaults are the training of the paper's transformation classifier."""
 
+    checkpoint: FileName | None = None
+    """Published weights instead of a training: an asset, or the name of a file imported by `ayt import-checkpoint`."""
     task: Literal["transformations", "labels"] = "transformations"
     group: Groups = "geo_clr_deg"
     probability: Probability = 0.15
     """Of each transformation being applied."""
     ramp: Whole | None = None
     """Iterations over which the probability rises from 0; absent: an eighth of all."""
-    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512, 512]
-    convs: Annotated[list[Count], Field(min_length=1)] = [2, 2, 3, 3, 3]
-    batch_norm: bool = True
     iterations: Count = 400_000
     batch_size: Count = 512
     lr: Positive = 1e-4
@@ -130,10 +149,70 @@ class Classifier(Optimisation):
     seed: Whole = 0
 
     @model_validator(mode="after")
-    def _same_length(self) -> Classifier:
+    def _no_training_of_a_checkpoint(self) -> Classifier:
+        trained = {*Classifier.model_fields, *Optimisation.model_fields} - {"checkpoint", "task", "group"}
+        useless = sorted(self.model_fields_set & trained) if self.checkpoint else []
+        if useless:
+            raise ValueError(
+                f"checkpoint {self.checkpoint}: is not trained here, so {', '.join(useless)} means nothing"
+            )
+        return self
+
+
+class VGGClassifier(Classifier):
+    """Stages of 3x3 convolutions; the defaults are the paper's network (VGG16 for 32x32)."""
+
+    family: Literal["vgg"] = "vgg"
+    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512, 512]
+    convs: Annotated[list[Count], Field(min_length=1)] = [2, 2, 3, 3, 3]
+    batch_norm: bool = True
+    pool: bool = True
+    """Max-pools halve the resolution; without, each stage's last convolution does."""
+
+    @model_validator(mode="after")
+    def _same_length(self) -> VGGClassifier:
         if len(self.widths) != len(self.convs):
             raise ValueError(f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage")
         return self
+
+
+class ResNetClassifier(Classifier):
+    """Groups of residual blocks; the defaults are ResNet-18 with a stem for 32x32."""
+
+    family: Literal["resnet"] = "resnet"
+    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512]
+    blocks: Count = 2
+    """Of each group."""
+
+
+class DenseNetClassifier(Classifier):
+    """Bottleneck DenseNet."""
+
+    family: Literal["densenet"] = "densenet"
+    growth: Count = 16
+    blocks: Annotated[list[Count], Field(min_length=1)] = [3, 6, 12, 8]
+    compression: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class ViTClassifier(Classifier):
+    """A small vision transformer."""
+
+    family: Literal["vit"] = "vit"
+    patch: Count = 4
+    dim: Count = 256
+    depth: Count = 3
+    heads: Count = 8
+    head_dim: Count = 64
+    mlp: Count = 2048
+
+
+CLASSIFIERS: dict[str, type[VGGClassifier | ResNetClassifier | DenseNetClassifier | ViTClassifier]] = {
+    "vgg": VGGClassifier,
+    "resnet": ResNetClassifier,
+    "densenet": DenseNetClassifier,
+    "vit": ViTClassifier,
+}
+AnyClassifier = VGGClassifier | ResNetClassifier | DenseNetClassifier | ViTClassifier
 
 
 class Method(Optimisation):
@@ -202,6 +281,12 @@ class Ayt(Method):
     classifier: Name = "transformations"
 
 
+class Lpips(Method):
+    """Unit steps along the gradient of LPIPS (VGG16, the lpips package)."""
+
+    loss: Literal["lpips"] = "lpips"
+
+
 class LabelFeatures(Method):
     """Unit steps along an LPIPS-like distance in a class-label network's features; not LPIPS itself."""
 
@@ -220,9 +305,10 @@ class Hybrid(Method):
     """Iterations over which AYT's part rises from 0."""
 
 
-METHODS: dict[str, type[Ect | L1 | L2 | Ayt | LabelFeatures | Hybrid]] = {
+METHODS: dict[str, type[Ect | L1 | L2 | Ayt | Lpips | LabelFeatures | Hybrid]] = {
     "ect": Ect,
     "ayt": Ayt,
+    "lpips": Lpips,
     "label_features": LabelFeatures,
     "l1": L1,
     "l2": L2,
@@ -231,11 +317,25 @@ METHODS: dict[str, type[Ect | L1 | L2 | Ayt | LabelFeatures | Hybrid]] = {
 METHOD_LABELS = {
     "ect": "ECT",
     "ayt": "AYT",
+    "lpips": "LPIPS",
     "label_features": "class-label features",
     "l1": "L1",
     "l2": "L2",
     "hybrid": "ECT + AYT",
 }
+
+
+Metric = Literal[
+    "frechet",
+    "kid",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "inception_score",
+    "denoised_frechet",
+    "lpips",
+]
 
 
 class Evaluation(Section):
@@ -247,9 +347,15 @@ class Evaluation(Section):
     samples: Annotated[int, Field(ge=2)] = 50_000
     repeats: Count = 3
     batch_size: Count = 500
-    metrics: Annotated[list[Literal["frechet"]], Field(min_length=1), Choices] = ["frechet"]
+    metrics: Annotated[list[Metric], Field(min_length=1), Choices] = ["frechet"]
     features: Name = "labels"
-    """The classifier in whose features distances of distributions are measured."""
+    """The network in whose features images are compared: `inception` (then `frechet` is FID), or a classifier."""
+    reference: FileName = "dataset"
+    """Where the mean and covariance of the features of real images come from: `dataset`, or an asset."""
+    kept: Annotated[int, Field(ge=2)] = 10_000
+    """Features that KID, precision, recall, density and coverage compare, of samples and of real images."""
+    denoise: Annotated[list[Positive], Field(min_length=1), Choices] = [0.2, 0.4, 0.8]
+    """Noise levels of `denoised_frechet` and `lpips`: real images are noised to t and denoised in one step."""
     convention: Literal["ayt", "ect"] = "ayt"
     """`ayt`: steps end at noise level 0.002; `ect`: they end at the denoised image."""
     seed: Whole = 0
@@ -258,6 +364,8 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def _middle_times(self) -> Evaluation:
+        if {"denoised_frechet", "lpips"} & set(self.metrics) and 1 not in self.steps:
+            raise ValueError("denoised_frechet and lpips are scores of one step: add 1 to steps")
         for steps in self.steps:
             mids = self.mids.get(steps, [])
             if len(mids) != steps - 1:
@@ -277,6 +385,8 @@ class ScoreFigure(Figure):
     """`curves`: scores over iterations; `final`: scores at the end by method and batch size."""
 
     kind: Literal["curves", "final"]
+    metric: Metric | None = None
+    """Absent: the first of the evaluation's."""
     steps: list[Count] = []
     """Empty: all."""
     methods: list[str] = []
@@ -303,11 +413,23 @@ class TransformationsFigure(Figure):
 AnyFigure = Annotated[ScoreFigure | SamplesFigure | TransformationsFigure, Field(discriminator="kind")]
 
 
-class Table(Section):
-    """`scores`: the scores at the end of training, by method and batch size."""
+class ScoreTable(Section):
+    """The scores at the end of training, by method and batch size."""
 
     kind: Literal["scores"] = "scores"
     title: str = ""
+    metric: Metric | None = None
+    """Absent: the first of the evaluation's."""
+
+
+class PublishedTable(Section):
+    """FIDs that others have published on the dataset, with their sources."""
+
+    kind: Literal["published"]
+    title: str = ""
+
+
+AnyTable = Annotated[ScoreTable | PublishedTable, Field(discriminator="kind")]
 
 
 class Execution(Section):
@@ -320,6 +442,22 @@ class Execution(Section):
     """Seconds between resume states."""
     sinks: list[Literal["tensorboard", "wandb"]] = []
     """Where training logs also go."""
+    compile: bool = False
+    """Trained networks go through torch.compile."""
+    channels_last: bool = True
+    """Images lie in memory with channels last."""
+    microbatch: Count | None = None
+    """Images that go through a denoiser at a time, where a batch does not fit: gradients are summed. Absent: the
+    batch. Classifiers always see the whole batch, as batch norm and the transformations need."""
+
+
+class Assets(Section):
+    """Where published files come from."""
+
+    table: str = str(ASSET_TABLE)
+    """The table of assets: addresses and hashes."""
+    prefetched: str | None = None
+    """A folder of files fetched before, looked at first."""
 
 
 class Experiment(Section):
@@ -329,9 +467,10 @@ class Experiment(Section):
     dataset: Dataset
     network: UNet = UNet()
     start: Start = Start()
-    classifiers: dict[Name, Classifier]
-    methods: dict[str, Annotated[Ect | L1 | L2 | Ayt | LabelFeatures | Hybrid, Field(discriminator="loss")]]
+    classifiers: dict[Name, Annotated[AnyClassifier, Field(discriminator="family")]]
+    methods: dict[str, Annotated[Ect | L1 | L2 | Ayt | Lpips | LabelFeatures | Hybrid, Field(discriminator="loss")]]
     evaluation: Evaluation = Evaluation()
     figures: dict[Name, AnyFigure]
-    tables: dict[Name, Table]
+    tables: dict[Name, AnyTable]
+    assets: Assets = Assets()
     execution: Execution = Execution()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.linalg import lapack
 from torch import Tensor
 
 from ayt.errors import UserError
@@ -11,6 +12,9 @@ from ayt.errors import UserError
 class FeatureStatistics:
     """Mean and covariance of features, gathered batch by batch in float64.
 
+    Sums are kept about the first batch's mean: where features are far from 0 and close together, sums about 0 would
+    lose the digits that make the covariance.
+
     Args:
         dimension: numbers in each feature vector.
         device: where the sums are kept.
@@ -18,20 +22,24 @@ class FeatureStatistics:
 
     def __init__(self, dimension: int, device: torch.device | str = "cpu") -> None:
         self.n = 0
-        self._sum = torch.zeros(dimension, dtype=torch.float64, device=device)
+        self._centre = torch.zeros(dimension, dtype=torch.float64, device=device)
+        self._sum = torch.zeros_like(self._centre)
         self._products = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> None:
         """Take (B, d) features."""
         features = features.double()
+        if not self.n:
+            self._centre = features.mean(0)
         self.n += len(features)
+        features = features - self._centre
         self._sum += features.sum(0)
-        self._products += features.T @ features
+        self._products.addmm_(features.T, features)
 
     @property
     def mean(self) -> Tensor:
         """(d,) float64."""
-        return self._sum / self.n
+        return self._centre + self._sum / self.n
 
     @property
     def covariance(self) -> Tensor:
@@ -42,11 +50,11 @@ class FeatureStatistics:
         """
         if self.n < 2:
             raise UserError(f"a covariance needs at least 2 samples, not {self.n}")
-        return (self._products - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
+        return (self._products - torch.outer(self._sum, self._sum / self.n)) / (self.n - 1)
 
 
 def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
-    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2), in float64.
+    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2), in float64 on the CPU.
 
     Args:
         mu1: (d,) mean.
@@ -60,19 +68,22 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
     if mu1.shape != mu2.shape or sigma1.shape != sigma2.shape or sigma1.shape != (len(mu1), len(mu1)):
         shapes = [tuple(part.shape) for part in (mu1, sigma1, mu2, sigma2)]
         raise UserError(f"statistics do not fit together: shapes {shapes}")
-    mu1, sigma1, mu2, sigma2 = (part.double() for part in (mu1, sigma1, mu2, sigma2))
+    mu1, sigma1, mu2, sigma2 = (part.double().cpu() for part in (mu1, sigma1, mu2, sigma2))
     if not all(torch.isfinite(part).all() for part in (mu1, sigma1, mu2, sigma2)):
         raise UserError("statistics of features are not finite")
-    # The trace of the root is the sum of the singular values of S1^1/2 S2^1/2. Singular values of 0 come out as
-    # rounding error; as roots of eigenvalues they would come out as the root of rounding error.
-    cross = torch.linalg.svdvals(_root(sigma1) @ _root(sigma2)).sum()
+    # The trace of the root is the sum of the singular values of A^T B for any S1 = A A^T, S2 = B B^T. So a triangular
+    # factor does, at a fraction of the cost of the symmetric root, and singular values of 0 come out as rounding
+    # error: as roots of eigenvalues they would come out as the root of rounding error.
+    cross = torch.linalg.svdvals(_factor(sigma1).T @ _factor(sigma2)).sum()
     return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2 * cross)
 
 
-def _root(sigma: Tensor) -> Tensor:
-    """The symmetric root of a covariance; eigenvalues within rounding of 0 count as 0."""
-    values, vectors = torch.linalg.eigh(sigma)
-    # Those above 0 too: the root would make 1e-8 of 1e-16 and add it to the trace.
-    rounding = values[-1] * len(values) * torch.finfo(values.dtype).eps
-    root: Tensor = (vectors * torch.where(values > rounding, values, 0).sqrt()) @ vectors.T
-    return root
+def _factor(sigma: Tensor) -> Tensor:
+    """A (d, r) with sigma = A A^T, r its rank within rounding: Cholesky's factor with pivots (LAPACK's pstrf)."""
+    if not sigma.any():
+        return sigma[:, :1]
+    # By columns, as LAPACK wants it; a covariance is symmetric.
+    lower, pivots, rank, _ = lapack.dpstrf(sigma.numpy().T, lower=1)
+    factor = torch.zeros_like(sigma)
+    factor[torch.from_numpy(pivots).long() - 1] = torch.from_numpy(lower).tril()
+    return factor[:, :rank]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,7 +23,9 @@ COLUMNS = [
     "iteration",
     "images",
     "steps",
+    "key",
     "metric",
+    "better",
     "mean",
     "std",
     "min",
@@ -57,7 +60,7 @@ def gather_scores(plan: Plan) -> pd.DataFrame:
                             "images": snapshot.iteration * run.spec.batch_size,
                             "steps": evaluation.steps,
                             "metric": metric,
-                            **{key: values[key] for key in ("mean", "std", "min", "max")},
+                            **{key: values[key] for key in ("key", "better", "mean", "std", "min", "max")},
                             "repeats": evaluation.repeats,
                             "samples": evaluation.samples,
                         }
@@ -70,7 +73,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _read(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from ayt.data import Images, to_float
 from ayt.evaluation.gather import write_table
 from ayt.features.transformations import draw, label_names, names_for, transform
 from ayt.files import written_beside
-from ayt.networks.classifier import VGG
+from ayt.models import FeatureNetwork
 from ayt.randomness import generator
 from ayt.sampling import to_uint8
 
@@ -23,7 +23,9 @@ SHOWN = 8
 
 
 @torch.no_grad()
-def r_squared(network: VGG, data: Images, group: str, probability: float, device: torch.device) -> pd.DataFrame:
+def r_squared(
+    network: FeatureNetwork, data: Images, group: str, probability: float, device: torch.device
+) -> pd.DataFrame:
     """R^2 of each label's prediction on freshly transformed images of the dataset; columns label, r2, images.
 
     Each transformation is applied with the training's probability; 4,096 images are drawn with replacement.

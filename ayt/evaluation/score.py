@@ -1,11 +1,11 @@
-"""Scoring snapshots: sample, featurise, compare with the dataset."""
+"""Scoring snapshots: sample, featurise, compare with real images; no image is written and none is kept."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,46 +15,40 @@ from torch import Tensor, nn
 
 from ayt.data import Images, to_float
 from ayt.errors import UserError
+from ayt.evaluation.features import Extractor, Reference
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
+from ayt.evaluation.inception_score import InceptionScore
+from ayt.evaluation.kernel import kid
+from ayt.evaluation.metrics import Metric, metric
+from ayt.evaluation.neighbours import precision_recall_density_coverage
+from ayt.features.distance import Distance
 from ayt.files import write_text, written_beside
-from ayt.networks.classifier import VGG
-from ayt.plan import Evaluation
+from ayt.plan import KEPT_METRICS, Evaluation
 from ayt.progress import ProgressLine
 from ayt.randomness import generator
-from ayt.sampling import sample, to_uint8
+from ayt.sampling import sample, step, to_uint8
+
+NEIGHBOURS = KEPT_METRICS - {"kid"}
+SIGMA_MIN = 0.002
 
 
-def metric_name(dataset: str) -> str:
-    """What the Frechet distance in features of a dataset's own class-label network is called: not FID."""
-    return f"FD ({dataset} features)"
+@dataclass(frozen=True)
+class Against:
+    """What samples are compared with, and how.
 
-
-@torch.no_grad()
-def write_reference(path: Path, network: VGG, data: Images, batch_size: int) -> None:
-    """Write mean ``mu`` (d,) and covariance ``sigma`` (d, d) of a dataset's features, and their number ``n``."""
-    gathered: FeatureStatistics | None = None
-    for start in range(0, len(data), batch_size):
-        features = network.embed(to_float(data.pixels[start : start + batch_size]))
-        gathered = gathered or FeatureStatistics(features.shape[1], features.device)
-        gathered.update(features)
-    assert gathered is not None
-    with written_beside(path) as beside:
-        np.savez(beside, mu=gathered.mean.cpu(), sigma=gathered.covariance.cpu(), n=gathered.n)
-
-
-def read_reference(path: Path) -> tuple[Tensor, Tensor]:
-    """Read what `write_reference` wrote: mean and covariance.
-
-    Raises:
-        UserError: the file is missing or damaged.
+    Attributes:
+        extractor: the network in whose features they are compared.
+        inception: whether that is FID's network.
+        reference: features of real images.
+        data: real images, for metrics of denoised images; else None.
+        lpips: the distance of the metric ``lpips``, else None.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return torch.from_numpy(arrays["mu"]), torch.from_numpy(arrays["sigma"])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"{path}: not statistics of features ({error}); delete it to have it made again") from None
+
+    extractor: Extractor
+    inception: bool
+    reference: Reference
+    data: Images | None = None
+    lpips: Distance | None = None
 
 
 def samples(
@@ -80,57 +74,154 @@ def samples(
         yield to_uint8(sample(network, noise, evaluation.mids, convention))
 
 
+@torch.no_grad()
+def denoised(
+    network: nn.Module,
+    evaluation: Evaluation,
+    repeat: int,
+    t: float,
+    data: Images,
+    batch_size: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Real images in [-1, 1], and what one step makes of them from noise level t to 0.002, batch by batch.
+
+    As many as the evaluation has samples, from the dataset's beginning; at most all of it.
+    """
+    device = data.pixels.device
+    for part, start in enumerate(range(0, min(evaluation.samples, len(data)), batch_size)):
+        images = to_float(data.pixels[start : min(start + batch_size, evaluation.samples)])
+        source = generator(evaluation.seed, part, f"denoising from {t:g}, repeat {repeat}", device)
+        noise = torch.randn(images.shape, generator=source, device=device)
+        yield images, step(network, images + t * noise, t, SIGMA_MIN)
+
+
+@torch.no_grad()
 def score_snapshot(
     network: nn.Module,
-    features: VGG,
-    reference: tuple[Tensor, Tensor],
+    against: Against,
     evaluation: Evaluation,
+    dataset: str,
     shape: tuple[int, ...],
     batch_size: int,
     device: torch.device,
     line: ProgressLine,
-) -> tuple[list[float], Tensor]:
+) -> tuple[dict[Metric, list[float]], Tensor]:
     """Score one network.
 
     Args:
         network: the denoiser, in eval mode on the device.
-        features: the network whose features are compared.
-        reference: mean and covariance of the dataset's features.
-        evaluation: how to sample.
+        against: what its samples are compared with.
+        evaluation: how to sample, and which metrics.
+        dataset: name of the dataset.
         shape: (C, H, W) of an image.
         batch_size: images sampled at a time.
         device: where to.
         line: told of every batch.
 
     Returns:
-        The Frechet distance of each repeat, and the first ``evaluation.grid`` images of the first repeat.
+        Each metric's value at each repeat, and the first ``evaluation.grid`` images of the first repeat.
+
+    Raises:
+        UserError: features are not finite.
     """
-    distances: list[float] = []
-    kept: list[Tensor] = []
+    values: dict[Metric, list[float]] = {}
+    grid: list[Tensor] = []
     for repeat in range(evaluation.repeats):
-        gathered = FeatureStatistics(len(reference[0]), device)
+        gathered = _Gathered(against, evaluation)
         for images in samples(network, evaluation, repeat, shape, batch_size, device):
-            with torch.no_grad():
-                gathered.update(features.embed(to_float(images)))
-            if repeat == 0 and sum(len(part) for part in kept) < evaluation.grid:
-                kept.append(images.cpu())
+            gathered.update(images)
+            if repeat == 0 and sum(map(len, grid)) < evaluation.grid:
+                grid.append(images.cpu())
             line.advance(len(images))
-        if not torch.isfinite(gathered.mean).all():
+        for key, value in gathered.metrics().items():
+            values.setdefault(metric(key, dataset, against.inception), []).append(value)
+        for t in evaluation.denoise:
+            for key, value in _denoising_metrics(network, against, evaluation, repeat, t, batch_size).items():
+                values.setdefault(metric(key, dataset, against.inception, t), []).append(value)
+    return values, torch.cat(grid)[: evaluation.grid]
+
+
+class _Gathered:
+    """What the metrics need of the samples of one repeat; its size does not depend on how many there are."""
+
+    def __init__(self, against: Against, evaluation: Evaluation) -> None:
+        self._against, self._wanted = against, set(evaluation.metrics)
+        self._statistics: FeatureStatistics | None = None
+        self._inception_score: InceptionScore | None = None
+        self._kept: list[Tensor] = []
+        self._room = len(against.reference.kept)
+
+    def update(self, images: Tensor) -> None:
+        features = self._against.extractor.embed(images)
+        self._statistics = self._statistics or FeatureStatistics(features.shape[1], features.device)
+        self._statistics.update(features)
+        if "inception_score" in self._wanted:
+            logits = self._against.extractor.head(features)
+            self._inception_score = self._inception_score or InceptionScore(logits.shape[1])
+            self._inception_score.update(logits)
+        if self._room:
+            self._kept.append(features[: self._room].cpu())
+            self._room -= len(self._kept[-1])
+
+    def metrics(self) -> dict[str, float]:
+        assert self._statistics is not None
+        if not torch.isfinite(self._statistics.mean).all():
             raise UserError("the features of the samples are not finite")
-        distances.append(frechet_distance(gathered.mean.cpu(), gathered.covariance.cpu(), reference[0], reference[1]))
-    return distances, torch.cat(kept)[: evaluation.grid]
+        found: dict[str, float] = {}
+        reference = self._against.reference
+        if "frechet" in self._wanted:
+            found["frechet"] = frechet_distance(
+                self._statistics.mean.cpu(), self._statistics.covariance.cpu(), reference.mu, reference.sigma
+            )
+        if self._inception_score is not None:
+            found["inception_score"] = self._inception_score.value
+        if "kid" in self._wanted:
+            found["kid"] = kid(torch.cat(self._kept), reference.kept)
+        if NEIGHBOURS & self._wanted:
+            four = precision_recall_density_coverage(torch.cat(self._kept), reference.kept)._asdict()
+            found |= {key: four[key] for key in NEIGHBOURS & self._wanted}
+        return {key: found[key] for key in sorted(found)}
 
 
-def score_record(about: dict[str, Any], evaluation: Evaluation, metric: str, values: list[float]) -> dict[str, Any]:
+def _denoising_metrics(
+    network: nn.Module, against: Against, evaluation: Evaluation, repeat: int, t: float, batch_size: int
+) -> dict[str, float]:
+    """The metrics of real images that were noised to t and denoised in one step."""
+    assert against.data is not None
+    gathered: FeatureStatistics | None = None
+    distances: list[Tensor] = []
+    for images, result in denoised(network, evaluation, repeat, t, against.data, batch_size):
+        if "denoised_frechet" in evaluation.metrics:
+            features = against.extractor.embed(to_uint8(result))
+            gathered = gathered or FeatureStatistics(features.shape[1], features.device)
+            gathered.update(features)
+        if against.lpips:
+            distances.append(against.lpips(result.clamp(-1, 1), images).double())
+    found = {}
+    if gathered is not None:
+        found["denoised_frechet"] = frechet_distance(
+            gathered.mean.cpu(), gathered.covariance.cpu(), against.reference.mu, against.reference.sigma
+        )
+    if distances:
+        found["lpips"] = float(torch.cat(distances).mean())
+    return found
+
+
+def score_record(about: dict[str, Any], evaluation: Evaluation, values: dict[Metric, list[float]]) -> dict[str, Any]:
     """What a score file holds: the run, how it was evaluated, and each metric's values and their statistics."""
-    summary = {
-        "values": values,
-        "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "min": min(values),
-        "max": max(values),
+    summaries = {
+        metric.label: {
+            "key": metric.key,
+            "better": metric.better,
+            "values": found,
+            "mean": statistics.fmean(found),
+            "std": statistics.stdev(found) if len(found) > 1 else None,
+            "min": min(found),
+            "max": max(found),
+        }
+        for metric, found in values.items()
     }
-    return {**about, "evaluation": asdict(evaluation), "metrics": {metric: summary}}
+    return {**about, "evaluation": asdict(evaluation), "metrics": summaries}
 
 
 def write_score(path: Path, record: dict[str, Any]) -> None:

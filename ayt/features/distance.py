@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-
-from ayt.networks.classifier import VGG
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images (B, C, H, W) in [-1, 1] to (B,) distances."""
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class Tapped(Protocol):
+    """A network whose features can be looked at on the way."""
+
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """The features of (B, C, H, W) images at each tapped layer, the predictions last."""
 
 
 def frozen(network: Module) -> Module:
@@ -29,7 +34,8 @@ def ph(d: Tensor, e: float, dim: tuple[int, ...]) -> Tensor:
 def feature_distance(taps_a: Sequence[Tensor], taps_b: Sequence[Tensor], e: float = 1e-5) -> Tensor:
     """Sum over layers and channels of `ph` over pixels, (B,).
 
-    ``taps_*``: maps (B, C, H, W), or vectors (B, C), each of whose numbers is a channel of one pixel.
+    ``taps_*``: maps (B, C, H, W); vectors (B, C), each of whose numbers is a channel of one pixel; or streams of
+    tokens (B, N, C), of which `ph` is taken over the channels of each token.
     """
     total = torch.zeros(len(taps_a[0]), device=taps_a[0].device, dtype=taps_a[0].dtype)
     for a, b in zip(taps_a, taps_b, strict=True):
@@ -37,7 +43,7 @@ def feature_distance(taps_a: Sequence[Tensor], taps_b: Sequence[Tensor], e: floa
     return total
 
 
-def mfd(network: VGG, e: float = 1e-5) -> Distance:
+def mfd(network: Tapped, e: float = 1e-5) -> Distance:
     """Manifold feature distance: `feature_distance` of the network's taps. The network should be `frozen`."""
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -46,7 +52,7 @@ def mfd(network: VGG, e: float = 1e-5) -> Distance:
     return distance
 
 
-def lpips_like(network: VGG) -> Distance:
+def lpips_like(network: Tapped) -> Distance:
     """LPIPS's formula (arXiv 1801.03924) without its learnt weights, on any network; it should be `frozen`.
 
     Over each max-pool's output: features scaled to unit length over channels, squared difference, sum over

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ayt.figures.style import COLOURS, LINES, MARKERS, RC, finish, new_figure, plural, require
 
-KEY = ["method", "label", "batch_size", "steps", "metric"]
+KEY = ["method", "label", "batch_size", "steps", "metric", "better"]
 STEP_NAMES = {1: "one step", 2: "two steps"}
 
 
@@ -70,9 +70,9 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
     require(scores, steps)
     table = over_seeds(scores[scores["steps"].isin(steps)])
     with rc_context(RC):
-        figure, panels, methods, sizes = _panels(table, steps)
-        for panel, number in zip(panels, steps, strict=True):
-            for (label, size), line in table[table["steps"] == number].groupby(["label", "batch_size"], sort=False):
+        figure, panels, methods, sizes = _panels(table)
+        for panel, shown in panels:
+            for (label, size), line in shown.groupby(["label", "batch_size"], sort=False):
                 method = methods.index(label)
                 colour = COLOURS[method % len(COLOURS)]
                 panel.fill_between(line["iteration"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
@@ -87,7 +87,6 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
                 )
             panel.set_xlabel("training iterations")
             panel.set_xlim(left=0)
-        _score_axis(panels[0], table)
         handles = _method_handles(methods) + [
             Line2D(
                 [], [], color="#555555", linestyle=LINES[(len(sizes) - 1 - i) % len(LINES)], label=f"batch size {size}"
@@ -96,7 +95,7 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
         ]
         figure.legend(handles=handles, loc="outside right upper", frameon=False)
         band = "seeds" if table["seeds"].max() > 1 else "sampling runs"
-        caption = f"Lower is better. Lines: means; bands: lowest to highest of the {band}. {sampling_note(scores)}."
+        caption = f"{better(table)} Lines: means; bands: lowest to highest of the {band}. {sampling_note(scores)}."
         finish(figure, out, title, caption, table)
 
 
@@ -115,9 +114,8 @@ def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None
     require(scores, steps)
     rows = at_end(scores[scores["steps"].isin(steps)])
     with rc_context(RC):
-        figure, panels, methods, sizes = _panels(rows, steps)
-        for panel, number in zip(panels, steps, strict=True):
-            shown = rows[rows["steps"] == number]
+        figure, panels, methods, sizes = _panels(rows)
+        for panel, shown in panels:
             edges, names, place = [], [], 0.0
             for size in sizes:
                 begin = place
@@ -137,21 +135,33 @@ def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None
             panel.set_xticks(edges, names)
             panel.grid(axis="x", visible=False)
             panel.set_xlabel("batch size")
-        _score_axis(panels[0], rows)
         figure.legend(handles=_method_handles(methods), loc="outside right upper", frameon=False)
         ends = sorted(rows["iteration"].unique())
         when = f"after {ends[0]:,} iterations" if len(ends) == 1 else f"after {ends[0]:,} to {ends[-1]:,} iterations"
-        caption = f"Lower is better. Scores {when}; markers: seeds; bars: their means. {sampling_note(rows)}."
+        caption = f"{better(rows)} Scores {when}; markers: seeds; bars: their means. {sampling_note(rows)}."
         columns = ["label", "batch_size", "seed", "steps", "metric", "iteration", "mean", "repeats", "samples"]
         finish(figure, out, title, caption, rows[columns])
 
 
-def _panels(table: pd.DataFrame, steps: list[int]) -> tuple[Figure, Sequence[Axes], list[Hashable], list[Hashable]]:
-    """A figure with a panel for each number of steps, and the methods and batch sizes that it shows."""
+def better(table: pd.DataFrame) -> str:
+    """Whether low or high values are good."""
+    return f"{table['better'].iloc[0].capitalize()} is better."
+
+
+def _panels(
+    table: pd.DataFrame,
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]], list[Hashable], list[Hashable]]:
+    """A figure with a panel and its rows for each metric and number of steps; the methods and batch sizes shown."""
     figure = new_figure(3.3)
-    panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
-    for panel, number in zip(panels, steps, strict=True):
-        panel.set_title(STEP_NAMES.get(number, f"{number} steps"))
+    shown = table[["steps", "metric"]].drop_duplicates().sort_values("steps", kind="stable")
+    axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    one_metric = table["metric"].nunique() == 1
+    panels = []
+    for panel, steps, metric in zip(axes, shown["steps"], shown["metric"], strict=True):
+        panel.set_title(STEP_NAMES.get(steps, f"{steps} steps") if one_metric else metric)
+        panels.append((panel, table[(table["steps"] == steps) & (table["metric"] == metric)]))
+    name = str(shown["metric"].iloc[0])
+    _score_axis(axes[0], table, name if one_metric else name.partition(" (")[0])
     return figure, panels, list(dict.fromkeys(table["label"])), sorted(table["batch_size"].unique())
 
 
@@ -165,13 +175,13 @@ def _method_handles(methods: list[Hashable]) -> list[Line2D]:
     ]
 
 
-def _score_axis(panel: Axes, table: pd.DataFrame) -> None:
+def _score_axis(panel: Axes, table: pd.DataFrame, name: str) -> None:
     """Name the axis after the metric; logarithmic where scores differ by more than a factor of 5."""
-    panel.set_ylabel(str(table["metric"].iloc[0]))
+    panel.set_ylabel(name)
     if table["mean"].min() > 0 and table["mean"].max() > 5 * table["mean"].min():
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(ScalarFormatter())
         panel.yaxis.set_minor_formatter(NullFormatter())
-    else:
+    elif table["mean"].min() >= 0:
         panel.set_ylim(bottom=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,14 +25,16 @@ class EDMPrecond(nn.Module):
     """The denoiser D(x; sigma) = c_skip x + c_out F(c_in x, c_noise) around a raw network F.
 
     Args:
-        model: F, called as ``model(x, noise_label, augment_labels, class_labels)``.
+        model: F, called as ``model(x, noise_label, augment_labels, class_labels, masks)``.
         sigma_data: standard deviation of the data.
+        bf16: whether F computes in bfloat16; its inputs, weights and what surrounds it stay in float32.
     """
 
-    def __init__(self, model: nn.Module, sigma_data: float = SIGMA_DATA) -> None:
+    def __init__(self, model: nn.Module, sigma_data: float = SIGMA_DATA, bf16: bool = False) -> None:
         super().__init__()
         self.model = model
         self.sigma_data = sigma_data
+        self.bf16 = bf16
 
     def forward(
         self,
@@ -38,6 +42,7 @@ class EDMPrecond(nn.Module):
         sigma: Tensor,
         augment_labels: Tensor | None = None,
         class_labels: Tensor | None = None,
+        masks: Sequence[Tensor] = (),
     ) -> Tensor:
         """Denoise.
 
@@ -46,11 +51,13 @@ class EDMPrecond(nn.Module):
             sigma: (B,) noise levels, above 0.
             augment_labels: (B, A) or None.
             class_labels: (B, classes) one-hot, or None.
+            masks: of dropout, for F; empty: no dropout.
 
         Returns:
             (B, C, H, W), in about [-1, 1].
         """
         c_skip, c_out, c_in, c_noise = scalings(sigma, self.sigma_data)
         c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
-        raw = self.model(c_in * x, c_noise, augment_labels=augment_labels, class_labels=class_labels)
-        return torch.addcmul(c_skip * x, c_out, raw)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            raw = self.model(c_in * x, c_noise, augment_labels=augment_labels, class_labels=class_labels, masks=masks)
+        return torch.addcmul(c_skip * x, c_out, raw.to(x.dtype))

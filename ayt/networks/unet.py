@@ -78,7 +78,7 @@ class Block(nn.Module):
         resample: str | None = None,
     ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.keep = 1 - dropout
         self.norm0 = group_norm(inputs)
         self.conv0 = Conv(inputs, outputs, 3, resample)
         self.affine = linear(embedding, outputs)
@@ -91,11 +91,11 @@ class Block(nn.Module):
             self.qkv = Conv(outputs, 3 * outputs, 1, gain=math.sqrt(0.2))
             self.proj = Conv(outputs, outputs, 1, gain=1e-5)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Map (B, C, H, W) and (B, E) to (B, C', H', W')."""
+    def forward(self, x: Tensor, embedding: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) and (B, E) to (B, C', H', W'); ``mask`` (B, C', H', W') is False where dropout drops."""
         h = self.conv0(F.silu(self.norm0(x)))
         h = F.silu(self.norm1(h + self.affine(embedding)[:, :, None, None]))
-        h = self.conv1(F.dropout(h, self.dropout, self.training))
+        h = self.conv1(h if mask is None else h * mask / self.keep)
         x = (h + (x if self.skip is None else self.skip(x))) * HALF
         return (x + self._attend(x)) * HALF if self.attention else x
 
@@ -147,6 +147,9 @@ class DDPMpp(nn.Module):
             raise UserError(f"channel_mult {list(channel_mult)}: {halvings} halvings do not divide {resolution}")
         self.channels = channels
         self.classes = classes
+        self.dropout = dropout
+        self.mask_shapes: list[tuple[int, int, int]] = []
+        """(C, H, W) of each block's dropout mask, in the order in which `forward` takes them."""
         embedding = 4 * channels
         self.map_label = linear(classes, channels) if classes else None
         self.map_augment = linear(augment_labels, channels, bias=False) if augment_labels else None
@@ -154,6 +157,7 @@ class DDPMpp(nn.Module):
         self.map_layer1 = linear(embedding, embedding)
 
         def block(inputs: int, outputs: int, attend: bool = False, resample: str | None = None) -> Block:
+            self.mask_shapes.append((outputs, size, size))
             return Block(inputs, outputs, embedding, dropout, attend, resample)
 
         self.enc = nn.ModuleDict()
@@ -192,6 +196,7 @@ class DDPMpp(nn.Module):
         noise_label: Tensor,
         augment_labels: Tensor | None = None,
         class_labels: Tensor | None = None,
+        masks: Sequence[Tensor] = (),
     ) -> Tensor:
         """Run the network.
 
@@ -200,6 +205,8 @@ class DDPMpp(nn.Module):
             noise_label: (B,) ln(sigma) / 4.
             augment_labels: (B, A); None counts as zeros.
             class_labels: (B, classes) one-hot.
+            masks: of dropout, as `mask_shapes` says, each (B, C, H, W), False where a number is dropped; empty: no
+                dropout, whatever mode the module is in. Masks are arguments so that passes can share them.
 
         Returns:
             (B, C, H, W).
@@ -212,14 +219,15 @@ class DDPMpp(nn.Module):
         embedding = F.silu(self.map_layer1(F.silu(self.map_layer0(embedding))))
 
         skips = []
+        remaining = iter(masks)
         for layer in self.enc.values():
-            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            x = layer(x, embedding, next(remaining, None)) if isinstance(layer, Block) else layer(x)
             skips.append(x)
         for name, layer in self.dec.items():
             if isinstance(layer, Block):
                 if "_block" in name:
                     x = torch.cat([x, skips.pop()], dim=1)
-                x = layer(x, embedding)
+                x = layer(x, embedding, next(remaining, None))
             elif name.endswith("aux_norm"):
                 x = F.silu(layer(x))
             else:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 import ayt
 from ayt import paths, weights
+from ayt.consistency.losses import LossOutput
 from ayt.data import Images
 from ayt.errors import UserError
 from ayt.files import link
@@ -27,6 +28,7 @@ from ayt.training import tasks
 from ayt.training.lease import Lease
 from ayt.training.log import CsvLog, Sink, open_sinks
 from ayt.training.state import TrainingState
+from ayt.training.tasks import Task
 
 LEASE_SECONDS = 1.0
 """How often a training looks whether its run was taken over."""
@@ -64,12 +66,16 @@ def train(
     resume_seconds: float = 120.0,
     sinks: list[str] | None = None,
     take_over: bool = False,
+    microbatch: int | None = None,
+    channels_last: bool = True,
+    compiled: bool = False,
 ) -> None:
     """Train one segment of a run.
 
     Begins at the last resume state if there is a fitting one, else at the state that the segment before left.
     Leaves snapshots, the state at the end and a log where `ayt.paths` says. Weights depend only on ``spec``: not
-    on segments, interruptions or anything below.
+    on segments or interruptions, and on the device, ``microbatch``, ``channels_last`` and ``compiled`` only through
+    the order of summation.
 
     Args:
         spec: what the run is.
@@ -81,6 +87,9 @@ def train(
         resume_seconds: seconds between resume states.
         sinks: where the log also goes.
         take_over: stop another process that trains this run.
+        microbatch: images that go through a denoiser at a time; None: the batch.
+        channels_last: how images lie in memory.
+        compiled: whether the network goes through ``torch.compile``.
 
     Raises:
         UserError: a file is missing, damaged or of another run; the disk is full; the loss is not finite; another
@@ -88,7 +97,8 @@ def train(
         Interrupted: by SIGTERM, SIGUSR2 or SIGINT, once the resume state is written.
     """
     under_way = _UnderWay(folder, segment, Lease(paths.resume_folder(folder), take_over))
-    task = tasks.build(spec, folder, device)
+    task = tasks.build(spec, folder, device, channels_last, compiled)
+    parts = _parts(spec.batch_size, microbatch if task.divisible else None)
     state = TrainingState(task.network, spec.optimiser, spec.name)
     under_way.begin(state)
     logs: list[Sink] = [
@@ -109,13 +119,14 @@ def train(
         while state.iteration < segment.stop:
             iteration = state.iteration
             images, labels = data.batch(spec.batch_size, spec.seed, iteration)
-            images = images.contiguous(memory_format=torch.channels_last)
-            output = task.loss(images, labels, Draws(spec.seed, iteration, device))
+            if channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
             state.optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(output.loss)
+            draws = Draws(spec.seed, iteration, spec.batch_size, device)
+            loss, distance = _backward(task, images, labels, draws, parts)
             norm = torch.nn.utils.get_total_norm(_gradients(state))
             # Kept on the device: looked at when something is logged or saved, so that a GPU need not wait.
-            bad = ~torch.isfinite(output.loss.detach() + norm) & (not_finite_at < 0)
+            bad = ~torch.isfinite(loss + norm) & (not_finite_at < 0)
             not_finite_at = torch.where(bad, iteration + 1, not_finite_at)
             state.step()
 
@@ -127,7 +138,7 @@ def train(
             if at_snapshot or logs_now or saves_now:
                 _require_finite(not_finite_at, spec.name)
             if logs_now:
-                row = meter.row(done, output.loss, output.distance, norm)
+                row = meter.row(done, loss, distance, norm)
                 for log in logs:
                     log.write(row)
                 line.update(done, f"distance {row['distance']:.4g}, {row['images_per_second']:.0f} images/s")
@@ -142,6 +153,23 @@ def train(
                 under_way.lease.check()
                 checked = now
     under_way.publish(state)
+
+
+def _backward(task: Task, images: Tensor, labels: Tensor, draws: Draws, parts: list[slice]) -> LossOutput:
+    """Add up the gradients of a batch's parts; returns the batch's loss and distance, both without gradient."""
+    outputs = []
+    for part in parts:
+        output = task.loss(images[part], labels[part], replace(draws, part=part))
+        torch.autograd.backward(output.loss)
+        outputs.append(output)
+    loss, distance = (torch.stack(values).detach().sum(0) for values in zip(*outputs, strict=True))
+    return LossOutput(loss, distance)
+
+
+def _parts(size: int, at_a_time: int | None) -> list[slice]:
+    """A batch of ``size``, cut into parts of ``at_a_time`` images; the last may be smaller."""
+    width = at_a_time or size
+    return [slice(start, min(start + width, size)) for start in range(0, size, width)]
 
 
 class _UnderWay:
@@ -222,7 +250,7 @@ class _Meter:
         self._iteration, self._batch_size, self._time = iteration, batch_size, time.perf_counter()
 
     def row(self, iteration: int, loss: Tensor, distance: Tensor, norm: Tensor) -> dict[str, float]:
-        values = torch.stack([loss.detach(), distance, norm]).tolist()  # waits for a GPU, once
+        values = torch.stack([loss, distance, norm]).tolist()  # waits for a GPU, once
         now = time.perf_counter()
         rate = (iteration - self._iteration) * self._batch_size / (now - self._time)
         self._iteration, self._time = iteration, now

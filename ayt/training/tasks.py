@@ -15,23 +15,43 @@ from ayt.consistency import losses
 from ayt.consistency.losses import Distance, Loss, LossOutput
 from ayt.consistency.schedules import lognormal_t, ramp, stage_at, t_to_r
 from ayt.features.distance import lpips_like, mfd
+from ayt.features.lpips import lpips
 from ayt.features.transformations import draw, names_for, transform
+from ayt.networks.precond import EDMPrecond
+from ayt.networks.unet import DDPMpp
 from ayt.randomness import Draws, derived_seed
-from ayt.specs import ClassifierSpec, ConsistencySpec, LossSpec, PretrainSpec
+from ayt.specs import ClassifierSpec, ConsistencySpec, DenoiserCheckpoint, LossSpec, PretrainSpec
 
 BatchLoss = Callable[[Tensor, Tensor, Draws], LossOutput]
-"""Images (B, C, H, W) in [-1, 1], class labels (B,), the iteration's random numbers to a loss."""
+"""Images (B, C, H, W) in [-1, 1], class labels (B,) and their random numbers to a loss."""
 
 
 class Task(NamedTuple):
-    """A network, in train mode on its device, and its loss."""
+    """A network, in train mode on its device, and its loss.
+
+    ``divisible``: a batch may be given in parts, whose losses add up to the whole batch's.
+    """
 
     network: nn.Module
     loss: BatchLoss
+    divisible: bool
 
 
-def build(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, folder: Path, device: torch.device) -> Task:
+def build(
+    spec: PretrainSpec | ClassifierSpec | ConsistencySpec,
+    folder: Path,
+    device: torch.device,
+    channels_last: bool = True,
+    compiled: bool = False,
+) -> Task:
     """Build what a run trains; upstream weights are read from the folders beside ``folder``.
+
+    Args:
+        spec: of the run.
+        folder: of the run.
+        device: where it is trained.
+        channels_last: how images and weights of convolutions lie in memory.
+        compiled: whether the trained network goes through ``torch.compile``.
 
     Raises:
         UserError: upstream weights are missing or damaged.
@@ -39,75 +59,108 @@ def build(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, folder: Path, d
     torch.manual_seed(derived_seed(spec.seed, 0, "initial weights"))
     network = models.build(spec)
     if isinstance(spec, ConsistencySpec):
-        start = paths.beside(folder, spec.start.run.name)
-        models.load_snapshot(network, paths.snapshot(start, spec.start.iteration), spec.start.run.name)
-    # Convolutions of small images are faster with channels last, on CPUs and on GPUs.
-    network = network.to(device).to(memory_format=torch.channels_last).train()
-    if isinstance(spec, PretrainSpec):
-        return Task(network, _denoising(network, spec))
+        _load_start(network, spec, folder)
+    # PyTorch's default is TF32 in convolutions only.
+    torch.backends.cudnn.allow_tf32 = spec.optimiser.precision != "fp32"
+    bf16 = spec.optimiser.precision == "bf16"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = network.to(device).to(memory_format=layout).train()
+    if compiled:
+        network.compile()
     if isinstance(spec, ClassifierSpec):
-        return Task(network, _transformations(network, spec) if spec.group else _labels(network))
-    return Task(network, _consistency(network, spec, folder, device))
+        loss = _transformations(network, spec, bf16) if spec.group else _labels(network, bf16)
+        return Task(network, loss, divisible=False)
+    assert isinstance(network, EDMPrecond)
+    network.bf16 = bf16
+    if isinstance(spec, PretrainSpec):
+        return Task(network, _denoising(network, spec), divisible=True)
+    distance = _distance(spec, folder, device)
+    return Task(network, _consistency(network, spec, distance), divisible=True)
 
 
-def _denoising(network: nn.Module, spec: PretrainSpec) -> BatchLoss:
+def _load_start(network: nn.Module, spec: ConsistencySpec, folder: Path) -> None:
+    if isinstance(spec.start, DenoiserCheckpoint):
+        models.load_checkpoint(network, spec.start.checkpoint)
+        return
+    run = spec.start.run.name
+    models.load_snapshot(network, paths.snapshot(paths.beside(folder, run), spec.start.iteration), run)
+
+
+def _masks(network: EDMPrecond, draws: Draws) -> list[Tensor]:
+    unet = network.model
+    assert isinstance(unet, DDPMpp)
+    return draws.masks(unet.mask_shapes, unet.dropout)
+
+
+def _denoising(network: EDMPrecond, spec: PretrainSpec) -> BatchLoss:
     def loss(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
-        sigma = lognormal_t(draws.normal("sigma", len(images)), spec.sigma_mean, spec.sigma_std)
-        draws.seed_dropout()
-        return losses.denoising_loss(network, images, sigma, draws.normal("noise", *images.shape))
+        sigma = lognormal_t(draws.normal("sigma"), spec.sigma_mean, spec.sigma_std)
+        eps = draws.normal("noise", *images.shape[1:])
+        return losses.denoising_loss(network, images, sigma, eps, _masks(network, draws), draws.size)
 
     return loss
 
 
-def _transformations(network: nn.Module, spec: ClassifierSpec) -> BatchLoss:
-    """Mean over batch and labels of the squared error of the predicted parameters."""
+def _transformations(network: nn.Module, spec: ClassifierSpec, bf16: bool) -> BatchLoss:
+    """Mean over batch and labels of the squared error of the predicted parameters.
+
+    A batch is not divisible: its images are padded by what all of them need, mixed, and normalised together.
+    """
     assert spec.group is not None and spec.probability is not None and spec.ramp is not None
     group, probability, length = spec.group, spec.probability, spec.ramp
 
     def loss(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
         names = names_for(group, images.shape[1])
-        drawn = draw(names, images.shape, draws.generator("transformations"))
+        on_host = draws.generator("transformations", torch.device("cpu"))
+        drawn = draw(names, images.shape, on_host, draws.generator("transformations, noise"))
         p = probability * ramp(draws.iteration, length)
         transformed, targets = transform(images, drawn, p, names)
-        error = F.mse_loss(network(transformed), targets)
+        error = F.mse_loss(_predict(network, transformed, bf16), targets)
         return LossOutput(error, error.detach().sqrt())
 
     return loss
 
 
-def _labels(network: nn.Module) -> BatchLoss:
+def _labels(network: nn.Module, bf16: bool) -> BatchLoss:
     """Cross-entropy; the distance to watch is the share of wrong classes."""
 
     def loss(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
-        logits = network(images)
+        logits = _predict(network, images, bf16)
         wrong = (logits.detach().argmax(1) != labels).float().mean()
         return LossOutput(F.cross_entropy(logits, labels), wrong)
 
     return loss
 
 
-def _consistency(network: nn.Module, spec: ConsistencySpec, folder: Path, device: torch.device) -> BatchLoss:
+def _predict(network: nn.Module, images: Tensor, bf16: bool) -> Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        predictions: Tensor = network(images)
+    return predictions.float()
+
+
+def _consistency(network: EDMPrecond, spec: ConsistencySpec, distance: Distance | None) -> BatchLoss:
     times = spec.times
-    method = consistency_loss(spec.loss, _feature_distance(spec, folder, device))
+    method = consistency_loss(spec.loss, distance)
 
     def loss(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
-        t = lognormal_t(draws.normal("t", len(images)), times.mean, times.std)
+        t = lognormal_t(draws.normal("t"), times.mean, times.std)
         stage = stage_at(draws.iteration, times.stage_iterations)
         r = t_to_r(t, times.q, stage, times.k, times.b, times.n)
-        eps = draws.normal("noise", *images.shape)
-        D_t, D_r = losses.consistency_pair(network, images, t, r, eps, draws.seed_dropout)
-        return method(D_t, D_r, losses.weight(t, r), draws.iteration)
+        eps = draws.normal("noise", *images.shape[1:])
+        D_t, D_r = losses.consistency_pair(network, images, t, r, eps, _masks(network, draws))
+        return method(D_t, D_r, losses.weight(t, r), draws.iteration, draws.size)
 
     return loss
 
 
-def _feature_distance(spec: ConsistencySpec, folder: Path, device: torch.device) -> Distance | None:
+def _distance(spec: ConsistencySpec, folder: Path, device: torch.device) -> Distance | None:
+    """The distance of a method that descends one in features; None for the others."""
+    if spec.loss.name == "lpips":
+        return lpips(paths.VGG16, device)
     if spec.classifier is None:
         return None
-    upstream = spec.classifier
-    network = models.frozen_classifier(
-        upstream.run, paths.beside(folder, upstream.run.name), upstream.iteration, device
-    ).to(memory_format=torch.channels_last)
+    network = models.frozen_classifier(spec.classifier, spec.dataset, folder, device)
+    network = network.to(memory_format=torch.channels_last)
     return lpips_like(network) if spec.loss.name == "label_features" else mfd(network)
 
 
@@ -121,4 +174,4 @@ def consistency_loss(spec: LossSpec, features: Distance | None) -> Loss:
     if spec.name == "hybrid":
         assert spec.lambda_ is not None and spec.ramp is not None
         return losses.hybrid_loss(spec.c or 0.0, features, spec.lambda_, spec.ramp)
-    return losses.distance_loss(features, weighted=spec.name == "label_features")
+    return losses.distance_loss(features, weighted=spec.name in ("lpips", "label_features"))

@@ -1,8 +1,6 @@
 # Patterns and lookups that several rules share.
 FOLDER = paths.run_folder("{dataset}", "{run}")
 RECORD = paths.run_record(FOLDER)
-FEATURES = plan.features
-REFERENCE = paths.reference(FEATURES.folder, FEATURES.iterations)
 
 GPU = gpus_per_job(experiment, here=not workflow.non_local_exec)
 # Changes when other runs or scores are asked for, or a method is called otherwise. Without it a new score would be
@@ -31,6 +29,13 @@ TRAINING = untracked(
             f"--log-every {experiment.execution.log_every}",
             f"--resume-seconds {experiment.execution.resume_seconds}",
             *(f"--sink {sink}" for sink in experiment.execution.sinks),
+            *(["--compile"] if experiment.execution.compile else []),
+            *([] if experiment.execution.channels_last else ["--channels-first"]),
+            *(
+                [f"--microbatch {experiment.execution.microbatch}"]
+                if experiment.execution.microbatch
+                else []
+            ),
         ]
     )
 )
@@ -38,13 +43,33 @@ SCORING = untracked(
     " ".join(
         [
             *(f"--steps {evaluation.argument}" for evaluation in plan.evaluations),
+            *(f"--metric {metric}" for metric in experiment.evaluation.metrics),
+            *(f"--denoise {t}" for t in experiment.evaluation.denoise),
             f"--samples {experiment.evaluation.samples}",
             f"--repeats {experiment.evaluation.repeats}",
             f"--seed {experiment.evaluation.seed}",
             f"--convention {experiment.evaluation.convention}",
             f"--grid {experiment.evaluation.grid}",
             f"--batch-size {experiment.evaluation.batch_size}",
-            f"--features-iteration {FEATURES.iterations}",
+            f"--features {plan.features.argument}",
+            f"--reference {plan.features.reference}",
         ]
     )
 )
+ASSET_NAMES = {f"{asset.folder}/{asset.file}": name for name, asset in ASSETS.items()}
+ASSET_OPTIONS = " ".join(
+    [
+        f"--table {experiment.assets.table}",
+        f"--folder {paths.ASSETS}",
+        *(
+            [f"--prefetched {experiment.assets.prefetched}"]
+            if experiment.assets.prefetched
+            else []
+        ),
+    ]
+)
+
+
+def asset_path(name):
+    """Where a published file is."""
+    return ASSETS[name].path(paths.ASSETS)

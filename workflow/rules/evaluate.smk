@@ -3,21 +3,32 @@
 
 rule reference:
     input:
-        record=paths.run_record(FEATURES.folder),
-        weights=FEATURES.last.path,
+        network=plan.features.inputs,
+        data=plan.data,
+        statistics=(
+            [asset_path(plan.features.statistics)] if plan.features.statistics else []
+        ),
     output:
-        REFERENCE,
+        plan.features.reference,
     log:
-        paths.job_log("reference", experiment.dataset.name, FEATURES.name),
+        paths.job_log(
+            "reference", experiment.dataset.name, plan.features.reference_name
+        ),
     conda:
         "../../envs/ayt.yaml"
     resources:
         gpu=GPU,
     params:
-        iteration=untracked(FEATURES.iterations),
+        what=untracked(
+            f"--dataset '{experiment.dataset.model_dump_json()}' --features {plan.features.argument}"
+            f" --kept {plan.features.kept}"
+        ),
+        statistics=lambda wildcards, input, output: (
+            f"--statistics {input.statistics}" if input.statistics else ""
+        ),
         device=DEVICE,
     shell:
-        "ayt reference {input.record} --iteration {params.iteration}"
+        "ayt reference {params.what} {params.statistics} --output {output}"
         " {params.device} --threads {threads} > {log} 2>&1"
 
 
@@ -31,9 +42,7 @@ for segment, runs in plan.segments(kind="train").items():
             snapshots=[
                 paths.snapshot(FOLDER, iteration) for iteration in segment.iterations
             ],
-            features=paths.run_record(FEATURES.folder),
-            weights=FEATURES.last.path,
-            reference=REFERENCE,
+            against=plan.scoring,
         output:
             [
                 name(FOLDER, evaluation.name, iteration)
@@ -58,7 +67,7 @@ for segment, runs in plan.segments(kind="train").items():
             how=SCORING,
             device=DEVICE,
         shell:
-            "ayt score {input.record} --features {input.features} {params.snapshots} {params.how}"
+            "ayt score {input.record} {params.snapshots} {params.how}"
             " {params.device} --threads {threads} > {log} 2>&1"
 
 
@@ -66,6 +75,7 @@ rule recognise:
     input:
         record=RECORD,
         weights=paths.snapshot(FOLDER, "{iteration}"),
+        data=plan.data,
     output:
         [
             paths.classifier_report(FOLDER, "{iteration}", suffix)

@@ -28,7 +28,7 @@ rule figure:
 
 rule table:
     input:
-        data=paths.scores_table("{experiment}"),
+        data=lambda wildcards: plan.table_data(wildcards.table),
     output:
         report(
             paths.table("{experiment}", "{table}", "csv"),

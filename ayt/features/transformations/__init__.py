@@ -45,8 +45,9 @@ def transform(
     check_names(names)
     w, labels = parameters(draws, p, names, magnitude)
     images = apply_geometry(images, w)
+    w = {name: value.to(images.device) for name, value in w.items()}
     images = apply_colour(images, w)
     if "blur" in w:
         images = blur(images, w["blur"])
     images = add_noise_and_mixup(images, w.get("mixup"), w.get("noise"), draws.get("noise", {}).get("z"))
-    return images, torch.cat(labels, dim=1)
+    return images, torch.cat(labels, dim=1).to(images.device)

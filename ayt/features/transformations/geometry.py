@@ -33,6 +33,7 @@ MARGIN = 3
 def apply_geometry(images: Tensor, w: dict[str, Tensor]) -> Tensor:
     """Scale, rotate, stretch and move (B, C, H, W) images by the parameters w; unchanged if w has none of these.
 
+    w is best on the host, wherever the images are: the size of the padding depends on it.
     Images whose parameters are all 0 still pass through the resampling, which changes them by about 1e-5.
     """
     A = affine(w, *images.shape[2:])
@@ -68,7 +69,7 @@ def padding(A: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
     corners = A.new_tensor([[-cx, cx, cx, -cx], [-cy, -cy, cy, cy], [1, 1, 1, 1]])
     x, y, _ = (A @ corners).unbind(1)
     reach = torch.stack([-x.min() - cx, x.max() - cx, -y.min() - cy, y.max() - cy]) + 2 * MARGIN
-    # The sizes of tensors depend on these numbers: on a GPU this waits for them.
+    # The sizes of tensors depend on these numbers. The maps are on the host, so nothing waits for a GPU.
     x0, x1, y0, y1 = (max(0.0, value) for value in reach.tolist())
     return (
         math.ceil(min(x0, width - 1)),
@@ -91,7 +92,7 @@ def normalised(A: Tensor, pads: tuple[int, int, int, int], height: int, width: i
 def _resample(images: Tensor, A: Tensor) -> Tensor:
     height, width = images.shape[2:]
     pads = padding(A, height, width)
-    theta = normalised(A, pads, height, width)
+    theta = normalised(A, pads, height, width).to(images)
     images = _upsample(F.pad(images, pads, mode="reflect"))
     size = [*images.shape[:2], 2 * (height + 2 * MARGIN), 2 * (width + 2 * MARGIN)]
     grid = F.affine_grid(theta, size, align_corners=False)

@@ -63,8 +63,18 @@ def label_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(label for name in names for label in _LABELS[name])
 
 
-def draw(names: tuple[str, ...], shape: tuple[int, ...], generator: torch.Generator) -> Draws:
-    """Draw for a batch of images of ``shape`` (B, C, H, W), on the generator's device."""
+def draw(
+    names: tuple[str, ...],
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    noise: torch.Generator | None = None,
+) -> Draws:
+    """Draw for a batch of images of ``shape`` (B, C, H, W).
+
+    Everything is drawn on the generator's device, best the host's: see `apply_geometry`. Images of noise are drawn
+    with the generator ``noise`` on the images' device; absent: with the other.
+    """
+    noise = noise or generator
     size, device = shape[0], generator.device
 
     def uniform() -> Tensor:
@@ -88,7 +98,7 @@ def draw(names: tuple[str, ...], shape: tuple[int, ...], generator: torch.Genera
         if name == "aniso":
             values["ur"] = uniform()
         if name == "noise":
-            values["z"] = normal(*shape)
+            values["z"] = torch.randn(*shape, generator=noise, device=noise.device)
         draws[name] = values
     return draws
 

@@ -1,0 +1,523 @@
+"""Downloads that arrive whole or not at all: resumed when cut, checked against hashes, tried at every address.
+
+Beside a file ``F`` may lie ``F.part`` (what is there of a download, resumed by the next one) with ``F.part.json``
+(where it came from), ``F.rejected`` (arrived whole, but is not what the table says), ``F.sha256`` (recorded at the
+first download of a file without a published hash, and enforced from then on) and ``F.lock``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from ayt.assets.table import Asset
+from ayt.errors import UserError
+from ayt.files import write_text, written_beside
+from ayt.progress import ProgressLine
+
+CHUNK = 2**20
+"""Bytes read at a time."""
+
+DRIVE = "drive.google.com"
+WEB_PAGE = "answers with a web page instead of the file (one that asks to confirm or to log in, perhaps)"
+TRY_AGAIN = (408, 425, 429)
+"""Client errors that pass; the others do not."""
+
+Say = Callable[[str], None]
+
+
+class _AddressError(Exception):
+    """Nothing more is to be expected from this address; the message says why."""
+
+
+class _PassingError(Exception):
+    """Another attempt may succeed; the message says what happened."""
+
+
+def fetch(
+    asset: Asset,
+    root: Path,
+    *,
+    prefetched: Path | None = None,
+    attempts: int = 4,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+    say: Say,
+) -> Path:
+    """Make sure that a published file is in the assets folder, and return its path.
+
+    A file that is there and is what the table says costs one reading of it. Several processes may fetch one file: the
+    first downloads it, the others wait.
+
+    Args:
+        asset: which file.
+        root: the assets folder.
+        prefetched: a folder with files that were fetched elsewhere, by their names, or laid out as ``root``. A file
+            that is in it is copied from it; the net is not asked.
+        attempts: consecutive attempts at one address that bring nothing new, before it is given up.
+        timeout: seconds without an answer, or without a byte, after which an attempt is given up.
+        pause: seconds between the first attempts; doubles with each that brings nothing new.
+        say: takes one line on what is going on.
+
+    Raises:
+        UserError: no address gave the file, with the reason for each; the prefetched file is not the one that the
+            table describes; no space is left, or the folder cannot be written to.
+    """
+    target = asset.path(root)
+    if prefetched is not None and not prefetched.is_dir():
+        raise UserError(f"{prefetched}: no such folder of prefetched files")
+    if _is_there(asset, target):
+        return target
+    with _alone(target, say):
+        # Another process may have fetched it meanwhile.
+        if _is_there(asset, target):
+            return target
+        if target.is_file():
+            if not _expected_hashes(asset, target):
+                _record(target, _digest(target, "sha256"))
+                say(f"{target}: was there already, without a published hash; its SHA-256 is recorded")
+                return target
+            problem = _set_aside(target, target, _mismatch(asset, target, target))
+            say(f"{target}: {problem}; fetching it again")
+        source = _prefetched_file(asset, prefetched)
+        if source is not None:
+            _copy(asset, source, target)
+            say(f"{target}: copied from {source}")
+            return target
+        _Download(asset, target, attempts, timeout, pause, say).run()
+    return target
+
+
+def verify(asset: Asset, root: Path) -> str:
+    """Check a fetched file and return its SHA-256.
+
+    Raises:
+        UserError: the file is missing, short or altered, or there is no hash to check it against.
+    """
+    target = asset.path(root)
+    if not target.is_file():
+        raise UserError(f"{target}: no such file; `ayt assets fetch` gets it")
+    if not _expected_hashes(asset, target):
+        raise UserError(
+            f"{target}: cannot be verified: no hash is published and {_record_path(target)} is missing; "
+            "`ayt assets fetch` records the file's hash as it is now"
+        )
+    problem = _mismatch(asset, target, target)
+    if problem:
+        raise UserError(f"{target}: {problem}; `ayt assets fetch` gets it again")
+    return _digest(target, "sha256")
+
+
+def recorded_hash(target: Path) -> str | None:
+    """The SHA-256 recorded at the first download of ``target``, or None.
+
+    Raises:
+        UserError: the record is not in sha256sum's format.
+    """
+    path = _record_path(target)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    match = re.match(r"([0-9a-f]{64})\b", text)
+    if not match:
+        raise UserError(f"{path}: not a record of a SHA-256 (64 hexadecimal digits, two spaces, file name)")
+    return match.group(1)
+
+
+class _Part:
+    """What is there of a download, and what it is a part of."""
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self._memo = target.with_name(f"{target.name}.part.json")
+        try:
+            self.origin = _Origin(**json.loads(self._memo.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            # Nothing says what the bytes belong to: they are of no use.
+            self.origin = _Origin()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def whole(self) -> bool:
+        """All bytes that the server announced are there."""
+        return self.size > 0 and self.size == self.origin.size
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the rest can be asked for: without a validator it could be the rest of another version."""
+        return self.size > 0 and self.origin.validator is not None
+
+    def resumable_from(self, url: str) -> bool:
+        """Whether the rest can be asked of ``url``."""
+        return self.resumable and self.origin.url == url
+
+    @property
+    def kept(self) -> str:
+        """What to tell about it when the download fails."""
+        return f"; {self.size} bytes are kept and the next fetch goes on from there" if self.resumable else ""
+
+    def begin(self, origin: _Origin) -> None:
+        """Start over, with an empty part."""
+        self.path.open("wb").close()
+        self.origin = origin
+        write_text(self._memo, json.dumps(asdict(origin)) + "\n")
+
+    def drop(self) -> None:
+        """Forget it."""
+        self.path.unlink(missing_ok=True)
+        self._memo.unlink(missing_ok=True)
+        self.origin = _Origin()
+
+    def rename(self, target: Path) -> None:
+        """Put the whole file in its place."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        self.path.replace(target)
+        self.drop()
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a part comes from: address, strong validator (ETag or Last-Modified), size of the whole file."""
+
+    url: str | None = None
+    validator: str | None = None
+    size: int | None = None
+
+
+@dataclass
+class _Download:
+    """One file, from whichever address gives it."""
+
+    asset: Asset
+    target: Path
+    attempts: int
+    timeout: float
+    pause: float
+    say: Say
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def run(self) -> None:
+        """Put the file in its place.
+
+        Raises:
+            UserError: no address gave it, or it cannot be written.
+        """
+        # Compressed on the way, bytes could not be counted, nor asked for by their numbers.
+        self.session.headers["Accept-Encoding"] = "identity"
+        self.part = _Part(self.target)
+        # What is there already can only be completed from where it came from.
+        addresses = sorted(self.asset.addresses, key=lambda url: url != self.part.origin.url)
+        try:
+            with self.session:
+                reasons = self.try_each(addresses)
+                if reasons and not self.part.resumable:
+                    self.part.drop()
+        except OSError as error:
+            raise UserError(f"{_unwritable(self.target, error)}{self.part.kept}") from error
+        if reasons:
+            raise UserError(
+                f"{self.target}: cannot be fetched: {'; '.join(reasons)}{self.part.kept}; "
+                "or fetch it elsewhere and name its folder with --prefetched"
+            )
+
+    def try_each(self, addresses: list[str]) -> list[str]:
+        """Return why each address failed, or nothing once one gave the file."""
+        reasons: list[str] = []
+        for url in addresses:
+            if reasons:
+                self.say(f"{self.asset.file}: {reasons[-1]}; trying {url}")
+            try:
+                if urlsplit(url).hostname == DRIVE:
+                    self.through_gdown(url)
+                else:
+                    self.through_requests(url)
+                self.accept()
+            except _AddressError as error:
+                reasons.append(f"{url}: {error}")
+            else:
+                return []
+        return reasons
+
+    def through_requests(self, url: str) -> None:
+        """Complete the part from ``url``, in as many attempts as bring it further, and a few more."""
+        furthest, failures = self.part.size if self.part.resumable_from(url) else 0, 0
+        while not (self.part.whole and self.part.origin.url == url):
+            try:
+                self.attempt(url)
+                return
+            except _PassingError as error:
+                failures = 1 if self.part.size > furthest else failures + 1
+                furthest = max(furthest, self.part.size)
+                if failures >= self.attempts:
+                    raise _AddressError(f"{error} ({failures} attempts)") from None
+                wait = self.pause * 2 ** (failures - 1)
+                self.say(f"{self.asset.file}: {url}: {error}; trying again in {wait:g} s")
+            time.sleep(wait)
+
+    def attempt(self, url: str) -> None:
+        """Ask for what is missing, and append it to the part."""
+        start = self.part.size if self.part.resumable_from(url) else 0
+        headers = {"Range": f"bytes={start}-", "If-Range": str(self.part.origin.validator)} if start else {}
+        try:
+            answer = self.session.get(url, headers=headers, stream=True, timeout=self.timeout)
+        except requests.TooManyRedirects:
+            raise _AddressError("redirects without an end") from None
+        except requests.exceptions.SSLError as error:
+            raise _AddressError(f"is not trusted: {_cause(error)}") from None
+        except requests.Timeout:
+            raise _PassingError(f"no answer within {self.timeout:g} s") from None
+        except requests.ConnectionError as error:
+            raise _PassingError(f"no connection: {_cause(error)}") from None
+        except requests.RequestException as error:
+            raise _AddressError(f"cannot be asked: {error}") from None
+        with answer:
+            _check_answer(answer, url)
+            start, total = self.place(answer, url, start)
+            self.receive(answer, start, total)
+
+    def place(self, answer: requests.Response, url: str, start: int) -> tuple[int, int | None]:
+        """Where in the file the body of an answer belongs, and the file's size as far as it is known."""
+        validator = _validator(answer)
+        if answer.status_code == requests.codes.partial_content:
+            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
+            same = validator in (None, self.part.origin.validator)
+            total = int(match[3]) if match and match[3] != "*" else self.part.origin.size
+            same = same and self.part.origin.size in (None, total)
+            if not match or not start or int(match[1]) != start or not same:
+                self.part.drop()
+                raise _PassingError("sends another part than it was asked for; starting over")
+            return start, total
+        if answer.status_code != requests.codes.ok:
+            self.part.drop()
+            raise _PassingError(f"{answer.status_code} {answer.reason}; starting over")
+        length = answer.headers.get("Content-Length", "")
+        announced = int(length) if length.isdigit() and "Transfer-Encoding" not in answer.headers else None
+        if announced and self.asset.size and announced != self.asset.size:
+            raise _AddressError(f"has a file of {announced} bytes, expected {self.asset.size}")
+        self.part.begin(_Origin(url, validator, announced or self.asset.size))
+        return 0, self.part.origin.size
+
+    def receive(self, answer: requests.Response, start: int, total: int | None) -> None:
+        """Append the body to the part, byte by byte as it arrives: what came before a cut is kept."""
+        began, done, of = time.monotonic(), start, f" of {total}" if total else ""
+        with self.part.path.open("ab", buffering=0) as file, _progress(self.asset.file, total) as update:
+            while True:
+                try:
+                    chunk = answer.raw.read1(CHUNK, decode_content=False)
+                except ReadTimeoutError:
+                    raise _PassingError(f"stalled after {done}{of} bytes") from None
+                except HTTPError:
+                    raise _PassingError(f"cut after {done}{of} bytes") from None
+                if not chunk:
+                    break
+                done += len(chunk)
+                if total and done > total:
+                    self.part.drop()
+                    raise _AddressError(f"sends more than the {total} bytes of the file")
+                _write(file, chunk)
+                update(done, (done - start) / max(time.monotonic() - began, 1e-3))
+        if total and done < total:
+            raise _PassingError(f"cut after {done}{of} bytes")
+
+    def through_gdown(self, url: str) -> None:
+        """Fetch from Google Drive, whose links lead to pages that lead to the file; not resumed by a later fetch."""
+        import gdown  # noqa: PLC0415 - slow to import, and only needed for these addresses
+        from gdown.exceptions import DownloadError  # noqa: PLC0415
+
+        folder = self.target.with_name(f"{self.target.name}.gdown")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        arrived = folder / self.target.name
+        began = time.monotonic()
+        try:
+            with _progress(self.asset.file, self.asset.size) as update:
+                gdown.download(
+                    url,
+                    str(arrived),
+                    quiet=True,
+                    use_cookies=False,
+                    timeout=self.timeout,
+                    retries=self.attempts - 1,
+                    progress=lambda done, _: update(done, done / max(time.monotonic() - began, 1e-3)),
+                )
+            self.part.begin(_Origin(url))
+            arrived.replace(self.part.path)
+        except (DownloadError, requests.RequestException) as error:
+            raise _AddressError(_cause(error)) from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def accept(self) -> None:
+        """Check the part, now whole, and put it in its place."""
+        with self.part.path.open("rb") as file:
+            if re.match(rb"\s*<(!doctype html|html)\b", file.read(CHUNK), re.IGNORECASE):
+                self.part.drop()
+                raise _AddressError(WEB_PAGE)
+        problem = _mismatch(self.asset, self.part.path, self.target)
+        if problem:
+            reason = _set_aside(self.part.path, self.target, problem)
+            self.part.drop()
+            raise _AddressError(reason)
+        if not _expected_hashes(self.asset, self.target):
+            _record(self.target, _digest(self.part.path, "sha256"))
+        self.part.rename(self.target)
+
+
+def _check_answer(answer: requests.Response, url: str) -> None:
+    """Raise unless the answer is the file, a part of it, or a complaint about the range."""
+    hops = {urlsplit(hop.url).scheme for hop in (*answer.history, answer)}
+    if urlsplit(url).scheme == "https" and hops != {"https"}:
+        raise _AddressError("redirects to an address without encryption")
+    status = f"{answer.status_code} {answer.reason}"
+    if answer.status_code >= 500 or answer.status_code in TRY_AGAIN:
+        raise _PassingError(status)
+    good = (requests.codes.ok, requests.codes.partial_content, requests.codes.requested_range_not_satisfiable)
+    if answer.status_code not in good:
+        raise _AddressError(status)
+    if answer.ok and answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise _AddressError(WEB_PAGE)
+
+
+def _validator(answer: requests.Response) -> str | None:
+    """What If-Range needs to recognise this version of the file; weak ETags do not promise equal bytes."""
+    tag = answer.headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
+
+
+def _cause(error: BaseException) -> str:
+    """What the operating system said, from under the layers of a library's errors."""
+    deepest = error
+    while deepest.__cause__ or deepest.__context__:
+        deepest = deepest.__cause__ or deepest.__context__ or deepest
+    return getattr(deepest, "strerror", None) or " ".join(str(deepest).split())
+
+
+@contextmanager
+def _progress(name: str, total: int | None) -> Iterator[Callable[[int, float], None]]:
+    """Yield what takes the bytes so far and the bytes a second; nothing is shown of a file of unknown size."""
+    if total is None:
+        yield lambda done, speed: None
+        return
+    with ProgressLine(f"{name}, MB", total // 10**6) as line:
+        yield lambda done, speed: line.update(done // 10**6, f"{speed / 1e6:.1f} MB/s")
+
+
+def _write(file: BinaryIO, chunk: bytes) -> None:
+    """Write all of a chunk: without a buffer, a nearly full disk takes only the beginning of it."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be written: {error.strerror or error}"
+
+
+@contextmanager
+def _alone(target: Path, say: Say) -> Iterator[None]:
+    """Hold the file's lock, which ends with the process."""
+    lock = target.with_name(f"{target.name}.lock")
+    with ExitStack() as stack:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(lock.open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"{target}: waiting for another process that fetches it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(_unwritable(lock, error)) from error
+        yield
+
+
+def _is_there(asset: Asset, target: Path) -> bool:
+    return target.is_file() and bool(_expected_hashes(asset, target)) and _mismatch(asset, target, target) is None
+
+
+def _expected_hashes(asset: Asset, target: Path) -> list[tuple[str, str]]:
+    """What the file's hashes must begin with: (algorithm, hexadecimal digits)."""
+    published = [("sha256", asset.sha256), ("sha256", asset.sha256_prefix), ("md5", asset.md5)]
+    known = [(algorithm, digits) for algorithm, digits in published if digits]
+    recorded = None if known else recorded_hash(target)
+    return [("sha256", recorded)] if recorded else known
+
+
+def _mismatch(asset: Asset, path: Path, target: Path) -> str | None:
+    """How the file at ``path`` differs from what ``target`` must be, or None."""
+    size = path.stat().st_size
+    if asset.size and size != asset.size:
+        return f"has {size} bytes, expected {asset.size}"
+    for algorithm, expected in _expected_hashes(asset, target):
+        found = _digest(path, algorithm)
+        if not found.startswith(expected):
+            name = "MD5" if algorithm == "md5" else "SHA-256"
+            begins = "" if len(expected) == len(found) else "beginning with "
+            return f"its {name} is {found}, expected {begins}{expected}"
+    return None
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _set_aside(path: Path, target: Path, problem: str | None) -> str:
+    """Keep a wrong file for inspection, and say where and what is wrong with it."""
+    rejected = target.with_name(f"{target.name}.rejected")
+    try:
+        path.replace(rejected)
+    except OSError as error:
+        raise UserError(_unwritable(rejected, error)) from error
+    return f"{problem} (kept as {rejected})"
+
+
+def _record_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _record(target: Path, digest: str) -> None:
+    write_text(_record_path(target), f"{digest}  {target.name}\n")
+
+
+def _prefetched_file(asset: Asset, prefetched: Path | None) -> Path | None:
+    if prefetched is None:
+        return None
+    places = (prefetched / asset.file, asset.path(prefetched))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _copy(asset: Asset, source: Path, target: Path) -> None:
+    """Put a prefetched file in its place; the copy is checked, not the source."""
+    with written_beside(target) as beside:
+        shutil.copyfile(source, beside)
+        problem = _mismatch(asset, beside, target)
+        if problem:
+            raise UserError(f"{source}: is not the published file: {problem}; remove it from the prefetched files")
+        if not _expected_hashes(asset, target):
+            _record(target, _digest(beside, "sha256"))

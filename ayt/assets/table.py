@@ -1,0 +1,148 @@
+"""The table of published files (``config/assets.yaml``)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ayt import paths, yamlio
+from ayt.config.checks import choices
+from ayt.errors import UserError
+from ayt.plan import Plan
+
+SCHEMES = ("https", "http")
+
+
+def _address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"not an address that can be fetched; choose from {', '.join(f'{s}://' for s in SCHEMES)}")
+    if not parts.hostname:
+        raise ValueError("names no host; write https://HOST/FILE")
+    return value
+
+
+def _plain_name(value: str) -> str:
+    if not value or value.startswith(".") or re.search(r"[/\\\x00-\x1f]", value):
+        raise ValueError("must be a plain file name: no folders (these go to `folder`), no leading dot")
+    return value
+
+
+def _inner_folder(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in value:
+        raise ValueError("must be a folder inside the assets folder, without ..; for example downloads")
+    return value
+
+
+def _hexadecimal(least: int, most: int) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(f"[0-9a-f]{{{least},{most}}}", value):
+            digits = str(most) if least == most else f"{least} to {most}"
+            raise ValueError(f"must be {digits} hexadecimal digits in small letters, and has {len(value)} characters")
+        return value
+
+    return AfterValidator(check)
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Asset(BaseModel):
+    """One published file: where it is, what it must be, who may use it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    file: Annotated[str, AfterValidator(_plain_name)]
+    folder: Annotated[str, AfterValidator(_inner_folder)] = "downloads"
+    """Inside the assets folder."""
+    url: Address
+    mirrors: list[Address] = []
+    """Further addresses of the same bytes."""
+    size: Annotated[int, Field(ge=1)] | None = None
+    """Bytes; None: not published."""
+    sha256: Annotated[str, _hexadecimal(64, 64)] | None = None
+    sha256_prefix: Annotated[str, _hexadecimal(6, 63)] | None = None
+    """The first digits of the SHA-256, as file names have them."""
+    md5: Annotated[str, _hexadecimal(32, 32)] | None = None
+    licence: Text
+    used_for: Text
+    note: str | None = None
+    """What who fetches it should know."""
+
+    def path(self, root: Path) -> Path:
+        """The file's place inside the assets folder ``root``."""
+        return root / self.folder / self.file
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where to look, in this order."""
+        return [self.url, *self.mirrors]
+
+
+def read_table(path: Path) -> dict[str, Asset]:
+    """Read a table of assets: name -> asset, in the order of the file.
+
+    Raises:
+        UserError: one line for each mistake, naming file, key, value and the choices.
+    """
+    content = yamlio.read(path)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: must be a mapping of asset names to their files, addresses and licences")
+    table: dict[str, Asset] = {}
+    places: dict[Path, str] = {}
+    mistakes = []
+    for name, raw in content.items():
+        try:
+            if not isinstance(raw, dict):
+                raise UserError(f"{path}: {name} = {raw!r}: must be a mapping; it needs file, url, licence, used_for")
+            asset = Asset.model_validate(raw)
+            other = places.setdefault(asset.path(Path()), str(name))
+            if other != name:
+                raise UserError(f"{path}: {name}.file = {asset.file!r}: is the file of {other} too; choose another")
+            table[str(name)] = asset
+        except ValidationError as error:
+            mistakes += [_line(path, str(name), detail) for detail in error.errors(include_url=False)]
+        except UserError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return table
+
+
+def _line(path: Path, name: str, detail: Any) -> str:
+    """One of pydantic's complaints as one line."""
+    kind, loc = detail["type"], detail["loc"]
+    key = ".".join(map(str, (name, *loc)))
+    if kind == "missing":
+        return f"{path}: {key}: is missing"
+    shown = f"{path}: {key} = {detail['input']!r}"
+    if kind == "extra_forbidden":
+        return f"{shown}: unknown key; {choices(loc[-1], Asset.model_fields)}"
+    if kind == "value_error":
+        return f"{shown}: {detail['ctx']['error']}"
+    if kind == "string_type":
+        return f"{shown}: must be text; put it into quotes"
+    return f"{shown}: must be {str(detail['msg']).removeprefix('Input should be ').removeprefix('String should ')}"
+
+
+def needed(plan: Plan) -> dict[str, Asset]:
+    """The table of assets that an experiment names, checked to have all that it needs; empty if it needs none.
+
+    Raises:
+        UserError: the table cannot be read, or lacks a file that was not imported either.
+    """
+    if not plan.assets:
+        return {}
+    path = Path(plan.experiment.assets.table)
+    table = read_table(path)
+    for name in plan.assets:
+        if name not in table and not (name in plan.checkpoints and paths.checkpoint(name).exists()):
+            imported = " (or import it: ayt import-checkpoint)" if name in plan.checkpoints else ""
+            raise UserError(f"{path}: has no asset {name!r}{imported}; {choices(name, table)}")
+    return table

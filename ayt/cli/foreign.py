@@ -1,0 +1,102 @@
+"""Verbs that turn published files into the workflow's own: ``prepare``, ``import-checkpoint``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ayt.cli.common import Verbs, verb
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DROPPED = ("model.map_augment.",)
+"""Parts of EDM's denoiser that see augmentation labels: consistency training has none, as in the paper."""
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verbs to the command line."""
+    prepare = verb(
+        verbs,
+        "prepare",
+        run_prepare,
+        "Turn a dataset's archive into the arrays that training reads; nothing in it is extracted or executed.",
+        "ayt prepare cifar10 cifar-10-python.tar.gz",
+    )
+    prepare.add_argument("dataset", choices=["cifar10"], help="what the archive holds")
+    prepare.add_argument("archive", type=Path, help="cifar-10-python.tar.gz")
+    prepare.add_argument("--output", type=Path, metavar="NPZ", help="default: where the workflow looks for it")
+    convert = verb(
+        verbs,
+        "import-checkpoint",
+        run_import,
+        "Convert foreign weights (EDM, ECT or TCM pickles, PyTorch state dicts, safetensors) without executing them.",
+        "ayt import-checkpoint edm-cifar10-32x32-uncond-vp.pkl --for config/batch_size_ablation.yaml",
+    )
+    convert.add_argument("file", type=Path, help="the weights")
+    convert.add_argument("--name", help="how experiments call them (default: the file's name without its ending)")
+    convert.add_argument(
+        "--for",
+        dest="experiment",
+        type=Path,
+        metavar="EXPERIMENT.YAML",
+        help="compare with this experiment's network: missing or unexpected tensors are an error that lists them",
+    )
+    convert.add_argument(
+        "--classifier", metavar="NAME", help="the weights are of this classifier of the experiment, not its denoiser"
+    )
+    convert.add_argument("--output", type=Path, metavar="FILE", help="default: where the workflow looks for them")
+
+
+def run_prepare(options: argparse.Namespace) -> None:
+    """Write the arrays."""
+    from ayt import data, paths
+
+    data.write(data.read_cifar10(options.archive), options.output or paths.dataset(options.dataset))
+
+
+def run_import(options: argparse.Namespace) -> None:
+    """Write the tensors as safetensors, and say what was dropped."""
+    from ayt import paths, weights
+    from ayt.errors import UserError
+    from ayt.files import sha256
+    from ayt.foreign.checkpoints import compare, read_checkpoint
+
+    if options.classifier and not options.experiment:
+        raise UserError("--classifier: says which of the experiment's classifiers; name the experiment with --for")
+    found = read_checkpoint(options.file)
+    dropped = [name for name in found if name.startswith(DROPPED)]
+    tensors = {name: tensor for name, tensor in found.items() if name not in dropped}
+    if dropped:
+        print(f"dropped on purpose, for augmentation labels: {', '.join(dropped)}", file=sys.stderr)
+    if options.experiment:
+        comparison = compare(tensors, _network(options.experiment, options.classifier).state_dict())
+        problems = [f"{len(names)} {what}: {', '.join(names)}" for what, names in comparison._asdict().items() if names]
+        if problems:
+            raise UserError(f"{options.file}: does not fit the network of {options.experiment}: {'; '.join(problems)}")
+    name = options.name or options.file.stem
+    output = options.output or paths.checkpoint(name)
+    weights.write(output, "checkpoint", name, 0, tensors, source=options.file.name, sha256=sha256(options.file))
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    print(f"{output}: {len(tensors)} tensors, {numbers:,} numbers", file=sys.stderr)
+
+
+def _network(file: Path, classifier: str | None) -> nn.Module:
+    """The denoiser of an experiment, or one of its classifiers."""
+    from ayt import models
+    from ayt.config import load
+    from ayt.config.checks import choices
+    from ayt.errors import UserError
+    from ayt.plan import network_spec
+    from ayt.specs import UNetSpec
+
+    experiment = load([file])
+    if classifier is None:
+        return models.denoiser(UNetSpec(**experiment.network.model_dump()), experiment.dataset, dropout=0.0)
+    if classifier not in experiment.classifiers:
+        raise UserError(f"--classifier {classifier}: not in {file}; {choices(classifier, experiment.classifiers)}")
+    settings = experiment.classifiers[classifier]
+    group = settings.group if settings.task == "transformations" else None
+    return models.classifier(network_spec(settings), experiment.dataset, group)

@@ -1,0 +1,88 @@
+"""Metrics of neighbourhoods: do samples lie among real images, and real images among samples?
+
+Improved precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ayt.errors import UserError
+
+BLOCK = 512
+"""Rows of distances that are computed at a time: memory stays bounded."""
+
+
+class Neighbourhoods(NamedTuple):
+    """Four numbers, of which high is good.
+
+    Attributes:
+        precision: share of samples within the neighbourhood of some real image.
+        recall: share of real images within the neighbourhood of some sample.
+        density: real images within whose neighbourhood a sample lies, on average, divided by k; may exceed 1.
+        coverage: share of real images within whose neighbourhood some sample lies.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def precision_recall_density_coverage(
+    features: Tensor, reference: Tensor, k_precision: int = 3, k_density: int = 5
+) -> Neighbourhoods:
+    """Compare two sets of features by their neighbourhoods: balls that reach to the k-th neighbour in the same set.
+
+    Args:
+        features: (n, d) of samples.
+        reference: (m, d) of real images.
+        k_precision: k of precision and recall.
+        k_density: k of density and coverage.
+
+    Raises:
+        UserError: a set has no more features than k.
+    """
+    k = max(k_precision, k_density)
+    if min(len(features), len(reference)) <= k:
+        sizes = f"{len(features)} and {len(reference)}"
+        raise UserError(
+            f"precision, recall, density and coverage need more than {k} features on each side, not {sizes}"
+        )
+    # The same shift for both changes no distance, and keeps the digits that matter.
+    centre = reference.double().mean(0)
+    fake, real = (part.double() - centre for part in (features, reference))
+    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
+    precise, dense = 0, 0
+    recalled = torch.zeros(len(real), dtype=torch.bool)
+    covered = torch.zeros(len(real), dtype=torch.bool)
+    for rows, distances in _blocks(fake, real):
+        precise += int((distances <= real_radii[:, k_precision - 1]).any(1).sum())
+        within = distances <= real_radii[:, k_density - 1]
+        dense += int(within.sum())
+        covered |= within.any(0)
+        recalled |= (distances <= fake_radii[rows, k_precision - 1, None]).any(0)
+    return Neighbourhoods(
+        precision=precise / len(fake),
+        recall=recalled.double().mean().item(),
+        density=dense / (k_density * len(fake)),
+        coverage=covered.double().mean().item(),
+    )
+
+
+def _radii(points: Tensor, k: int) -> Tensor:
+    """Distances (n, k) of each point to its nearest others, rising."""
+    return torch.cat([distances.topk(k + 1, largest=False).values[:, 1:] for _, distances in _blocks(points, points)])
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Squared distances (rows, len(b)) between rows of ``a`` and all of ``b``."""
+    squares = b.square().sum(1)
+    for start in range(0, len(a), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(a)))
+        part = a[rows]
+        yield rows, (part.square().sum(1, keepdim=True) + squares - 2 * part @ b.T).clamp(min=0)

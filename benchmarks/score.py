@@ -1,0 +1,145 @@
+"""The whole score of a snapshot against writing its samples as PNG and calling pytorch-fid, in one run.
+
+Both sample the same images with the same network (the paper's, with fresh weights). Ours rounds, featurises and
+accumulates batch by batch; theirs writes files, then runs `python -m pytorch_fid` on the folder and the same
+reference statistics. Each runs in a process of its own, so that its peak memory can be told. The weights of the
+Inception network are random unless --inception names pytorch-fid's file: its time does not depend on them.
+
+    python benchmarks/score.py --samples 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ayt import models, paths
+from ayt.config.schema import Dataset, UNet
+from ayt.evaluation import features, score
+from ayt.networks.inception import structure
+from ayt.plan import Evaluation, evaluation
+from ayt.progress import ProgressLine
+from ayt.specs import UNetSpec
+
+SHAPE = (3, 32, 32)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=200, help="images (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=50, help="images at a time (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn (default: %(default)s)")
+    parser.add_argument("--inception", type=Path, help="pytorch-fid's file of weights (default: random weights)")
+    parser.add_argument("--part", choices=["ours", "theirs"], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Put weights and reference statistics where both find them, in the current folder."""
+    paths.INCEPTION.parent.mkdir(parents=True)
+    if options.inception:
+        paths.INCEPTION.symlink_to(options.inception.resolve())
+    else:
+        network = structure()
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                torch.nn.init.kaiming_normal_(module.weight)
+        torch.save(network.state_dict(), paths.INCEPTION)
+    points = np.random.default_rng(0).standard_normal((4096, 2048))
+    np.savez("reference.npz", mu=points.mean(0), sigma=np.cov(points, rowvar=False), kept=np.zeros((0, 0)))
+
+
+def denoiser() -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = models.denoiser(UNetSpec(**UNet().model_dump()), Dataset(name="cifar10"), dropout=0.0)
+    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def how(options: argparse.Namespace) -> Evaluation:
+    return evaluation(
+        steps=1,
+        mids=(),
+        samples=options.samples,
+        repeats=1,
+        seed=0,
+        convention="ayt",
+        grid=1,
+        metrics=["frechet"],
+        denoise=(),
+        features="inception",
+        reference="reference",
+    )
+
+
+def ours(options: argparse.Namespace) -> float:
+    cpu = torch.device("cpu")
+    against = score.Against(features.inception(cpu), True, features.read_reference(Path("reference.npz")))
+    with ProgressLine("ours", options.samples) as line:
+        values, _ = score.score_snapshot(
+            denoiser(), against, how(options), "cifar10", SHAPE, options.batch_size, cpu, line
+        )
+    return next(iter(values.values()))[0]
+
+
+def theirs(options: argparse.Namespace) -> float:
+    folder = Path("png")
+    folder.mkdir(exist_ok=True)
+    cpu, index = torch.device("cpu"), 0
+    for batch in score.samples(denoiser(), how(options), 0, SHAPE, options.batch_size, cpu):
+        for image in batch.permute(0, 2, 3, 1).numpy():
+            Image.fromarray(image).save(folder / f"{index:06d}.png")
+            index += 1
+    command = [sys.executable, "-m", "pytorch_fid", str(folder), "reference.npz", "--device", "cpu"]
+    environment = {**os.environ, "TORCH_HOME": str(paths.TORCH_HOME)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found = re.search(r"FID:\s+(\S+)", done.stdout)
+    assert found
+    return float(found[1])
+
+
+def measure(options: argparse.Namespace, part: str) -> tuple[float, float, float]:
+    """Seconds, peak memory in GB of the largest process, and the FID."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--part", part]
+    command += ["--samples", str(options.samples), "--batch-size", str(options.batch_size)]
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    fid, peak = map(float, done.stdout.split()[-2:])
+    return time.perf_counter() - begin, peak, fid
+
+
+def main() -> None:
+    options = parse()
+    if options.part:
+        fid = {"ours": ours, "theirs": theirs}[options.part](options)
+        usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        print(fid, max(usage) / 2**20)
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads ({platform.machine()})")
+    print(f"{options.samples} samples of the paper's network in one step, {options.rounds} rounds in turn\n")
+    with TemporaryDirectory() as folder:
+        os.chdir(folder)
+        prepare(options)
+        rounds = [(measure(options, "ours"), measure(options, "theirs")) for _ in range(options.rounds)]
+    for name, column in (("ours", 0), ("PNG + pytorch-fid", 1)):
+        seconds = statistics.median(pair[column][0] for pair in rounds)
+        peak, fid = max(pair[column][1] for pair in rounds), rounds[0][column][2]
+        print(f"{name:18} {options.samples / seconds:6.2f} images/s  peak {peak:.2f} GB  FID {fid:.6f}")
+    ratios = sorted(their[0] / our[0] for our, their in rounds)
+    print(f"\nours is {statistics.median(ratios):.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()

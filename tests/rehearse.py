@@ -1,0 +1,113 @@
+"""Rehearse a CIFAR-10 experiment with made-up files of the published formats, served from this machine.
+
+    python tests/rehearse.py FOLDER                    the batch-size experiment with the paper's networks, minutes
+    python tests/rehearse.py FOLDER --size tiny        the same with a small U-Net, a minute or two
+
+The experiment is the file itself; iterations, samples and, if tiny, the U-Net and batch sizes are cut by --config.
+What comes out says whether the chain works, and nothing else: images and weights are made up.
+"""
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from misbehaving import Reply, Server
+from published import write_cifar_archive, write_edm_pickle, write_inception, write_reference, write_vgg16
+from recipe import load_recipe
+
+from ayt import yamlio
+from ayt.config.schema import UNet
+from ayt.networks.precond import EDMPrecond
+from ayt.networks.unet import DDPMpp
+
+ROOT = Path(__file__).parents[1]
+SIZES = {
+    "paper": {
+        "classifiers": {"transformations": {"iterations": 2, "segment": 2, "batch_size": 32}},
+        "training": {"iterations": 2, "segment": 1, "snapshot_every": 1},
+        "evaluation": {"samples": 20, "repeats": 1, "grid": 10, "batch_size": 20},
+        "execution": {"log_every": 1, "microbatch": 16},
+    },
+    "tiny": {
+        "network": {"channels": 32, "channel_mult": [1, 1], "blocks": 1},
+        "classifiers": {"transformations": {"iterations": 2, "segment": 2, "batch_size": 4}},
+        "training": {"iterations": 2, "segment": 2, "snapshot_every": 2},
+        "batch_sizes": [2, 4],
+        "evaluation": {"samples": 10, "repeats": 1, "grid": 10, "batch_size": 10},
+        "execution": {"log_every": 1},
+    },
+}
+"""What ``--config`` cuts."""
+
+
+def images(count):
+    """Flat colours with a brighter square: they compress to little, as an archive of noise would not."""
+    random = np.random.default_rng(0)
+    pixels = np.repeat(random.integers(0, 200, (count, 3, 1, 1), dtype=np.uint8), 32, axis=2).repeat(32, axis=3)
+    pixels[:, :, 8:24, 8:24] += 50
+    return pixels, (np.arange(count) % 10).tolist()
+
+
+def make_files(folder, network):
+    """Write every file that the batch-size experiment downloads; the checkpoint is of this U-Net."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    sizes = UNet(**network)
+    write_cifar_archive(folder / "cifar-10-python.tar.gz", *images(50_000))
+    unet = DDPMpp(32, 3, sizes.channels, sizes.channel_mult, sizes.blocks, sizes.attention, augment_labels=9)
+    write_edm_pickle(folder / "edm-cifar10-32x32-uncond-vp.pkl", load_recipe(EDMPrecond(unet)))
+    points = np.random.default_rng(0).standard_normal((2100, 2048))
+    write_reference(folder / "cifar10-32x32.npz", points.mean(0), np.cov(points, rowvar=False))
+    write_inception(folder / "pt_inception-2015-12-05-6726825d.pth")
+    write_vgg16(folder / "vgg16-397923af.pth")
+
+
+def make_table(folder, address):
+    """The project's table of assets, with these files' addresses, sizes and hashes."""
+    table = {}
+    for name, asset in yamlio.read(ROOT / "config" / "assets.yaml").items():
+        file = folder / asset["file"]
+        if file.exists():
+            kept = {key: asset[key] for key in ("file", "folder", "licence", "used_for") if key in asset}
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            table[name] = {**kept, "url": address(file.name), "size": file.stat().st_size, "sha256": digest}
+    return table
+
+
+def rehearse(folder, size, experiment="batch_size_ablation", more=()):
+    """Run the workflow in ``folder``; returns the finished process and the server, with the requests it has seen."""
+    files = folder / "published"
+    if not files.exists():
+        make_files(files, SIZES[size].get("network", {}))
+    with Server() as server:
+        for file in files.iterdir():
+            server.script[f"/{file.name}"] = [Reply(file.read_bytes())]
+        (folder / "assets.yaml").write_text(yaml.safe_dump(make_table(files, lambda name: server.url(f"/{name}"))))
+        overrides = {**SIZES[size], "assets": {"table": "assets.yaml"}}
+        values = [f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}" for key, value in overrides.items()]
+        command = [Path(sys.executable).parent / "snakemake", *more, "--snakefile", ROOT / "workflow" / "Snakefile"]
+        command += ["--directory", folder, "--profile", ROOT / "local"]
+        command += ["--configfile", ROOT / "config" / f"{experiment}.yaml", "--config", *values]
+        return subprocess.run([*map(str, command)], check=False, capture_output=bool(more), text=True), server
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where files, results and logs go")
+    parser.add_argument("--size", choices=SIZES, default="paper", help="default: %(default)s")
+    parser.add_argument("--experiment", default="batch_size_ablation", help="default: %(default)s")
+    options = parser.parse_args()
+    begin = time.monotonic()
+    done, _ = rehearse(options.folder.resolve(), options.size, options.experiment)
+    print(f"{time.monotonic() - begin:.0f} s; results in {options.folder / 'results'}")
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The batch-size experiment on CIFAR-10, from downloads to its figure and table, with made-up files."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from published import write_cifar_archive
+from rehearse import images, rehearse
+
+from ayt import data
+from ayt.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rehearsal")
+    done, server = rehearse(folder, "tiny", more=["--quiet", "rules"])
+    assert done.returncode == 0, done.stderr
+    return folder, server
+
+
+def test_every_figure_and_table_is_made(finished):
+    folder, _ = finished
+    made = {path.name for path in (folder / "results" / "batch_size_ablation").glob("*/*")}
+    assert {"batch_size.png", "final.pdf", "samples.png", "transformations.png"} <= made
+    assert {"scores.md", "scores.tex", "published.csv", "published.md"} <= made
+
+
+def test_scores_are_fids_of_every_run(finished):
+    scores = pd.read_csv(finished[0] / "results" / "batch_size_ablation" / "scores.csv")
+    assert set(scores["method"]) == {"ect", "ayt", "lpips"}
+    assert set(scores["batch_size"]) == {2, 4}
+    assert set(scores["metric"]) == {"FID"}
+    assert len(scores) == 3 * 2 * 2
+    assert (scores["mean"] > 0).all()
+
+
+def test_each_file_was_asked_for_once_and_nothing_else(finished):
+    _, server = finished
+    assert sorted(path for path, _ in server.seen) == sorted(server.script)
+
+
+def test_training_starts_from_the_published_weights(finished):
+    from safetensors import safe_open
+
+    folder, _ = finished
+    (converted,) = (folder / "results" / "assets" / "checkpoints").glob("*.safetensors")
+    with safe_open(converted, "pt") as file:
+        metadata = json.loads(file.metadata()["ayt"])
+        assert not any("map_augment" in name for name in file.keys())  # noqa: SIM118 - not a dict
+        start = file.get_tensor("model.enc.32x32_conv.weight")
+    assert metadata["source"] == "edm-cifar10-32x32-uncond-vp.pkl"
+    snapshot = next((folder / "results" / "runs" / "cifar10").glob("ect-*/snapshots/0000002.safetensors"))
+    with safe_open(snapshot, "pt") as file:
+        moved = (file.get_tensor("model.enc.32x32_conv.weight") - start).abs().max()
+    assert 0 < moved < 1e-3
+
+
+def test_dropped_and_converted_tensors_are_said(finished):
+    log = (finished[0] / "results/logs/checkpoint/edm-cifar10-32x32-uncond-vp.log").read_text()
+    assert "dropped on purpose, for augmentation labels: model.map_augment.weight" in log
+
+
+def test_nothing_is_left_to_do(finished):
+    done, server = rehearse(finished[0], "tiny", more=["--dry-run"])
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert server.seen == []
+
+
+def test_the_archive_is_read_as_it_was_written(tmp_path):
+    pixels, labels = images(50_000)
+    write_cifar_archive(tmp_path / "cifar.tar.gz", pixels, labels)
+    found = data.read_cifar10(tmp_path / "cifar.tar.gz")
+    assert np.array_equal(found.pixels.numpy(), pixels)
+    assert found.labels.tolist() == labels
+    data.write(found, tmp_path / "cifar.npz")
+    assert torch.equal(torch.from_numpy(np.load(tmp_path / "cifar.npz")["pixels"]), found.pixels)
+
+
+def strange(kind):
+    import tarfile
+
+    member = tarfile.TarInfo(
+        {"absolute": "/tmp/data_batch_1", "parent": "a/../../data_batch_1"}.get(kind, "data_batch_1")
+    )
+    if kind in ("symbolic link", "hard link"):
+        member.type = tarfile.SYMTYPE if kind == "symbolic link" else tarfile.LNKTYPE
+        member.linkname = "/etc/passwd"
+    elif kind == "device":
+        member.type = tarfile.CHRTYPE
+    return member
+
+
+@pytest.mark.parametrize("kind", ["absolute", "parent", "symbolic link", "hard link", "device"])
+def test_members_that_would_be_written_elsewhere_are_refused(tmp_path, kind):
+    import tarfile
+
+    with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as archive:
+        archive.addfile(strange(kind))
+    with pytest.raises(UserError, match=r"cifar.tar.gz: refused: member '.*data_batch_1'"):
+        data.read_cifar10(tmp_path / "cifar.tar.gz")
+
+
+def test_a_cut_archive_is_one_error(tmp_path):
+    write_cifar_archive(tmp_path / "cifar.tar.gz", *images(500))
+    with pytest.raises(UserError, match="has 500 images and 500 labels, not 50000"):
+        data.read_cifar10(tmp_path / "cifar.tar.gz")
+    whole = (tmp_path / "cifar.tar.gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cut.tar.gz: damaged archive"):
+        data.read_cifar10(tmp_path / "cut.tar.gz")
