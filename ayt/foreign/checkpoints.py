@@ -98,8 +98,8 @@ def _torch_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         asked = refused_by_torch(error)
         raise RefusedError(f"{path}: refused: {asked}; only tensors and plain containers are read") from None
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged or truncated ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # torch raises whatever it stumbles over in a damaged file
+        raise UserError(f"{path}: damaged or truncated ({str(error).partition(chr(10))[0]})") from None
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
