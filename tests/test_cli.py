@@ -3,10 +3,17 @@
 import json
 
 import pytest
+import torch
+import yaml
 from conftest import BIN, ROOT
+from published import write_edm_pickle
 
-from ayt import paths
+from ayt import paths, weights
 from ayt.config import load
+from ayt.features.transformations import label_names, names_for
+from ayt.networks.classifier import VGG
+from ayt.networks.precond import EDMPrecond
+from ayt.networks.unet import DDPMpp
 from ayt.plan import Plan
 
 VERBS = [
@@ -126,3 +133,53 @@ def test_every_step_by_hand(ayt, tiny, tmp_path):
     assert "0000003.safetensors: no such file" in wrong.stderr
     call("sample", record, "--iteration", 4, "--steps", "1", "--samples", 10, "--output", "grid.png", *here)
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint in EDM's format that fits the tiny experiment's network."""
+    network = EDMPrecond(DDPMpp(8, 1, 16, (1,), 1, (), augment_labels=9))
+    write_edm_pickle(tmp_path / "edm.pkl", network)
+    return network
+
+
+def test_checkpoints_are_imported_and_used(ayt, tiny, tmp_path, checkpoint):
+    """A denoiser to start from and a classifier to look through, both published by others."""
+    content = yaml.safe_load(tiny.read_text())
+    content["start"] = {"checkpoint": "mine"}
+    content["methods"] = {"ayt": {"classifier": "published"}}
+    content["classifiers"] |= {
+        "published": {"checkpoint": "theirs", "group": "geo_deg", "widths": [8, 8], "convs": [1, 1]}
+    }
+    experiment = tmp_path / "mine.yaml"
+    experiment.write_text(yaml.safe_dump(content))
+    classifier = VGG(8, 1, len(label_names(names_for("geo_deg", 1))), (8, 8), (1, 1))
+    torch.save({"model": classifier.state_dict(), "step": 400_000}, tmp_path / "theirs.pt")
+    done = ayt("import-checkpoint", "edm.pkl", "--name", "mine", "--for", experiment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dropped on purpose, for augmentation labels: model.map_augment.weight" in done.stderr
+    done = ayt("import-checkpoint", "theirs.pt", "--for", experiment, "--classifier", "published", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = Plan(load([experiment]))
+    assert plan.pretrained is None
+    assert ayt("record", experiment, cwd=tmp_path).returncode == 0
+    run = plan.trained[0]
+    trained = ayt("train", paths.run_record(run.folder), "--stop", 2, "--device", "cpu", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    tensors, _ = weights.read(tmp_path / paths.snapshot(run.folder, 2), "snapshot", run.name)
+    start = checkpoint.state_dict()
+    moved = {name: (tensors[name] - start[name]).abs().max().item() for name in tensors}
+    assert 0 < max(moved.values()) < 1e-2
+
+
+def test_a_checkpoint_that_does_not_fit_is_listed(ayt, tiny, tmp_path, checkpoint):
+    other = tmp_path / "other.yaml"
+    other.write_text(tiny.read_text().replace("channel_mult: [1]", "channel_mult: [1, 1]"))
+    done = ayt("import-checkpoint", "edm.pkl", "--for", other, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "edm.pkl: does not fit the network of" in done.stderr
+    assert "missing: model.dec.4x4_block0.affine.bias, " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / paths.ASSETS).exists()
+    unknown = ayt("import-checkpoint", "edm.pkl", "--for", tiny, "--classifier", "label", cwd=tmp_path)
+    assert "--classifier label: not in" in unknown.stderr and "did you mean labels?" in unknown.stderr

@@ -106,6 +106,22 @@ def test_a_batch_in_parts_gives_the_same_weights_but_for_rounding(tiny, tmp_path
     assert 0 < apart < 1e-3 * moved
 
 
+def test_compiled_gives_the_same_weights_but_for_rounding(tiny, tmp_path):
+    """Both passes share their dropout masks, compiled or not: other masks would show."""
+    training = {"iterations": 3, "segment": 3, "snapshot_every": 3, "dropout": 0.5, "lr": 1e-3}
+    plan = Plan(load([tiny], {"methods": {"ect": {}}, "training": training, "batch_sizes": [4]}))
+    run = next(run for run in plan.trained if run.spec.loss.name == "ect")
+    found = []
+    for name, options in (("plain", {}), ("compiled", {"compiled": True}), ("first", {"channels_last": False})):
+        train_upstream(plan, run, tmp_path / name)
+        folder = train_here(run, tmp_path / name, (0, 3, 3), **options)
+        found.append(weights.read(paths.snapshot(folder, 3), "snapshot")[0])
+    start = weights.read(paths.snapshot(tmp_path / "plain" / plan.pretrained.name, 8), "snapshot")[0]
+    moved = sum((found[0][name] - start[name]).abs().sum() for name in start)
+    for other in found[1:]:
+        assert sum((found[0][name] - other[name]).abs().sum() for name in start) < 1e-3 * moved
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_precision_is_part_of_a_run(tiny, tmp_path, precision):
     overrides = {"training": {"precision": precision, "iterations": 2, "segment": 2}, "batch_sizes": [4]}

@@ -44,16 +44,19 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_check(options: argparse.Namespace) -> None:
     """Print a summary of what would be computed."""
+    from ayt.assets.table import needed
     from ayt.config import check_device
     from ayt.plan import Plan
 
     experiment = _load(options)
     check_device(experiment)
     plan = Plan(experiment)
+    needed(plan)
     iterations = sum(run.iterations for run in plan.trained)
     print(f"{experiment.name}: valid")
     print(f"  {len(plan.trained)} runs of {len(experiment.methods)} methods, {iterations} iterations in all")
     print(f"  {len(plan.runs) - len({run.name for run in plan.trained})} trainings before them")
+    print(f"  published files: {', '.join(plan.assets) or 'none'}")
     print(f"  {len(set(plan.scores()))} scores, {len(experiment.figures)} figures, {len(experiment.tables)} tables")
 
 
