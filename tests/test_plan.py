@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import yaml
+from conftest import ROOT
 
 from ayt import specs
+from ayt.assets import table as assets
 from ayt.config import load
 from ayt.errors import UserError
 from ayt.plan import Plan
@@ -112,3 +115,59 @@ def test_record_survives_writing_and_refuses_edits(tiny, tmp_path):
     record.write_text("a: 1\n")
     with pytest.raises(UserError, match="not a run's record"):
         read_record(record)
+
+
+def cifar(**evaluation):
+    return Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], {"evaluation": evaluation}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"metrics": ["frechet", "kid"]}),
+        ({}, {"reference": "dataset"}),
+        ({"metrics": ["kid"]}, {"metrics": ["kid"], "kept": 500}),
+        ({"metrics": ["lpips"]}, {"metrics": ["lpips"], "denoise": [0.5]}),
+    ],
+)
+def test_what_changes_scores_changes_their_names(before, after):
+    first, second = cifar(**before).evaluations[0], cifar(**after).evaluations[0]
+    assert first.name != second.name
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"kept": 500}),
+        ({}, {"denoise": [0.5]}),
+        ({"metrics": ["kid", "recall"]}, {"metrics": ["recall", "kid"]}),
+        ({}, {"batch_size": 7}),
+    ],
+)
+def test_what_changes_no_score_changes_no_name(before, after):
+    first, second = cifar(**before).evaluations, cifar(**after).evaluations
+    assert [evaluation.name for evaluation in first] == [evaluation.name for evaluation in second]
+
+
+def test_metrics_of_denoised_images_are_scores_of_one_step():
+    one, two = cifar(metrics=["frechet", "lpips"]).evaluations
+    assert (one.metrics, one.denoise) == (("frechet", "lpips"), (0.2, 0.4, 0.8))
+    assert (two.metrics, two.denoise) == (("frechet",), ())
+
+
+def test_published_files_that_are_needed(tiny):
+    assert plan(tiny).assets == []
+    needed = ["cifar10", "edm-cifar10-32x32-uncond-vp", "edm-cifar10-32x32-reference", "pytorch-fid-inception"]
+    assert cifar().assets == [*needed, "torchvision-vgg16"]
+    methods = {"methods": {"lpips": {"loss": "l1"}}}
+    without = Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], methods))
+    assert without.assets == needed
+
+
+def test_a_file_that_the_table_lacks_is_one_error(tmp_path):
+    table = yaml.safe_load((ROOT / "config" / "assets.yaml").read_text())
+    del table["torchvision-vgg16"]
+    (tmp_path / "assets.yaml").write_text(yaml.safe_dump(table))
+    overrides = {"assets": {"table": str(tmp_path / "assets.yaml")}}
+    with pytest.raises(UserError, match=r"assets\.yaml: has no asset 'torchvision-vgg16'; choose from"):
+        assets.needed(Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], overrides)))
