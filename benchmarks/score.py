@@ -1,6 +1,7 @@
 """The whole score of a snapshot against writing its samples as PNG and calling pytorch-fid, in one run.
 
-Both sample the same images with the same network (the paper's, with fresh weights). Ours rounds, featurises and
+Both sample the same images with the same network (the paper's, or a narrower one, with fresh weights): on a CPU the
+paper's takes longer to sample than Inception takes to look, and as long in both ways. Ours rounds, featurises and
 accumulates batch by batch; theirs writes files, then runs `python -m pytorch_fid` on the folder and the same
 reference statistics. Each runs in a process of its own, so that its peak memory can be told. The weights of the
 Inception network are random unless --inception names pytorch-fid's file: its time does not depend on them.
@@ -41,6 +42,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=200, help="images (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=50, help="images at a time (default: %(default)s)")
+    parser.add_argument(
+        "--channels",
+        type=int,
+        default=128,
+        help="the U-Net's, as in network.channels (default: the paper's %(default)s)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn (default: %(default)s)")
     parser.add_argument("--inception", type=Path, help="pytorch-fid's file of weights (default: random weights)")
     parser.add_argument("--part", choices=["ours", "theirs"], help=argparse.SUPPRESS)
@@ -62,9 +69,11 @@ def prepare(options: argparse.Namespace) -> None:
     np.savez("reference.npz", mu=points.mean(0), sigma=np.cov(points, rowvar=False), kept=np.zeros((0, 0)))
 
 
-def denoiser() -> torch.nn.Module:
+def denoiser(options: argparse.Namespace) -> torch.nn.Module:
     torch.manual_seed(0)
-    network = models.denoiser(UNetSpec(**UNet().model_dump()), Dataset(name="cifar10"), dropout=0.0)
+    network = models.denoiser(
+        UNetSpec(**UNet(channels=options.channels).model_dump()), Dataset(name="cifar10"), dropout=0.0
+    )
     return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -89,7 +98,7 @@ def ours(options: argparse.Namespace) -> float:
     against = score.Against(features.inception(cpu), True, features.read_reference(Path("reference.npz")))
     with ProgressLine("ours", options.samples) as line:
         values, _ = score.score_snapshot(
-            denoiser(), against, how(options), "cifar10", SHAPE, options.batch_size, cpu, line
+            denoiser(options), against, how(options), "cifar10", SHAPE, options.batch_size, cpu, line
         )
     return next(iter(values.values()))[0]
 
@@ -98,7 +107,7 @@ def theirs(options: argparse.Namespace) -> float:
     folder = Path("png")
     folder.mkdir(exist_ok=True)
     cpu, index = torch.device("cpu"), 0
-    for batch in score.samples(denoiser(), how(options), 0, SHAPE, options.batch_size, cpu):
+    for batch in score.samples(denoiser(options), how(options), 0, SHAPE, options.batch_size, cpu):
         for image in batch.permute(0, 2, 3, 1).numpy():
             Image.fromarray(image).save(folder / f"{index:06d}.png")
             index += 1
@@ -113,7 +122,8 @@ def theirs(options: argparse.Namespace) -> float:
 def measure(options: argparse.Namespace, part: str) -> tuple[float, float, float]:
     """Seconds, peak memory in GB of the largest process, and the FID."""
     command = [sys.executable, str(Path(__file__).resolve()), "--part", part]
-    command += ["--samples", str(options.samples), "--batch-size", str(options.batch_size)]
+    for name in ("samples", "batch_size", "channels"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     fid, peak = map(float, done.stdout.split()[-2:])
@@ -128,7 +138,9 @@ def main() -> None:
         print(fid, max(usage) / 2**20)
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads ({platform.machine()})")
-    print(f"{options.samples} samples of the paper's network in one step, {options.rounds} rounds in turn\n")
+    print(
+        f"{options.samples} samples in one step, a U-Net of {options.channels} channels; {options.rounds} rounds in turn\n"
+    )
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         prepare(options)
