@@ -138,9 +138,8 @@ def main() -> None:
         print(fid, max(usage) / 2**20)
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads ({platform.machine()})")
-    print(
-        f"{options.samples} samples in one step, a U-Net of {options.channels} channels; {options.rounds} rounds in turn\n"
-    )
+    print(f"{options.samples} samples in one step, a U-Net of {options.channels} channels; ", end="")
+    print(f"{options.rounds} rounds in turn\n")
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         prepare(options)
