@@ -39,6 +39,16 @@ class _Persistent:
         return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,)
 
 
+class _Method:
+    """Pickles as an object's method does."""
+
+    def __init__(self, owner, name):
+        self.parts = owner, name
+
+    def __reduce__(self):
+        return getattr, self.parts
+
+
 @contextmanager
 def edm_modules():
     """The modules that EDM's pickles name exist for as long as the block lasts."""
@@ -85,9 +95,19 @@ def as_edm_child(child):
 
 
 def write_edm_pickle(path, network, protocol=4):
-    """A checkpoint as EDM publishes them: a dictionary with the averaged network under ``ema``."""
+    """A checkpoint as EDM publishes them: the averaged network under ``ema``, beside what it was trained with.
+
+    A loss that keeps one of its own methods pickles that as ``getattr``.
+    """
+    loss = _Persistent("ECMLoss", {"sigma_data": 0.5})
     with edm_modules():
-        path.write_bytes(pickle.dumps({"ema": as_edm_object(network), "augment_pipe": None}, protocol))
+        content = {
+            "ema": as_edm_object(network),
+            "loss_fn": _Persistent("EDMLoss", {"P_mean": -1.2, "schedule": _Method(loss, "t_to_r")}),
+            "augment_pipe": _Persistent("AugmentPipe", {"p": 0.12, "xflip": 1e8}),
+            "dataset_kwargs": sys.modules["dnnlib.util"].EasyDict(path="datasets/cifar10.zip", use_labels=False),
+        }
+        path.write_bytes(pickle.dumps(content, protocol))
 
 
 def python2_batch(batch):

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,6 +21,19 @@ TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 INSIDE = ("ema", "model_ema", "model", "net", "state_dict", "model_state_dict")
 """Where a dictionary may hold the weights, best first: averaged ones before others."""
+
+
+NETWORKS = {
+    *("EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond", "ECMPrecond", "CTPrecond"),
+    *("SongUNet", "DhariwalUNet", "UNetBlock"),
+    *("Linear", "Conv2d", "GroupNorm", "PositionalEmbedding", "FourierEmbedding"),
+    *("ModuleDict", "ModuleList", "Sequential", "Identity", "Dropout", "SiLU"),
+    *("BatchNorm2d", "ReLU", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "Flatten"),
+}
+"""Classes of EDM and its descendants, and of torch, whose objects may hold weights."""
+
+DEEPEST = 50
+"""How many networks may stand within another."""
 
 
 class Comparison(NamedTuple):
@@ -65,7 +77,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         content = _safetensors(path)
     else:
         content = read(path.read_bytes(), str(path))
-    tensors = _weights(content, path)
+    tensors = _weights(content, path, inside=2)
     if not tensors:
         raise UserError(f"{path}: holds no weights")
     return tensors
@@ -109,35 +121,40 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: damaged or truncated ({error})") from None
 
 
-def _weights(content: Any, path: Path) -> dict[str, Tensor]:
+def _weights(content: Any, path: Path, inside: int) -> dict[str, Tensor]:
+    """The weights in what a file holds; ``inside``: how often a dictionary may hold them in another."""
     if isinstance(content, Module):
         return dict(_flatten(content, "", path, set()))
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a value of type {type(content).__name__}, not weights")
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if len(tensors) == len(content) and all(isinstance(name, str) for name in tensors):
-        return {name: value.detach().contiguous() for name, value in tensors.items()}
-    for key in INSIDE:
+        # Copies: a file of ours has no way to say that two tensors are one.
+        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    for key in INSIDE if inside else ():
         if isinstance(content.get(key), Module | Mapping):
-            return _weights(content[key], path)
+            return _weights(content[key], path, inside - 1)
     keys = ", ".join(str(key)[:40] for key in list(content)[:8])
     raise UserError(f"{path}: no weights under any of {', '.join(INSIDE)}; it has {keys}")
 
 
 def _flatten(module: Module, prefix: str, path: Path, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a network's object by the names that torch gives them."""
-    if id(module) in seen:
-        raise UserError(f"{path}: the module {prefix.rstrip('.')} stands in several places")
+    if module.class_name not in NETWORKS:
+        where = prefix.rstrip(".") or "the network"
+        raise RefusedError(f"{path}: refused: {where} is of class {module.class_name[:80]!r}, which is not known")
+    if id(module) in seen or prefix.count(".") > DEEPEST:
+        raise UserError(f"{path}: the module {prefix.rstrip('.')[:80]} stands in several places, or too deep")
     seen.add(id(module))
     hidden = module.state.get("_non_persistent_buffers_set", ())
     for kind in ("_parameters", "_buffers"):
         for name, value in _entries(module, kind, path):
             if value is None or (kind == "_buffers" and name in hidden):
                 continue
-            tensor = torch.from_numpy(value.value) if _is_array(value) else value
+            tensor = _from_array(value) if isinstance(value, Array) else value
             if not isinstance(tensor, Tensor):
                 raise UserError(f"{path}: {prefix}{name} is a value of type {type(value).__name__}, not a tensor")
-            yield f"{prefix}{name}", tensor.contiguous()
+            yield f"{prefix}{name}", tensor.clone(memory_format=torch.contiguous_format)
     for name, child in _entries(module, "_modules", path):
         if isinstance(child, Module):
             yield from _flatten(child, f"{prefix}{name}.", path, seen)
@@ -145,8 +162,14 @@ def _flatten(module: Module, prefix: str, path: Path, seen: set[int]) -> Iterato
             raise UserError(f"{path}: {prefix}{name} is a value of type {type(child).__name__}, not a module")
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Array) and isinstance(value.value, np.ndarray)
+def _from_array(array: Array) -> Tensor | None:
+    """As a tensor, in this machine's byte order; None for what torch has no type for."""
+    if array.value is None:
+        return None
+    try:
+        return torch.from_numpy(array.value.astype(array.value.dtype.newbyteorder("=")))
+    except TypeError:
+        return None
 
 
 def _entries(module: Module, kind: str, path: Path) -> list[tuple[Any, Any]]:

@@ -21,13 +21,6 @@ from torch import Tensor
 
 from ayt.errors import UserError
 
-ORIGINS = {"EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond", "ECMPrecond", "CTPrecond"}
-PERSISTENT = ORIGINS | {
-    *("SongUNet", "DhariwalUNet", "UNetBlock", "AttentionOp"),
-    *("Linear", "Conv2d", "GroupNorm", "PositionalEmbedding", "FourierEmbedding"),
-}
-"""Classes of EDM and its descendants whose objects come with their source; the source is never looked at."""
-
 TORCH_MODULE = re.compile(r"torch\.nn\.modules\.[a-z]+\.[A-Z]\w*")
 DTYPES = {f"torch.{name}" for name in ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64", "bool")}
 ARRAY_TYPES = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
@@ -40,7 +33,11 @@ class RefusedError(UserError):
 
 @dataclass(eq=False)
 class Module:
-    """What is left of a network's object: the name of its class and its attributes."""
+    """What is left of an object: the name of its class and its attributes, or what was asked of another one.
+
+    Training snapshots hold losses and augmentations beside the networks; all are the same inert kind of thing here.
+    Which of them may hold weights is for `ayt.foreign.checkpoints` to say.
+    """
 
     class_name: str
     state: dict[str, Any] = field(default_factory=dict)
@@ -348,10 +345,17 @@ def _persistent(meta: Any) -> Module:
     _check(isinstance(meta, dict), "not a dictionary")
     name, source, state = meta.get("class_name"), meta.get("module_src"), meta.get("state")
     _check(meta.get("type") == "class", f"type is {_describe(meta.get('type'))}, not 'class'")
-    _check(isinstance(name, str) and name in PERSISTENT, f"class {name!r:.80} is not known")
+    _check(isinstance(name, str), f"class_name is {_describe(name)}")
     _check(isinstance(source, str), f"module_src is {_describe(source)}")
     _check(isinstance(state, dict), f"state is {_describe(state)}")
     return Module(str(name), state)
+
+
+def _method(owner: Any, name: Any) -> Module:
+    """A bound method, as Python pickles it: an attribute of an object that the same pickle has made."""
+    _check(isinstance(owner, Module), f"an attribute of {_describe(owner)}")
+    _check(isinstance(name, str), f"{_describe(name)}, not a name")
+    return Module(f"{owner.class_name}'s attribute {name[:80]!r}")
 
 
 def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
@@ -386,6 +390,8 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Te
     _check(type(offset) is int and offset >= 0 and len(size) == len(stride), "an offset that is none")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     _check(0 in size or last < storage.size(), "a view that reaches beyond its storage")
+    # With strides of 0 a few bytes could ask for any amount of memory.
+    _check(_product(size) <= storage.size(), "a tensor that is larger than its storage")
     empty = torch.empty(0, dtype=storage.dtype)
     return empty.set_(storage.untyped(), offset, size, stride).clone(memory_format=torch.contiguous_format)
 
@@ -402,7 +408,8 @@ def _new_array(kind: Any, shape: Any, code: Any) -> Array:
 
 def _dtype(code: Any, *rest: Any) -> _Dtype:
     code = code.decode("latin-1") if isinstance(code, bytes) else code
-    _check(isinstance(code, str) and bool(ARRAY_TYPES.fullmatch(code)), f"{code!r:.40} is no type of numbers")
+    _check(isinstance(code, str), f"{_describe(code)}, not a type of numbers")
+    _check(bool(ARRAY_TYPES.fullmatch(code)), f"{code[:40]!r}, no type of numbers")
     return _Dtype(code.lstrip("<>|="))
 
 
@@ -445,6 +452,8 @@ _BARE = {"numpy.ndarray", "builtins.object", "__builtin__.object"}
 """Names that other builders take as arguments; they make nothing themselves."""
 _BUILDERS: dict[str, Callable[..., Any]] = {
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
+    "builtins.getattr": _method,
+    "__builtin__.getattr": _method,
     "copy_reg._reconstructor": _reconstructor,
     "copyreg._reconstructor": _reconstructor,
     "torch._utils._rebuild_parameter": _parameter,

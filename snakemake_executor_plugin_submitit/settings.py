@@ -1,0 +1,38 @@
+"""Settings of the plugin: ``--submitit-...`` on Snakemake's command line, ``submitit-...:`` in a profile."""
+
+# No `from __future__ import annotations`: Snakemake reads the fields' types.
+
+from dataclasses import dataclass, field
+
+from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # Snakemake's interface is untyped
+    """Where jobs go and how."""
+
+    cluster: str = field(
+        default="slurm",
+        metadata={"help": "Where jobs run: slurm, local (processes on this machine) or debug (this process)"},
+    )
+    folder: str = field(
+        default=".snakemake/submitit",
+        metadata={"help": "Folder of the ledger and of submitit's files; the cluster's nodes must see it"},
+    )
+    array_parallelism: int = field(
+        default=256, metadata={"help": "How many jobs of one array may run at the same time"}
+    )
+    array_size: int = field(
+        default=1000, metadata={"help": "How many jobs one array may have; at most the cluster's MaxArraySize - 1"}
+    )
+    signal_seconds: int = field(
+        default=120,
+        metadata={"help": "How many seconds before its time limit a job is asked to save its state and leave"},
+    )
+    max_timeouts: int = field(
+        default=100,
+        metadata={"help": "How many times a job that left before its time limit may be queued again"},
+    )
+    log_lines: int = field(
+        default=20, metadata={"help": "How many of the last lines of a failed job's log Snakemake's error shows"}
+    )

@@ -1,0 +1,186 @@
+"""What runs on the node: a shell command, and the signals that reach it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, NoReturn
+
+from submitit.core.job_environment import JobEnvironment
+from submitit.core.utils import DelayedSubmission
+from submitit.helpers import TorchDistributedEnvironment
+
+POLL_SECONDS = 0.1
+LEAVE_SECONDS = 30.0
+"""How long processes get between SIGTERM and SIGKILL where Slurm does not say."""
+
+
+class CommandFailed(Exception):
+    """The command ended with another exit status than 0."""
+
+
+@dataclass
+class Command:
+    """A job: one shell command, in as many tasks as the job has.
+
+    Signals. Slurm's reach every process of the job where it tracks processes by their parents, and only this one
+    where it tracks them by cgroup. So this one hands SIGUSR2 (the time limit is near, or a preemption that says so)
+    and SIGTERM (preemption, cancelled, requeued) on to the command's process group, and the command is started with
+    both ignored: shells and Snakemake then wait for the program that they run, and a program that can save its state
+    sets a handler of its own.
+
+    What follows depends on how the command ends:
+
+    - with 0: done, whatever was asked.
+    - after SIGUSR2: it left so as to go on later. The job is requeued, which Slurm counts as the same job.
+    - after SIGTERM: Slurm itself decides what becomes of the job; so neither return nor raise, which would make it a
+      finished job, but wait for SIGKILL.
+    - else: `CommandFailed`.
+
+    A command that does not leave when it is asked runs into its time limit, and the job ends as TIMEOUT.
+
+    Attributes:
+        command: run by bash, in the folder where the job was submitted.
+        peer_command: what the second and further tasks run; they find their ranks in the variables that
+            torch.distributed reads.
+        log: where the command's output goes: ``{log}.slurm-JOB.log``, that of task n in ``{log}.slurm-JOB.n.log``.
+    """
+
+    command: str
+    peer_command: str | None
+    log: str
+
+    def __call__(self) -> None:
+        """Run the command; called by submitit on the node."""
+        environment = JobEnvironment()
+        # One that an earlier start left would make a job that goes on look finished.
+        environment.paths.result_pickle.unlink(missing_ok=True)
+        command = self.command
+        if environment.num_tasks > 1:
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            if environment.global_rank > 0:
+                if self.peer_command is None:
+                    raise CommandFailed("only a rule with a shell command can run in more than one task")
+                command = self.peer_command
+        with _asked() as (asked, submitit), self._output(environment) as output:
+            status = _run(command, asked, output)
+            _say(output, f"exit status {status}" + "".join(f", after {name.name}" for name in asked))
+            if status == 0:
+                return
+            if signal.SIGTERM in asked:
+                _wait_for_the_end()
+            if signal.SIGUSR2 in asked:
+                _requeue(submitit, output)
+        raise CommandFailed(f"exit status {status}")
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What submitit queues again: the same."""
+        return DelayedSubmission(self)
+
+    @contextmanager
+    def _output(self, environment: JobEnvironment) -> Iterator[IO[bytes]]:
+        rank = f".{environment.global_rank}" if environment.global_rank else ""
+        path = Path(f"{self.log}.{environment.cluster}-{environment.job_id}{rank}.log")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Appended to: when a job is requeued, what it said before it left is worth reading.
+        with path.open("ab", buffering=0) as file:
+            where = f"{environment.cluster} job {environment.job_id} on {environment.hostname}"
+            _say(file, f"{where}, restarts: {os.environ.get('SLURM_RESTART_COUNT', '0')}")
+            yield file
+
+
+@contextmanager
+def _asked() -> Iterator[tuple[list[signal.Signals], Any]]:
+    """The signals received that ask to leave, and submitit's handler of SIGUSR2."""
+    received: list[signal.Signals] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+
+    numbers = (signal.SIGUSR2, signal.SIGTERM)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield received, before[signal.SIGUSR2]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(command: str, asked: list[signal.Signals], output: IO[bytes]) -> int:
+    """Run to the end, handing on what is asked; returns the exit status."""
+    child = subprocess.Popen(
+        ["bash", "-c", command],
+        stdout=output,
+        stderr=output,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_deaf,  # noqa: PLW1509 -- this process has no threads
+    )
+    handed_on = 0
+    try:
+        # Not wait(): a signal's handler could not see the end of the child then.
+        while (status := child.poll()) is None:
+            for number in asked[handed_on:]:
+                _say(output, f"{number.name}: handed on to the command")
+                _signal(child.pid, number)
+                handed_on += 1
+            time.sleep(POLL_SECONDS)
+        return status
+    finally:
+        # On Ctrl-C at submitit's local cluster the command is still there.
+        _end(child)
+
+
+def _deaf() -> None:
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process group."""
+    deadline = time.monotonic() + LEAVE_SECONDS
+    if _signal(child.pid, signal.SIGTERM):
+        while _signal(child.pid, 0) and time.monotonic() < deadline:
+            child.poll()
+            time.sleep(POLL_SECONDS)
+        _signal(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _signal(group: int, number: int) -> bool:
+    """Whether the group has processes; zombies that nobody has waited for yet are none of them to wait for."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _requeue(submitit: Any, output: IO[bytes]) -> NoReturn:
+    """Let submitit requeue the job; a controller that does not answer is asked again until the time is up."""
+    while True:
+        try:
+            submitit(signal.SIGUSR2, None)
+        except (subprocess.SubprocessError, OSError) as error:
+            _say(output, f"requeue failed ({error}); trying again")
+        # Only the first task comes here without an exception, if it is not the one that requeues: see submitit.
+        time.sleep(5)
+
+
+def _wait_for_the_end() -> NoReturn:
+    while True:
+        time.sleep(3600)
+
+
+def _say(output: IO[bytes], text: str) -> None:
+    line = f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}\n"
+    output.write(line.encode())
+    print(line, end="", file=sys.stderr, flush=True)
