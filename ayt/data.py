@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from ayt.foreign.checkpoints import read_arrays
 from ayt.randomness import generator
 
 CIFAR10_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+LARGEST_BATCH = 100_000_000
+"""Bytes; the real ones have 31 million."""
 
 PHOTO_SIZE = 32
 PHOTO_CELLS = (2, 3)
@@ -108,6 +111,8 @@ def read_cifar10(archive: Path) -> Images:
                 name = PurePosixPath(member.name).name
                 content = file.extractfile(member)
                 if content is not None and name in CIFAR10_BATCHES:
+                    if member.size > LARGEST_BATCH:
+                        raise UserError(f"{archive}: refused: {member.name} has {member.size} bytes")
                     batches[name] = read_arrays(content.read(), f"{archive}: {member.name}")
     except FileNotFoundError:
         raise UserError(f"{archive}: no such file") from None
@@ -116,11 +121,14 @@ def read_cifar10(archive: Path) -> Images:
     missing = [name for name in CIFAR10_BATCHES if name not in batches]
     if missing:
         raise UserError(f"{archive}: not CIFAR-10 for Python: has no {', '.join(missing)}")
-    data = [np.asarray(batches[name].get("data")) for name in CIFAR10_BATCHES]
-    labels = [np.asarray(batches[name].get("labels")) for name in CIFAR10_BATCHES]
-    if any(part.dtype != np.uint8 or part.shape[1:] != (3072,) for part in data):
+    data = [batches[name].get("data") for name in CIFAR10_BATCHES]
+    labels = [batches[name].get("labels") for name in CIFAR10_BATCHES]
+    if not all(isinstance(part, np.ndarray) and part.dtype == np.uint8 and part.shape[1:] == (3072,) for part in data):
         raise UserError(f"{archive}: not CIFAR-10 for Python: data is not rows of 3072 bytes")
-    pixels, classes = np.concatenate(data).reshape(-1, 3, 32, 32), np.concatenate(labels)
+    if not all(isinstance(part, list) and all(label in range(10) for label in part) for part in labels):
+        raise UserError(f"{archive}: not CIFAR-10 for Python: labels are not lists of 0 to 9")
+    pixels = np.concatenate(cast(list[np.ndarray], data)).reshape(-1, 3, 32, 32)
+    classes = np.array(sum(cast(list[list[int]], labels), []))
     if not len(pixels) == len(classes) == size:
         raise UserError(f"{archive}: has {len(pixels)} images and {len(classes)} labels, not {size}")
     return Images(torch.from_numpy(pixels), torch.from_numpy(classes).long())

@@ -1,6 +1,9 @@
 """The batch-size experiment on CIFAR-10, from downloads to its figure and table, with made-up files."""
 
+import io
 import json
+import pickle
+import tarfile
 
 import numpy as np
 import pandas as pd
@@ -80,8 +83,6 @@ def test_the_archive_is_read_as_it_was_written(tmp_path):
 
 
 def strange(kind):
-    import tarfile
-
     member = tarfile.TarInfo(
         {"absolute": "/tmp/data_batch_1", "parent": "a/../../data_batch_1"}.get(kind, "data_batch_1")
     )
@@ -95,11 +96,29 @@ def strange(kind):
 
 @pytest.mark.parametrize("kind", ["absolute", "parent", "symbolic link", "hard link", "device"])
 def test_members_that_would_be_written_elsewhere_are_refused(tmp_path, kind):
-    import tarfile
-
     with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as archive:
         archive.addfile(strange(kind))
     with pytest.raises(UserError, match=r"cifar.tar.gz: refused: member '.*data_batch_1'"):
+        data.read_cifar10(tmp_path / "cifar.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": [11] * 100}, "labels are not lists of 0 to 9"),
+        ({"labels": ["cat"] * 100}, "labels are not lists of 0 to 9"),
+        ({}, "labels are not lists of 0 to 9"),
+        ({"data": [1, 2]}, "data is not rows of 3072 bytes"),
+    ],
+)
+def test_archives_of_something_else_are_one_error(tmp_path, change, message):
+    batch = pickle.dumps({"data": np.zeros((100, 3072), np.uint8), **change}, 2)
+    with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as archive:
+        for name in data.CIFAR10_BATCHES:
+            member = tarfile.TarInfo(name)
+            member.size = len(batch)
+            archive.addfile(member, io.BytesIO(batch))
+    with pytest.raises(UserError, match=message):
         data.read_cifar10(tmp_path / "cifar.tar.gz")
 
 

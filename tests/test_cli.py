@@ -129,6 +129,10 @@ def test_every_step_by_hand(ayt, tiny, tmp_path):
         assert list(score["metrics"]) == ["FD (digits features)"]
         assert len(values["values"]) == 2
         assert values["min"] <= values["mean"] <= values["max"]
+    wrong = call("score", record, "--iteration", 4, "--steps", "1", *scoring, "--metric", "kid", *here, code=1)
+    assert "--metric kid: needs more than 5 features" in wrong.stderr
+    wrong = call("score", record, "--iteration", 4, "--steps", "1", *scoring, "--metric", "lpips", *here, code=1)
+    assert "--metric lpips: needs --denoise T and --steps 1" in wrong.stderr
     wrong = call("score", record, "--iteration", 3, "--steps", "1", *scoring, *here, code=1)
     assert "0000003.safetensors: no such file" in wrong.stderr
     call("sample", record, "--iteration", 4, "--steps", "1", "--samples", 10, "--output", "grid.png", *here)

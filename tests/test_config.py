@@ -142,6 +142,21 @@ MISTAKES = {
         {"classifiers": {"vit": {"family": "vit", "patch": 3}}, "methods": {"ayt": {"classifier": "vit"}}},
         "classifiers.vit.patch = 3: does not divide the resolution 8",
     ),
+    "class-label features without channels": (
+        {
+            "classifiers": {"tokens": {"family": "vit", "task": "labels", "patch": 2, "dim": 8}},
+            "methods": {"label_features": {"classifier": "tokens"}},
+        },
+        "methods.label_features.classifier = 'tokens': is a vit",
+    ),
+    "one label for two methods": (
+        {"methods": {"a": {"loss": "ect"}, "b": {"loss": "ect", "c": 0.5}}},
+        "methods.b.label = 'ECT': is the label of a too; set another",
+    ),
+    "published numbers of another dataset": (
+        {"tables": {"others": {"kind": "published"}}},
+        "tables.others.kind = 'published': what is published is of cifar10",
+    ),
     "training of a checkpoint": (
         {"classifiers": {"transformations": {"checkpoint": "published", "lr": 0.1}}},
         "classifiers.transformations: checkpoint published: is not trained here, so lr means nothing",

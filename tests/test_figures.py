@@ -81,6 +81,23 @@ def test_final_shows_the_last_iteration(tmp_path):
     assert row(drawn, label="ECT", batch_size=64, seed=1, steps=2)["mean"] == 10
 
 
+@pytest.mark.parametrize("draw", [scores.curves, scores.final])
+@pytest.mark.parametrize("level", [0, 4000, -50])
+def test_everything_drawn_can_be_seen(tmp_path, monkeypatch, draw, level):
+    """Scores far apart (a logarithmic axis), close together (a linear one from 0), and below 0."""
+    shown = []
+    monkeypatch.setattr(scores, "finish", lambda figure, *_: shown.append(figure))
+    frame = table()
+    frame[["mean", "min", "max"]] += level
+    draw(frame, tmp_path / "a", "", [1, 2])
+    (figure,) = shown
+    for panel in figure.axes:
+        low, high = panel.get_ylim()
+        assert panel.lines
+        assert all(low <= value < high for line in panel.lines for value in line.get_ydata())
+        assert low == 0 or level != 4000
+
+
 def test_the_same_figure_is_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         scores.curves(table(), tmp_path / name, "Title", [1])

@@ -181,14 +181,19 @@ def run_score(options: argparse.Namespace) -> None:
     from ayt import data, paths
     from ayt.config.datasets import facts
     from ayt.evaluation import features, score
+    from ayt.evaluation.neighbours import LARGEST_K
     from ayt.features.lpips import lpips
-    from ayt.plan import DENOISING_METRICS
+    from ayt.errors import UserError
+    from ayt.plan import DENOISING_METRICS, KEPT_METRICS
     from ayt.progress import ProgressLine
     from ayt.specs import read_record
 
     spec = read_record(options.record)
     device = choose_device(options)
     denoises = bool(DENOISING_METRICS & set(options.metric))
+    if denoises and not (options.denoise and any(steps == 1 for steps, _ in options.steps)):
+        names = ", ".join(sorted(DENOISING_METRICS & set(options.metric)))
+        raise UserError(f"--metric {names}: needs --denoise T and --steps 1")
     against = score.Against(
         extractor=_extractor(options.features, device),
         inception=options.features is None,
@@ -196,10 +201,18 @@ def run_score(options: argparse.Namespace) -> None:
         data=data.load(spec.dataset).to(device) if denoises else None,
         lpips=lpips(paths.VGG16, device) if "lpips" in options.metric else None,
     )
+    kept, needs = len(against.reference.kept), KEPT_METRICS & set(options.metric)
+    if needs and min(kept, options.samples) <= LARGEST_K:
+        raise UserError(
+            f"--metric {', '.join(sorted(needs))}: needs more than {LARGEST_K} features; {options.reference} keeps"
+            f" {kept} (ayt reference --kept), --samples is {options.samples}"
+        )
     size = facts(spec.dataset)
     shape = (size.channels, size.resolution, size.resolution)
     evaluations = _evaluations(options)
-    images = options.samples * options.repeats * len(evaluations) * len(options.iteration)
+    real = len(against.data) if against.data else 0
+    each = [options.samples + len(e.denoise) * min(options.samples, real) for e in evaluations]
+    images = options.repeats * len(options.iteration) * sum(each)
     with ProgressLine(f"scoring {spec.name}", images) as line:
         for iteration in options.iteration:
             network = _denoiser(spec, options.record, iteration).to(device)

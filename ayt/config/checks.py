@@ -11,6 +11,9 @@ from ayt.config.datasets import facts
 from ayt.config.schema import Experiment
 from ayt.paths import RESERVED_NAMES
 
+PUBLISHED = "cifar10"
+"""The dataset that `ayt.published` has numbers of."""
+
 Mistake = Callable[[Sequence[Any], Any, str], None]
 """Takes the key, its value and the problem."""
 
@@ -28,12 +31,15 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     _check_sizes(experiment, mistake)
     _check_classifiers(experiment, mistake)
     _check_images(experiment, mistake)
+    _check_labels(experiment, mistake)
     if experiment.evaluation.reference != "dataset" and experiment.evaluation.features != "inception":
         problem = "published statistics are those of Inception features; set features: inception, or reference: dataset"
         mistake(("evaluation", "reference"), experiment.evaluation.reference, problem)
     for name, figure in experiment.figures.items():
         _check_figure(experiment, ("figures", name), figure, mistake)
     for name, table in experiment.tables.items():
+        if isinstance(table, schema.PublishedTable) and experiment.dataset.name != PUBLISHED:
+            mistake(("tables", name, "kind"), "published", f"what is published is of {PUBLISHED}")
         if isinstance(table, schema.ScoreTable) and table.metric and table.metric not in experiment.evaluation.metrics:
             problem = f"not in this experiment; {choices(table.metric, experiment.evaluation.metrics)}"
             mistake(("tables", name, "metric"), table.metric, problem)
@@ -42,6 +48,15 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     if experiment.evaluation.grid > experiment.evaluation.samples:
         problem = f"more than evaluation.samples = {experiment.evaluation.samples}"
         mistake(("evaluation", "grid"), experiment.evaluation.grid, problem)
+
+
+def _check_labels(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that no two methods would be one row of a table, or one curve."""
+    seen: dict[str | None, str] = {}
+    for name, method in experiment.methods.items():
+        other = seen.setdefault(method.label, name)
+        if other != name:
+            mistake(("methods", name.split(" ")[0], "label"), method.label, f"is the label of {other} too; set another")
 
 
 def _check_sizes(experiment: Experiment, mistake: Mistake) -> None:
@@ -85,6 +100,8 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
         classifier = experiment.classifiers[name]
         if name not in fitting:
             mistake(place, name, f"its task is not {task!r}; {choices(name, fitting)}")
+        if isinstance(classifier, schema.ViTClassifier) and task == "labels" and place[0] == "methods":
+            mistake(place, name, "is a vit, and the distance of class-label features needs channels; choose another")
         if classifier.checkpoint and place[0] != "methods":
             mistake(place, name, "is a published checkpoint; only classifiers that are trained here can stand here")
         if classifier.batch_size > data.size:

@@ -17,6 +17,10 @@ BLOCK = 512
 """Rows of distances that are computed at a time: memory stays bounded."""
 
 
+K_PRECISION, K_DENSITY = 3, 5
+LARGEST_K = max(K_PRECISION, K_DENSITY)
+
+
 class Neighbourhoods(NamedTuple):
     """Four numbers, of which high is good.
 
@@ -34,7 +38,7 @@ class Neighbourhoods(NamedTuple):
 
 
 def precision_recall_density_coverage(
-    features: Tensor, reference: Tensor, k_precision: int = 3, k_density: int = 5
+    features: Tensor, reference: Tensor, k_precision: int = K_PRECISION, k_density: int = K_DENSITY
 ) -> Neighbourhoods:
     """Compare two sets of features by their neighbourhoods: balls that reach to the k-th neighbour in the same set.
 

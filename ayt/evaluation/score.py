@@ -83,16 +83,16 @@ def denoised(
     data: Images,
     batch_size: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Real images in [-1, 1], and what one step makes of them from noise level t to 0.002, batch by batch.
+    """Real images in [-1, 1], and what one step makes of them from noise level t, batch by batch.
 
-    As many as the evaluation has samples, from the dataset's beginning; at most all of it.
+    The step ends where a sample does: at 0.002, or in the convention ``ect`` at the denoised image. As many as the evaluation has samples, from the dataset's beginning; at most all of it.
     """
     device = data.pixels.device
     for part, start in enumerate(range(0, min(evaluation.samples, len(data)), batch_size)):
         images = to_float(data.pixels[start : min(start + batch_size, evaluation.samples)])
         source = generator(evaluation.seed, part, f"denoising from {t:g}, repeat {repeat}", device)
         noise = torch.randn(images.shape, generator=source, device=device)
-        yield images, step(network, images + t * noise, t, SIGMA_MIN)
+        yield images, step(network, images + t * noise, t, 0.0 if evaluation.convention == "ect" else SIGMA_MIN)
 
 
 @torch.no_grad()
@@ -136,7 +136,7 @@ def score_snapshot(
         for key, value in gathered.metrics().items():
             values.setdefault(metric(key, dataset, against.inception), []).append(value)
         for t in evaluation.denoise:
-            for key, value in _denoising_metrics(network, against, evaluation, repeat, t, batch_size).items():
+            for key, value in _denoising_metrics(network, against, evaluation, repeat, t, batch_size, line).items():
                 values.setdefault(metric(key, dataset, against.inception, t), []).append(value)
     return values, torch.cat(grid)[: evaluation.grid]
 
@@ -184,7 +184,13 @@ class _Gathered:
 
 
 def _denoising_metrics(
-    network: nn.Module, against: Against, evaluation: Evaluation, repeat: int, t: float, batch_size: int
+    network: nn.Module,
+    against: Against,
+    evaluation: Evaluation,
+    repeat: int,
+    t: float,
+    batch_size: int,
+    line: ProgressLine,
 ) -> dict[str, float]:
     """The metrics of real images that were noised to t and denoised in one step."""
     assert against.data is not None
@@ -197,6 +203,7 @@ def _denoising_metrics(
             gathered.update(features)
         if against.lpips:
             distances.append(against.lpips(result.clamp(-1, 1), images).double())
+        line.advance(len(images))
     found = {}
     if gathered is not None:
         found["denoised_frechet"] = frechet_distance(

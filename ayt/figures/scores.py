@@ -87,6 +87,7 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
                 )
             panel.set_xlabel("training iterations")
             panel.set_xlim(left=0)
+        _from_zero(panels)
         handles = _method_handles(methods) + [
             Line2D(
                 [], [], color="#555555", linestyle=LINES[(len(sizes) - 1 - i) % len(LINES)], label=f"batch size {size}"
@@ -135,6 +136,7 @@ def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None
             panel.set_xticks(edges, names)
             panel.grid(axis="x", visible=False)
             panel.set_xlabel("batch size")
+        _from_zero(panels)
         figure.legend(handles=_method_handles(methods), loc="outside right upper", frameon=False)
         ends = sorted(rows["iteration"].unique())
         when = f"after {ends[0]:,} iterations" if len(ends) == 1 else f"after {ends[0]:,} to {ends[-1]:,} iterations"
@@ -183,5 +185,11 @@ def _score_axis(panel: Axes, table: pd.DataFrame, name: str) -> None:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(ScalarFormatter())
         panel.yaxis.set_minor_formatter(NullFormatter())
-    elif table["mean"].min() >= 0:
-        panel.set_ylim(bottom=0)
+
+
+def _from_zero(panels: list[tuple[Axes, pd.DataFrame]]) -> None:
+    """Let linear axes of what cannot be negative begin at 0. Only once all is drawn: it ends automatic limits."""
+    panel = panels[0][0]
+    if panel.get_yscale() == "linear" and min(rows["mean"].min() for _, rows in panels) >= 0:
+        highest = max(rows["mean"].max() for _, rows in panels)
+        panel.set_ylim(bottom=0, top=max(1.06 * highest, panel.get_ylim()[1]))

@@ -73,7 +73,7 @@ class Inception(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(*(getattr(network, name) for name in names)) for names in BEFORE_POOLING
         )
-        self.fc = cast(nn.Module, network.fc)
+        self.weight = cast(nn.Linear, network.fc).weight
         self.to(memory_format=torch.channels_last)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -86,6 +86,5 @@ class Inception(nn.Module):
         return features.mean(dim=(2, 3))
 
     def head(self, features: Tensor) -> Tensor:
-        """Logits (B, 1008) of what `embed` gives."""
-        logits: Tensor = self.fc(features)
-        return logits
+        """Logits (B, 1008) of what `embed` gives, without the bias: the Inception Score was defined so."""
+        return F.linear(features, self.weight)

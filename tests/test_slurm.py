@@ -1,0 +1,274 @@
+"""Jobs on a real Slurm: what they ask for, how they end, and what happens when parts of it fail."""
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+from cluster import Main, Slurm, until
+
+if os.geteuid() or not shutil.which("apt-get"):
+    # CI has both; the tests of the plugin on submitit's local cluster run everywhere.
+    assert not os.environ.get("CI"), "a real Slurm can be started by root on Debian only"
+    pytest.skip("a real Slurm can be started by root on Debian only", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    # Not pytest's folder: paths of sockets must be short.
+    folder = tmp_path_factory.mktemp("slurm", numbered=True)
+    short = folder.parents[2] / f"slurm-{os.getpid()}"
+    cluster = Slurm(short, PORT=27800, NODES=3, CGROUP=int(os.environ.get("SLURM_TESTS_CGROUP", "0")))
+    cluster.control("start")
+    yield cluster
+    cluster.control("stop")
+    shutil.rmtree(short)
+
+
+SHAPES = """
+rule all:
+    input:
+        expand("out/{i}", i=range(6)),
+        expand("out/{name}", name=["gpu", "impossible", "broken", "hungry", "long", "here"])
+localrules: here
+rule here:
+    output: "out/here"
+    shell: "echo ${{SLURM_JOB_ID:-none}} > {output}"
+rule one:
+    output: "out/{i}"
+    log: "logs/{i}.log"
+    resources: runtime=5, mem_mb=300
+    shell: "echo {wildcards.i} > {log}; echo $SLURM_ARRAY_JOB_ID > {output}"
+rule gpu:
+    output: "out/gpu"
+    resources: runtime=5, mem_mb=300, gpu=2
+    threads: 3
+    shell: "echo $CUDA_VISIBLE_DEVICES $(nproc) $SLURM_CPUS_PER_TASK > {output}"
+rule impossible:
+    output: "out/impossible"
+    resources: runtime=5, mem_mb=300, gpu=7
+    shell: "touch {output}"
+rule broken:
+    output: "out/broken"
+    log: "logs/broken.log"
+    resources: runtime=5, mem_mb=300
+    shell: "echo what is wrong > {log}; exit 3"
+rule hungry:
+    output: "out/hungry"
+    retries: 1
+    resources: runtime=5, mem_mb=lambda wildcards, attempt: 300 if attempt == 1 else 1200
+    shell: "python3 -c 'import time; x = bytearray(600_000_000); time.sleep(6)'; touch {output}"
+rule long:
+    output: "out/long"
+    resources: runtime=5, mem_mb=300
+    shell: "sleep 200; touch {output}"
+"""
+
+
+@pytest.fixture(scope="module")
+def shapes(slurm, tmp_path_factory):
+    """One Snakemake with a job of every kind; ``long`` is cancelled by hand."""
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "Snakefile").write_text(SHAPES)
+    main = Main(folder, slurm.environment)
+    job = until(lambda: main.submitted().get("long"), "the submission")
+    until(lambda: f"{job} RUNNING long" in slurm.queue(), "long to run")
+    slurm.ask("scancel", job)
+    assert main.wait() == 1
+    return main
+
+
+def errors(main):
+    """What Snakemake says of each failed job, by name."""
+    parts = main.output.split("    message: ")[1:]
+    return {part.split(":")[0]: part.split("For further error details")[0] for part in parts}
+
+
+def test_what_could_be_done_was_done(shapes):
+    assert sorted(path.name for path in (shapes.folder / "out").iterdir()) == [
+        *map(str, range(6)),
+        "gpu",
+        "here",
+        "hungry",
+    ]
+
+
+def test_equal_jobs_are_one_array(shapes, slurm):
+    arrays = {(shapes.folder / "out" / str(i)).read_text() for i in range(6)}
+    assert len(arrays) == 1 and arrays != {"\n"}
+    assert (arrays.pop().strip() + "_0", "one") in {(row[0], row[1]) for row in slurm.accounts()}
+
+
+def test_local_rules_stay_outside(shapes):
+    assert (shapes.folder / "out" / "here").read_text() == "none\n"
+
+
+def test_gpus_and_threads_arrive(shapes):
+    devices, _, cpus = (shapes.folder / "out" / "gpu").read_text().split()
+    assert (devices, cpus) == ("0,1", "3")
+
+
+def test_the_impossible_fails_at_once_in_slurms_words(shapes):
+    assert "Requested node configuration is not available" in errors(shapes)["impossible"]
+
+
+def test_a_failed_job_shows_the_end_of_its_log(shapes):
+    assert "what is wrong" in errors(shapes)["broken"]
+    assert "exit status 1:0 on node" in errors(shapes)["broken"]
+
+
+def test_logs_lie_beside_the_rules_log(shapes):
+    (log,) = (shapes.folder / "logs").glob("0.slurm-*.log")
+    assert "restarts: 0" in log.read_text()
+
+
+def test_out_of_memory_is_said_and_the_next_attempt_has_more(shapes):
+    assert "memory" in errors(shapes)["hungry"]
+    assert (shapes.folder / "out" / "hungry").exists()
+
+
+def test_a_cancelled_job_is_said_to_be_cancelled(shapes):
+    assert "CANCELLED by" in errors(shapes)["long"]
+
+
+SLEEP = """
+rule all:
+    input: expand("out/{i}", i=range(3))
+rule one:
+    output: "out/{i}"
+    resources: runtime=10, mem_mb=200
+    shell: "echo start >> started.{wildcards.i}; sleep 12; touch {output}"
+"""
+
+
+def sleepers(folder, environment, *arguments):
+    (folder / "Snakefile").write_text(SLEEP)
+    return Main(folder, environment, *arguments)
+
+
+def running(main):
+    return len(list(main.folder.glob("started.*"))) == 3
+
+
+def assert_each_ran_once(main):
+    assert [path.read_text() for path in sorted(main.folder.glob("started.*"))] == ["start\n"] * 3
+    assert len(list((main.folder / "out").iterdir())) == 3
+
+
+def failing(folder, command, times):
+    """A folder for PATH, whose ``command`` fails so many times in the way that a busy controller makes it fail."""
+    folder.mkdir()
+    script = f"""#!/bin/bash
+count=$(cat {folder}/count 2>/dev/null || echo 0)
+echo $((count + 1)) > {folder}/count
+if ((count < {times})); then
+    echo "{command}: error: Socket timed out on send/recv operation" >&2
+    exit 1
+fi
+exec {shutil.which(command)} "$@"
+"""
+    (folder / command).write_text(script)
+    (folder / command).chmod(0o755)
+    return folder
+
+
+def with_path(slurm, folder):
+    return {**slurm.environment, "PATH": f"{folder}:{slurm.environment['PATH']}"}
+
+
+def test_refused_submissions_are_tried_again(slurm, tmp_path):
+    main = sleepers(tmp_path, with_path(slurm, failing(tmp_path / "bin", "sbatch", 2)))
+    assert main.wait() == 0, main.output
+    assert main.output.count("Submission refused (sbatch: error: Socket timed out") == 2
+    assert_each_ran_once(main)
+
+
+def test_accounting_that_fails_is_replaced_by_the_queue(slurm, tmp_path):
+    main = sleepers(tmp_path, with_path(slurm, failing(tmp_path / "bin", "sacct", 10**6)))
+    assert main.wait() == 0, main.output
+    assert_each_ran_once(main)
+
+
+def test_a_killed_main_process_takes_its_jobs_over(slurm, tmp_path):
+    main = sleepers(tmp_path, slurm.environment)
+    until(lambda: running(main), "the jobs to run")
+    main.kill()
+    unlocked = sleepers(tmp_path, slurm.environment, "--unlock")
+    assert unlocked.wait() == 0
+    again = sleepers(tmp_path, slurm.environment)
+    assert again.wait() == 0, again.output
+    assert again.output.count("taken over, job") == 3
+    assert_each_ran_once(again)
+
+
+def test_jobs_that_ended_unseen_are_not_run_again(slurm, tmp_path):
+    main = sleepers(tmp_path, slurm.environment)
+    until(lambda: running(main), "the jobs to run")
+    main.kill()
+    until(lambda: len(list((tmp_path / "out").glob("*"))) == 3, "the jobs to end")
+    assert sleepers(tmp_path, slurm.environment, "--unlock").wait() == 0
+    again = sleepers(tmp_path, slurm.environment)
+    assert again.wait() == 0, again.output
+    assert_each_ran_once(again)
+
+
+def test_ctrl_c_cancels_and_says_so(slurm, tmp_path):
+    main = sleepers(tmp_path, slurm.environment)
+    until(lambda: running(main), "the jobs to run")
+    main.interrupt()
+    assert main.wait() != 0
+    assert "Cancelling 3 jobs" in main.output
+    until(lambda: not any(line.endswith(" one") for line in slurm.queue()), "an empty queue")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_controller_that_stands_still_loses_nothing(slurm, tmp_path):
+    main = sleepers(tmp_path, slurm.environment)
+    until(lambda: running(main), "the jobs to run")
+    os.kill(slurm.pid("slurmctld"), signal.SIGTERM)
+    time.sleep(30)
+    slurm.control("start")
+    assert main.wait() == 0, main.output
+    assert_each_ran_once(main)
+
+
+def test_from_within_a_job(slurm, tmp_path):
+    inside = {"SLURM_JOB_ID": "1", "SLURM_CPU_BIND": "mask_cpu:0x1", "SLURM_NTASKS": "7", "SBATCH_PARTITION": "nowhere"}
+    main = sleepers(tmp_path, {**slurm.environment, **inside})
+    assert main.wait() == 0, main.output
+    assert_each_ran_once(main)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resources", "message"),
+    [
+        (
+            ["--submitit-cluster", "slrum"],
+            "runtime=5",
+            "--submitit-cluster slrum: unknown; choices: slurm, local, debug",
+        ),
+        ([], "runtime=5, partition='nowhere'", "invalid partition specified: nowhere"),
+        ([], "runtime=2", "runtime=2 (minutes) leaves no time to work"),
+        ([], "mem_mb=100", "resource runtime is needed"),
+        ([], "runtime=5, gpus=1", "resource gpus=1 means nothing to the cluster"),
+        ([], "runtime=5, nodes=2, gpu=3", "gpu=3 cannot be spread evenly over nodes=2"),
+        ([], "runtime=5, nodes=9", "Requested node configuration is not available"),
+    ],
+)
+def test_mistakes_are_one_line(slurm, tmp_path, arguments, resources, message):
+    (tmp_path / "Snakefile").write_text(f"rule a:\n    output: 'a'\n    resources: {resources}\n    shell: 'touch a'\n")
+    main = Main(tmp_path, slurm.environment, *arguments)
+    assert main.wait() == 1
+    assert message in main.output
+    assert "Traceback" not in main.output
+
+
+def test_no_sbatch_on_path(slurm, tmp_path):
+    (tmp_path / "Snakefile").write_text("rule a:\n    output: 'a'\n    shell: 'touch a'\n")
+    for command in ("bash", "python3"):
+        (tmp_path / command).symlink_to(shutil.which(command))
+    main = Main(tmp_path, {**slurm.environment, "PATH": str(tmp_path)})
+    assert main.wait() == 1
+    assert "sbatch, srun, squeue, scancel: not on PATH" in main.output
+    assert "Traceback" not in main.output
