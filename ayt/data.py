@@ -128,7 +128,7 @@ def read_cifar10(archive: Path) -> Images:
     if not all(isinstance(part, list) and all(label in range(10) for label in part) for part in labels):
         raise UserError(f"{archive}: not CIFAR-10 for Python: labels are not lists of 0 to 9")
     pixels = np.concatenate(cast(list[np.ndarray], data)).reshape(-1, 3, 32, 32)
-    classes = np.array(sum(cast(list[list[int]], labels), []))
+    classes = np.array([label for part in cast(list[list[int]], labels) for label in part])
     if not len(pixels) == len(classes) == size:
         raise UserError(f"{archive}: has {len(pixels)} images and {len(classes)} labels, not {size}")
     return Images(torch.from_numpy(pixels), torch.from_numpy(classes).long())

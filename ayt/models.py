@@ -24,6 +24,7 @@ from ayt.specs import (
     ClassifierSpec,
     ClassifierUpstream,
     ConsistencySpec,
+    DenoiserCheckpoint,
     DenseNetSpec,
     PretrainSpec,
     ResNetSpec,
@@ -87,6 +88,19 @@ def load_checkpoint(network: nn.Module, name: str) -> None:
     path = paths.checkpoint(name)
     tensors, _ = weights.read(path, "checkpoint", name)
     weights.load_into(network, tensors, path)
+
+
+def origin(spec: PretrainSpec | ClassifierSpec | ConsistencySpec) -> dict[str, str]:
+    """The SHA-256 of the published files that a run is made from, by name: the name alone does not tell them apart.
+
+    Raises:
+        UserError: a converted file is missing or damaged.
+    """
+    if not isinstance(spec, ConsistencySpec):
+        return {}
+    published = DenoiserCheckpoint | ClassifierCheckpoint
+    names = [part.checkpoint for part in (spec.start, spec.classifier) if isinstance(part, published)]
+    return {name: weights.metadata(paths.checkpoint(name), "checkpoint")["sha256"] for name in names}
 
 
 def frozen_classifier(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +64,40 @@ def read(path: Path, kind: str, run: str | None = None) -> tuple[dict[str, torch
     Raises:
         UserError: the file is missing, truncated, not ours, of another kind or run, or of a newer format.
     """
+    with _opened(path) as file:
+        metadata = _checked(file.metadata(), path, kind, run)
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+
+
+def metadata(path: Path, kind: str) -> dict[str, Any]:
+    """Read the metadata alone; see `read`."""
+    with _opened(path) as file:
+        return _checked(file.metadata(), path, kind, None)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            if text is None:
-                raise UserError(f"{path}: was not written by ayt")
-            metadata = json.loads(text)
-            if metadata["format"] > FORMAT:
-                raise UserError(f"{path}: format {metadata['format']} is newer than this version's {FORMAT}")
-            if metadata["kind"] != kind:
-                raise UserError(f"{path}: is a {metadata['kind']}, not a {kind}")
-            if run is not None and metadata["run"] != run:
-                raise UserError(f"{path}: belongs to run {metadata['run']}, not to {run}")
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or truncated ({error}); delete it to have it made again") from None
+
+
+def _checked(found: dict[str, str] | None, path: Path, kind: str, run: str | None) -> dict[str, Any]:
+    text = (found or {}).get(_KEY)
+    if text is None:
+        raise UserError(f"{path}: was not written by ayt")
+    metadata: dict[str, Any] = json.loads(text)
+    if metadata["format"] > FORMAT:
+        raise UserError(f"{path}: format {metadata['format']} is newer than this version's {FORMAT}")
+    if metadata["kind"] != kind:
+        raise UserError(f"{path}: is a {metadata['kind']}, not a {kind}")
+    if run is not None and metadata["run"] != run:
+        raise UserError(f"{path}: belongs to run {metadata['run']}, not to {run}")
+    return metadata
 
 
 def load_into(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:

@@ -75,7 +75,7 @@ def make_table(folder, address):
     for name, asset in yamlio.read(ROOT / "config" / "assets.yaml").items():
         file = folder / asset["file"]
         if file.exists():
-            kept = {key: asset[key] for key in ("file", "folder", "licence", "used_for") if key in asset}
+            kept = {key: asset[key] for key in ("file", "folder", "licence", "used_for", "note") if key in asset}
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             table[name] = {**kept, "url": address(file.name), "size": file.stat().st_size, "sha256": digest}
     return table

@@ -21,6 +21,9 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rehearsal")
     done, server = rehearse(folder, "tiny", more=["--quiet", "rules"])
     assert done.returncode == 0, done.stderr
+    # Who starts it is told what the licences of the files allow, before they are fetched.
+    told = [line for line in done.stderr.splitlines() if "non-commercial use only (licence: CC BY-NC-SA 4.0)" in line]
+    assert [line.partition(":")[0] for line in told] == ["edm-cifar10-32x32-uncond-vp", "edm-cifar10-32x32-reference"]
     return folder, server
 
 

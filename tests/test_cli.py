@@ -174,6 +174,12 @@ def test_checkpoints_are_imported_and_used(ayt, tiny, tmp_path, checkpoint):
     start = checkpoint.state_dict()
     moved = {name: (tensors[name] - start[name]).abs().max().item() for name in tensors}
     assert 0 < max(moved.values()) < 1e-2
+    # Other weights under the same name are not taken for those that the run began with.
+    torch.save({"model": {name: 2 * value for name, value in classifier.state_dict().items()}}, tmp_path / "theirs.pt")
+    assert ayt("import-checkpoint", "theirs.pt", cwd=tmp_path).returncode == 0
+    again = ayt("train", paths.run_record(run.folder), "--start", 2, "--stop", 4, "--device", "cpu", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "comes from other weights than those that are called theirs now" in again.stderr
 
 
 def test_a_checkpoint_that_does_not_fit_is_listed(ayt, tiny, tmp_path, checkpoint):

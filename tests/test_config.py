@@ -150,8 +150,8 @@ MISTAKES = {
         "methods.label_features.classifier = 'tokens': is a vit",
     ),
     "one label for two methods": (
-        {"methods": {"a": {"loss": "ect"}, "b": {"loss": "ect", "c": 0.5}}},
-        "methods.b.label = 'ECT': is the label of a too; set another",
+        {"methods": {"a": {"loss": "ect", "c": 0.5}}},
+        "methods.a.label = 'ECT': is the label of ect too; set another",
     ),
     "published numbers of another dataset": (
         {"tables": {"others": {"kind": "published"}}},

@@ -8,7 +8,7 @@ from PIL import Image
 from ayt import tables
 from ayt.errors import UserError
 from ayt.figures import images, scores
-from ayt.published import fids
+from ayt.published import batch_size_curves, fids
 
 
 def table(seeds=(0, 1), methods=("ECT", "AYT"), label="{}"):
@@ -65,6 +65,21 @@ def test_curves_show_means_and_spread_over_seeds(tmp_path):
     drawn = pd.read_csv(tmp_path / "a.csv")
     point = row(drawn, label="ECT", batch_size=8, steps=1, iteration=100)
     assert (point["mean"], point["low"], point["high"], point["seeds"]) == (30, 20, 40, 2)
+
+
+def test_published_curves_are_drawn_as_far_as_ours_go(tmp_path):
+    published = pd.DataFrame({"iteration": [100, 200, 300], "method": "ayt", "batch_size": 16, "fid": [9.0, 8, 7]})
+    ours = table(seeds=(0,))
+    for name, metric, theirs in (("fid", "FID", published), ("other", "FD", published), ("none", "FID", None)):
+        scores.curves(ours.assign(metric=metric), tmp_path / name, "", [1, 2], theirs)
+    pictures = {path.stem: path.read_bytes() for path in tmp_path.glob("*.png")}
+    assert len(set(pictures.values())) == 3
+    assert b"300" not in (tmp_path / "fid.csv").read_bytes()
+    scores.curves(ours.assign(metric="FID"), tmp_path / "cut", "", [1, 2], published[published["iteration"] <= 200])
+    assert (tmp_path / "cut.png").read_bytes() == pictures["fid"]
+    # Another dataset's scores have no published curves.
+    assert batch_size_curves("digits").empty
+    assert set(batch_size_curves("cifar10")["method"]) == {"ect", "ayt"}
 
 
 def test_with_one_seed_the_band_spans_the_sampling_runs(tmp_path):

@@ -146,3 +146,14 @@ def needed(plan: Plan) -> dict[str, Asset]:
             imported = " (or import it: ayt import-checkpoint)" if name in plan.checkpoints else ""
             raise UserError(f"{path}: has no asset {name!r}{imported}; {choices(name, table)}")
     return table
+
+
+def notes(plan: Plan, table: dict[str, Asset], root: Path) -> list[str]:
+    """What who starts an experiment should know of the files that it will fetch: one line for each with a note."""
+    missing = [(name, table[name]) for name in plan.assets if name in table and not table[name].path(root).exists()]
+    return [note(name, asset) for name, asset in missing if asset.note]
+
+
+def note(name: str, asset: Asset) -> str:
+    """An asset's note and licence, as it is shown to users."""
+    return f"{name}: {asset.note} (licence: {asset.licence})"

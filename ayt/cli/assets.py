@@ -100,10 +100,11 @@ def run_list(options: argparse.Namespace) -> None:
 def run_fetch(options: argparse.Namespace) -> None:
     """Fetch each asset, and go on to the next when one fails."""
     from ayt.assets.fetch import fetch
+    from ayt.assets.table import note
 
     def get(name: str, asset: Asset) -> str:
         if asset.note:
-            print(f"{name}: {asset.note} (licence: {asset.licence})", file=sys.stderr)
+            print(note(name, asset), file=sys.stderr)
         return str(fetch(asset, options.folder, prefetched=options.prefetched, say=_say))
 
     _each(options, get)

@@ -55,6 +55,7 @@ def run_figure(options: argparse.Namespace) -> None:
     from ayt.config import resolved, schema
     from ayt.figures import images, scores
     from ayt.plan import Plan, Run
+    from ayt.published import batch_size_curves
 
     experiment = resolved.read(options.experiment)
     figure = experiment.figures.get(options.name)
@@ -63,8 +64,11 @@ def run_figure(options: argparse.Namespace) -> None:
         table = _scores(experiment, figure.metric)
         if figure.methods:
             table = table[table["method"].str.split(" ").str[0].isin(figure.methods)]
-        draw = {"curves": scores.curves, "final": scores.final}[figure.kind]
-        draw(table, out, figure.title, figure.steps or sorted(table["steps"].unique()))
+        steps = figure.steps or sorted(table["steps"].unique())
+        if figure.kind == "curves":
+            scores.curves(table, out, figure.title, steps, batch_size_curves(experiment.dataset.name))
+        else:
+            scores.final(table, out, figure.title, steps)
     elif isinstance(figure, schema.SamplesFigure):
         plan = Plan(experiment)
         grids = [

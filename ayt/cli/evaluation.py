@@ -180,10 +180,10 @@ def run_score(options: argparse.Namespace) -> None:
     """Write a score and a grid of samples for each snapshot and number of steps."""
     from ayt import data, paths
     from ayt.config.datasets import facts
+    from ayt.errors import UserError
     from ayt.evaluation import features, score
     from ayt.evaluation.neighbours import LARGEST_K
     from ayt.features.lpips import lpips
-    from ayt.errors import UserError
     from ayt.plan import DENOISING_METRICS, KEPT_METRICS
     from ayt.progress import ProgressLine
     from ayt.specs import read_record

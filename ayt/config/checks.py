@@ -31,6 +31,7 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     _check_sizes(experiment, mistake)
     _check_classifiers(experiment, mistake)
     _check_images(experiment, mistake)
+    _check_channels(experiment, mistake)
     _check_labels(experiment, mistake)
     if experiment.evaluation.reference != "dataset" and experiment.evaluation.features != "inception":
         problem = "published statistics are those of Inception features; set features: inception, or reference: dataset"
@@ -48,6 +49,16 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     if experiment.evaluation.grid > experiment.evaluation.samples:
         problem = f"more than evaluation.samples = {experiment.evaluation.samples}"
         mistake(("evaluation", "grid"), experiment.evaluation.grid, problem)
+
+
+def _check_channels(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that distances over channels get networks that have such."""
+    for name, method in experiment.methods.items():
+        if not isinstance(method, schema.LabelFeatures):
+            continue
+        if isinstance(experiment.classifiers.get(method.classifier), schema.ViTClassifier):
+            problem = "is a vit, and the distance of class-label features needs channels; choose another family"
+            mistake(("methods", name.split(" ")[0], "classifier"), method.classifier, problem)
 
 
 def _check_labels(experiment: Experiment, mistake: Mistake) -> None:
@@ -100,8 +111,6 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
         classifier = experiment.classifiers[name]
         if name not in fitting:
             mistake(place, name, f"its task is not {task!r}; {choices(name, fitting)}")
-        if isinstance(classifier, schema.ViTClassifier) and task == "labels" and place[0] == "methods":
-            mistake(place, name, "is a vit, and the distance of class-label features needs channels; choose another")
         if classifier.checkpoint and place[0] != "methods":
             mistake(place, name, "is a published checkpoint; only classifiers that are trained here can stand here")
         if classifier.batch_size > data.size:

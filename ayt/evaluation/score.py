@@ -85,7 +85,8 @@ def denoised(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Real images in [-1, 1], and what one step makes of them from noise level t, batch by batch.
 
-    The step ends where a sample does: at 0.002, or in the convention ``ect`` at the denoised image. As many as the evaluation has samples, from the dataset's beginning; at most all of it.
+    The step ends where a sample does: at 0.002, or in the convention ``ect`` at the denoised image. There are as many
+    images as the evaluation has samples, from the dataset's beginning; at most all of it.
     """
     device = data.pixels.device
     for part, start in enumerate(range(0, min(evaluation.samples, len(data)), batch_size)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from ayt.figures.style import COLOURS, LINES, MARKERS, RC, finish, new_figure, plural, require
 
 KEY = ["method", "label", "batch_size", "steps", "metric", "better"]
+PUBLISHED: Any = {"linewidth": 0.7, "linestyle": (0, (6, 2))}
 STEP_NAMES = {1: "one step", 2: "two steps"}
 
 
@@ -53,16 +55,20 @@ def sampling_note(scores: pd.DataFrame) -> str:
     return f"n = {many} a point; each score is the mean of {plural(repeats, 'sampling run')} of {samples:,} images"
 
 
-def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None:
+def curves(
+    scores: pd.DataFrame, out: Path, title: str, steps: list[int], published: pd.DataFrame | None = None
+) -> None:
     """Draw scores over iterations, one panel for each number of steps.
 
-    Colour and marker tell the method, the line's dashes the batch size; the band spans the seeds.
+    Colour and marker tell the method, the line's dashes the batch size; the band spans the seeds. Published curves
+    are thin and dashed, in the colour of the method of that name, as far as our runs go; they are not in the CSV.
 
     Args:
         scores: rows of ``scores.csv``.
         out: where to, without ending.
         title: of the figure.
         steps: numbers of sampling steps.
+        published: one-step FIDs: method, batch_size, iteration, fid.
 
     Raises:
         UserError: there are no such scores.
@@ -87,6 +93,7 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
                 )
             panel.set_xlabel("training iterations")
             panel.set_xlim(left=0)
+        theirs = _draw_published(panels, table, methods, published)
         _from_zero(panels)
         handles = _method_handles(methods) + [
             Line2D(
@@ -94,10 +101,34 @@ def curves(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> Non
             )
             for i, size in enumerate(sizes)
         ]
+        if theirs:
+            handles.append(Line2D([], [], color="#555555", **PUBLISHED, label="published, with\nbatch size at its end"))
         figure.legend(handles=handles, loc="outside right upper", frameon=False)
         band = "seeds" if table["seeds"].max() > 1 else "sampling runs"
         caption = f"{better(table)} Lines: means; bands: lowest to highest of the {band}. {sampling_note(scores)}."
         finish(figure, out, title, caption, table)
+
+
+def _draw_published(
+    panels: list[tuple[Axes, pd.DataFrame]], table: pd.DataFrame, methods: list[Hashable], curves: pd.DataFrame | None
+) -> bool:
+    """Draw the published curves of the methods shown into the panel of one-step FIDs; whether there were any."""
+    labels = dict(zip(table["method"], table["label"], strict=True))
+    drawn = False
+    for panel, shown in panels:
+        if curves is None or shown["metric"].iloc[0] != "FID" or shown["steps"].iloc[0] != 1:
+            continue
+        reached = curves[curves["iteration"] <= shown["iteration"].max()]
+        for (method, size), line in reached.groupby(["method", "batch_size"], sort=False):
+            if method in labels:
+                colour = COLOURS[methods.index(labels[method]) % len(COLOURS)]
+                panel.plot(line["iteration"], line["fid"], color=colour, **PUBLISHED)
+                end = (line["iteration"].iloc[-1], line["fid"].iloc[-1])
+                panel.annotate(
+                    f"{size}", end, (3, 0), textcoords="offset points", color=colour, fontsize=6, va="center"
+                )
+                drawn = True
+    return drawn
 
 
 def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None:

@@ -17,3 +17,10 @@ def fids(dataset: str) -> pd.DataFrame:
     with resources.files(__name__).joinpath("fid.csv").open() as file:
         table = pd.read_csv(file, dtype={"batch_size": "Int64", "iterations": "Int64"})
     return table[table["dataset"] == dataset].drop(columns="dataset")
+
+
+def batch_size_curves(dataset: str) -> pd.DataFrame:
+    """The published figure's one-step FIDs over training: iteration, method, batch_size, fid. CIFAR-10's alone."""
+    with resources.files(__name__).joinpath("batch_size_curves.csv").open() as file:
+        table = pd.read_csv(file).rename(columns={"fid_1step": "fid"})
+    return table if dataset == "cifar10" else table.iloc[:0]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import ayt
-from ayt import paths, weights
+from ayt import models, paths, weights
 from ayt.consistency.losses import LossOutput
 from ayt.data import Images
 from ayt.errors import UserError
@@ -99,7 +99,7 @@ def train(
     under_way = _UnderWay(folder, segment, Lease(paths.resume_folder(folder), take_over))
     task = tasks.build(spec, folder, device, channels_last, compiled)
     parts = _parts(spec.batch_size, microbatch if task.divisible else None)
-    state = TrainingState(task.network, spec.optimiser, spec.name)
+    state = TrainingState(task.network, spec.optimiser, spec.name, models.origin(spec))
     under_way.begin(state)
     logs: list[Sink] = [
         CsvLog(under_way.log, state.iteration),

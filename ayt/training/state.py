@@ -26,16 +26,18 @@ class TrainingState:
         network: trained in place.
         settings: of the optimiser.
         run: name of the run.
+        origin: SHA-256 of the published files that it is made from, by name.
 
     Attributes:
         iteration: iterations done.
         average: the network with the moving average of the weights; the network itself where ``ema`` is 0.
     """
 
-    def __init__(self, network: nn.Module, settings: Optimiser, run: str) -> None:
+    def __init__(self, network: nn.Module, settings: Optimiser, run: str, origin: dict[str, str] | None = None) -> None:
         self.network = network
         self.settings = settings
         self.run = run
+        self.origin = origin or {}
         self.iteration = 0
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema else network
         self.parameters: list[Tensor] = list(network.parameters())
@@ -68,15 +70,21 @@ class TrainingState:
         for (name, _), parameter in zip(self.network.named_parameters(), self.parameters, strict=True):
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
-        weights.write(path, "state", self.run, self.iteration, tensors, commit=commit)
+        weights.write(path, "state", self.run, self.iteration, tensors, commit=commit, origin=self.origin)
 
     def load(self, path: Path) -> str | None:
         """Read what `save` wrote, and return the commit that it recorded.
 
         Raises:
-            UserError: the file is missing, damaged, of another run, or does not fit the network.
+            UserError: the file is missing, damaged, of another run, does not fit the network, or comes from other
+                published weights of the same name.
         """
         tensors, metadata = weights.read(path, "state", self.run)
+        if others := [name for name, sha256 in self.origin.items() if metadata.get("origin", {}).get(name) != sha256]:
+            raise UserError(
+                f"{path}: comes from other weights than those that are called {', '.join(others)} now; delete the"
+                " run's folder to train it from these, or import the old ones again"
+            )
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
