@@ -107,7 +107,9 @@ def theirs(options: argparse.Namespace) -> float:
     folder = Path("png")
     folder.mkdir(exist_ok=True)
     cpu, index = torch.device("cpu"), 0
-    for batch in score.samples(denoiser(options), how(options), 0, SHAPE, options.batch_size, cpu):
+    network, size = denoiser(options), options.batch_size
+    for part in range(score.batches(how(options).samples, size)):
+        batch = score.sampled(network, how(options), 0, SHAPE, part, size, cpu)
         for image in batch.permute(0, 2, 3, 1).numpy():
             Image.fromarray(image).save(folder / f"{index:06d}.png")
             index += 1

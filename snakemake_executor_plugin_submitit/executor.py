@@ -24,7 +24,7 @@ from snakemake_executor_plugin_submitit.cluster import Cluster, Direct, NoAnswer
 from snakemake_executor_plugin_submitit.ledger import Ledger
 from snakemake_executor_plugin_submitit.request import RequestError, request
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-from snakemake_executor_plugin_submitit.task import Command
+from snakemake_executor_plugin_submitit.task import PEER_LOG, Command
 
 CLUSTERS = ("slurm", "local", "debug")
 LONGEST_WAIT = 300.0
@@ -77,6 +77,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             if self._taken_over(job):
                 continue
             try:
+                _check_tasks(job)
                 parameters = request(
                     dict(job.resources.items()),
                     job.threads,
@@ -249,18 +250,18 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         self.ledger.ended(key)
 
     def _command(self, job: JobExecutorInterface) -> Command:
-        return Command(self.format_job_exec(job), _shell_command(job), str(self._log(job)))
+        return Command(self.format_job_exec(job), _peer_command(job), str(self._log(job)))
 
     def _log(self, job: JobExecutorInterface) -> Path:
         """The rule's log without its suffix, or a place of our own where the rule has none."""
-        logs = [] if job.is_group() else [str(file) for file in cast(Any, job).log]
+        logs = _rule_logs(job)
         return Path(logs[0]).with_suffix("").absolute() if logs else self.folder / "logs" / _name(job)
 
     def _failed(self, info: SubmittedJobInfo, why: str) -> None:
         submitted = _submitted(info)
         own = Path(f"{self._log(info.job)}.{self.settings.cluster}-{submitted.id}.log")
-        rule = [] if info.job.is_group() else [Path(str(file)) for file in cast(Any, info.job).log]
-        shown = next((log for log in (*rule, own) if log.exists() and log.stat().st_size), None)
+        logs = [Path(log) for part in _single(info.job) for log in map(str, part.log)]
+        shown = next((log for log in (*reversed(logs), own) if log.exists() and log.stat().st_size), None)
         tail = ""
         if shown:
             lines = shown.read_text(errors="replace").splitlines()[-self.settings.log_lines :]
@@ -309,11 +310,27 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.+=-]+", "-", name)
 
 
-def _shell_command(job: JobExecutorInterface) -> str | None:
-    """What the rule itself runs, as Snakemake's shell() would run it."""
-    command = None if job.is_group() else cast(Any, job).shellcmd
+def _rule_logs(job: JobExecutorInterface) -> list[str]:
+    """The logs of the rule, if the job is one rule's."""
+    parts = _single(job)
+    return [str(file) for file in parts[0].log] if len(parts) == 1 else []
+
+
+def _peer_command(job: JobExecutorInterface) -> str | None:
+    """What the rule itself runs, as Snakemake's shell() would run it, with another log; None if there is no such."""
+    parts = _single(job)
+    if len(parts) > 1 or not parts[0].rule.shellcmd:
+        return None
+    command = parts[0].format_wildcards(parts[0].rule.shellcmd, log=PEER_LOG).strip()
     prefix = "set -euo pipefail; " if shell._process_prefix is None else shell._process_prefix
-    return command and f"{prefix}{command.strip()}{shell._process_suffix}"
+    return f"{prefix}{command}{shell._process_suffix}"
+
+
+def _check_tasks(job: JobExecutorInterface) -> None:
+    """Raise RequestError for a job that cannot run in the tasks that it asks for."""
+    tasks = str(job.resources.get("tasks") or job.resources.get("nodes") or 1)
+    if tasks != "1" and _peer_command(job) is None:
+        raise RequestError(f"tasks={tasks}: only a job of one rule with a shell command can have several tasks")
 
 
 def _up_to_date(job: JobExecutorInterface) -> bool:

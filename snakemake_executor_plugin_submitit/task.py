@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from submitit.core.utils import DelayedSubmission
 from submitit.helpers import TorchDistributedEnvironment
 
 POLL_SECONDS = 0.1
+PEER_LOG = "SUBMITIT-PEER-LOG"
+"""Stands in a peer's command for the name of its log, which is known on the node only."""
 LEAVE_SECONDS = 30.0
 """How long processes get between SIGTERM and SIGKILL where Slurm does not say."""
 
@@ -51,7 +54,8 @@ class Command:
         command: run by bash, in the folder where the job was submitted.
         peer_command: what the second and further tasks run; they find their ranks in the variables that
             torch.distributed reads.
-        log: where the command's output goes: ``{log}.slurm-JOB.log``, that of task n in ``{log}.slurm-JOB.n.log``.
+        log: where the command's output goes: ``{log}.slurm-JOB.log``, that of task n in ``{log}.slurm-JOB.n.log``;
+            `PEER_LOG` in its command becomes ``{log}.slurm-JOB.n.command.log``.
     """
 
     command: str
@@ -69,7 +73,7 @@ class Command:
             if environment.global_rank > 0:
                 if self.peer_command is None:
                     raise CommandFailed("only a rule with a shell command can run in more than one task")
-                command = self.peer_command
+                command = self.peer_command.replace(PEER_LOG, shlex.quote(f"{self._stem(environment)}.command.log"))
         with _asked() as (asked, submitit), self._output(environment) as output:
             status = _run(command, asked, output)
             _say(output, f"exit status {status}" + "".join(f", after {name.name}" for name in asked))
@@ -85,10 +89,14 @@ class Command:
         """What submitit queues again: the same."""
         return DelayedSubmission(self)
 
+    def _stem(self, environment: JobEnvironment) -> str:
+        """Of the names of this task's logs."""
+        rank = f".{environment.global_rank}" if environment.global_rank else ""
+        return f"{self.log}.{environment.cluster}-{environment.job_id}{rank}"
+
     @contextmanager
     def _output(self, environment: JobEnvironment) -> Iterator[IO[bytes]]:
-        rank = f".{environment.global_rank}" if environment.global_rank else ""
-        path = Path(f"{self.log}.{environment.cluster}-{environment.job_id}{rank}.log")
+        path = Path(f"{self._stem(environment)}.log")
         path.parent.mkdir(parents=True, exist_ok=True)
         # Appended to: when a job is requeued, what it said before it left is worth reading.
         with path.open("ab", buffering=0) as file:

@@ -30,21 +30,21 @@ from ayt.networks.unet import DDPMpp
 ROOT = Path(__file__).parents[1]
 SIZES = {
     "paper": {
-        "classifiers": {"transformations": {"iterations": 2, "segment": 2, "batch_size": 32}},
+        "classifiers": {"iterations": 2, "segment": 2, "batch_size": 32},
         "training": {"iterations": 2, "segment": 1, "snapshot_every": 1},
         "evaluation": {"samples": 20, "repeats": 1, "grid": 10, "batch_size": 20, "kept": 20},
         "execution": {"log_every": 1, "microbatch": 16},
     },
     "tiny": {
         "network": {"channels": 32, "channel_mult": [1, 1], "blocks": 1},
-        "classifiers": {"transformations": {"iterations": 2, "segment": 2, "batch_size": 4}},
+        "classifiers": {"iterations": 2, "segment": 2, "batch_size": 4},
         "training": {"iterations": 2, "segment": 2, "snapshot_every": 2},
         "batch_sizes": [2, 4],
         "evaluation": {"samples": 10, "repeats": 1, "grid": 10, "batch_size": 10, "kept": 10},
         "execution": {"log_every": 1},
     },
 }
-"""What ``--config`` cuts."""
+"""What ``--config`` cuts; ``classifiers``: each that the experiment trains."""
 
 
 def images(count):
@@ -90,7 +90,10 @@ def rehearse(folder, size, experiment="batch_size_ablation", more=()):
         for file in files.iterdir():
             server.script[f"/{file.name}"] = [Reply(file.read_bytes())]
         (folder / "assets.yaml").write_text(yaml.safe_dump(make_table(files, lambda name: server.url(f"/{name}"))))
+        there = yamlio.read(ROOT / "config" / f"{experiment}.yaml").get("classifiers") or {}
+        trained = [name for name, options in there.items() if "checkpoint" not in (options or {})]
         overrides = {**SIZES[size], "assets": {"table": "assets.yaml"}}
+        overrides["classifiers"] = dict.fromkeys(trained, SIZES[size]["classifiers"])
         values = [f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}" for key, value in overrides.items()]
         command = [Path(sys.executable).parent / "snakemake", *more, "--snakefile", ROOT / "workflow" / "Snakefile"]
         command += ["--directory", folder, "--profile", ROOT / "local"]

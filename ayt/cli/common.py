@@ -71,15 +71,21 @@ def choose_device(options: argparse.Namespace) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
+    from ayt.processes import local_rank
+
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     name = options.device
     choices = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":
-        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
-        name = "cuda:0"
+        # Processes on one machine see all of its GPUs, or each its own.
+        name = f"cuda:{local_rank() if torch.cuda.device_count() > 1 else 0}"
     if name not in choices:
         raise UserError(f"--device {options.device}: not on this machine; choose from {', '.join(choices)}")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device

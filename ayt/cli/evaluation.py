@@ -185,6 +185,7 @@ def run_score(options: argparse.Namespace) -> None:
     from ayt.evaluation.neighbours import LARGEST_K
     from ayt.features.lpips import lpips
     from ayt.plan import DENOISING_METRICS, KEPT_METRICS
+    from ayt.processes import joined
     from ayt.progress import ProgressLine
     from ayt.specs import read_record
 
@@ -213,13 +214,15 @@ def run_score(options: argparse.Namespace) -> None:
     real = len(against.data) if against.data else 0
     each = [options.samples + len(e.denoise) * min(options.samples, real) for e in evaluations]
     images = options.repeats * len(options.iteration) * sum(each)
-    with ProgressLine(f"scoring {spec.name}", images) as line:
+    with joined() as processes, ProgressLine(f"scoring {spec.name}", images) as line:
         for iteration in options.iteration:
             network = _denoiser(spec, options.record, iteration).to(device)
             for evaluation in evaluations:
                 values, grid = score.score_snapshot(
-                    network, against, evaluation, spec.dataset.name, shape, options.batch_size, device, line
+                    network, against, evaluation, spec.dataset.name, shape, options.batch_size, device, line, processes
                 )
+                if not processes.first:
+                    continue
                 about = {"run": spec.name, "dataset": spec.dataset.name, "iteration": iteration}
                 record = score.score_record(about, evaluation, values)
                 folder = options.record.parent
@@ -265,7 +268,7 @@ def run_sample(options: argparse.Namespace) -> None:
     from PIL import Image
 
     from ayt.config.datasets import facts
-    from ayt.evaluation.score import samples
+    from ayt.evaluation.score import batches, sampled
     from ayt.files import written_beside
     from ayt.specs import read_record
 
@@ -279,7 +282,9 @@ def run_sample(options: argparse.Namespace) -> None:
         from ayt.errors import UserError
 
         raise UserError("--steps: sample takes one number of steps")
-    images = torch.cat(list(samples(network, evaluation, 0, shape, options.batch_size, device))).cpu()
+    size = options.batch_size
+    parts = range(batches(options.samples, size))
+    images = torch.cat([sampled(network, evaluation, 0, shape, part, size, device).cpu() for part in parts])
     columns = max(1, round(len(images) ** 0.5))
     blank = (-len(images)) % columns
     images = torch.cat([images, images.new_full((blank, *shape), 255)])

@@ -45,11 +45,9 @@ def add_verbs(verbs: Verbs) -> None:
 def run_check(options: argparse.Namespace) -> None:
     """Print a summary of what would be computed."""
     from ayt.assets.table import needed
-    from ayt.config import check_device
     from ayt.plan import Plan
 
     experiment = _load(options)
-    check_device(experiment)
     plan = Plan(experiment)
     needed(plan)
     iterations = sum(run.iterations for run in plan.trained)

@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     """Train one segment; 128 + n if signal n stopped it."""
     from ayt import data
     from ayt.errors import UserError
+    from ayt.processes import joined
     from ayt.specs import read_record
     from ayt.training.loop import Interrupted, Segment, train
 
@@ -76,21 +77,24 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--start {options.start}: must be before --stop {options.stop}")
     if (options.stop - options.start) % every or options.start % every:
         raise UserError(f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}")
+    device = choose_device(options)
     try:
-        train(
-            spec,
-            options.record.parent,
-            Segment(options.start, options.stop, every),
-            data.load(spec.dataset),
-            choose_device(options),
-            log_every=options.log_every,
-            resume_seconds=options.resume_seconds,
-            sinks=options.sink or [],
-            take_over=options.take_over,
-            microbatch=options.microbatch,
-            channels_last=not options.channels_first,
-            compiled=options.compile,
-        )
+        with joined() as processes:
+            train(
+                spec,
+                options.record.parent,
+                Segment(options.start, options.stop, every),
+                data.load(spec.dataset),
+                device,
+                log_every=options.log_every,
+                resume_seconds=options.resume_seconds,
+                sinks=options.sink or [],
+                take_over=options.take_over,
+                microbatch=options.microbatch,
+                channels_last=not options.channels_first,
+                compiled=options.compile,
+                processes=processes,
+            )
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command goes on where it was", file=sys.stderr)
         return 128 + interrupted.number

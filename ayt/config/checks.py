@@ -29,6 +29,7 @@ def choices(value: Any, known: Iterable[Any]) -> str:
 def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     """Report every mistake of an experiment whose sections are each valid."""
     _check_sizes(experiment, mistake)
+    _check_processes(experiment, mistake)
     _check_classifiers(experiment, mistake)
     _check_images(experiment, mistake)
     _check_channels(experiment, mistake)
@@ -49,6 +50,20 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     if experiment.evaluation.grid > experiment.evaluation.samples:
         problem = f"more than evaluation.samples = {experiment.evaluation.samples}"
         mistake(("evaluation", "grid"), experiment.evaluation.grid, problem)
+
+
+def _check_processes(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that batches can be shared out over processes, and processes over machines."""
+    count, nodes = experiment.execution.processes, experiment.execution.nodes
+    if count % nodes:
+        mistake(("execution", "nodes"), nodes, f"cannot be given equal shares of {count} processes")
+    uneven = sorted({size for method in experiment.methods.values() for size in method.batch_sizes if size % count})
+    pretrain = experiment.start.pretrain
+    if pretrain and pretrain.batch_size % count:
+        uneven.append(pretrain.batch_size)
+    if uneven:
+        sizes = ", ".join(map(str, uneven))
+        mistake(("execution", "processes"), count, f"batches of {sizes} images cannot be shared out evenly")
 
 
 def _check_channels(experiment: Experiment, mistake: Mistake) -> None:

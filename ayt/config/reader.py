@@ -87,13 +87,18 @@ def dataset(value: Any, source: str) -> schema.Dataset:
     return section
 
 
-def check_device(experiment: Experiment) -> None:
-    """Make sure that the device that the experiment asks for is on this machine.
+def check_machine(experiment: Experiment) -> None:
+    """Make sure that jobs of the experiment can run as plain processes on this machine.
 
     Raises:
-        UserError: it is not.
+        UserError: the device is not there, or jobs have several processes, which need a launcher.
     """
-    device = experiment.execution.device
+    device, count = experiment.execution.device, experiment.execution.processes
+    if count > 1:
+        raise UserError(
+            f"execution.processes = {count}: this executor starts one process for each job; choose --profile slurm, or"
+            " --executor submitit --submitit-cluster local for the GPUs of this machine"
+        )
     if device in ("auto", "cpu"):
         return
     present = _gpus_here()

@@ -440,6 +440,13 @@ class Execution(Section):
     """Iterations between rows of the training log."""
     resume_seconds: Positive = 120.0
     """Seconds between resume states."""
+    threads: Count = 1
+    """CPU threads of a process that trains or scores."""
+    processes: Count = 1
+    """Processes that share a training or a scoring, each with a GPU where there are GPUs; more than one need
+    Snakemake's executor submitit. Batch sizes stay those of the whole."""
+    nodes: Count = 1
+    """Machines that the processes are spread over."""
     sinks: list[Literal["tensorboard", "wandb"]] = []
     """Where training logs also go."""
     compile: bool = False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,6 +24,7 @@ from ayt.evaluation.neighbours import precision_recall_density_coverage
 from ayt.features.distance import Distance
 from ayt.files import write_text, written_beside
 from ayt.plan import KEPT_METRICS, Evaluation
+from ayt.processes import ALONE, Processes
 from ayt.progress import ProgressLine
 from ayt.randomness import generator
 from ayt.sampling import sample, step, to_uint8
@@ -51,49 +52,48 @@ class Against:
     lpips: Distance | None = None
 
 
-def samples(
+def batches(images: int, batch_size: int) -> int:
+    """How many batches so many images are sampled in; the last may be smaller."""
+    return math.ceil(images / batch_size)
+
+
+def sampled(
     network: nn.Module,
     evaluation: Evaluation,
     repeat: int,
     shape: tuple[int, ...],
+    part: int,
     batch_size: int,
     device: torch.device,
-) -> Iterator[Tensor]:
-    """Sample uint8 images (B, C, H, W), batch by batch, ``evaluation.samples`` in all.
+) -> Tensor:
+    """Sample batch ``part`` of ``evaluation.samples`` images: uint8 (B, C, H, W).
 
     The noise depends on the evaluation's seed, the repeat and the batch size: it is the same for every network.
     """
-    for part, start in enumerate(range(0, evaluation.samples, batch_size)):
-        size = min(batch_size, evaluation.samples - start)
-        noise = torch.randn(
-            (evaluation.steps, size, *shape),
-            generator=generator(evaluation.seed, part, f"sampling, repeat {repeat}", device),
-            device=device,
-        )
-        convention = cast(Literal["ayt", "ect"], evaluation.convention)
-        yield to_uint8(sample(network, noise, evaluation.mids, convention))
+    size = min(batch_size, evaluation.samples - part * batch_size)
+    noise = torch.randn(
+        (evaluation.steps, size, *shape),
+        generator=generator(evaluation.seed, part, f"sampling, repeat {repeat}", device),
+        device=device,
+    )
+    return to_uint8(sample(network, noise, evaluation.mids, cast(Literal["ayt", "ect"], evaluation.convention)))
 
 
 @torch.no_grad()
 def denoised(
-    network: nn.Module,
-    evaluation: Evaluation,
-    repeat: int,
-    t: float,
-    data: Images,
-    batch_size: int,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Real images in [-1, 1], and what one step makes of them from noise level t, batch by batch.
+    network: nn.Module, evaluation: Evaluation, repeat: int, t: float, data: Images, part: int, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Batch ``part`` of the real images, in [-1, 1], and what one step makes of them from noise level t.
 
     The step ends where a sample does: at 0.002, or in the convention ``ect`` at the denoised image. There are as many
     images as the evaluation has samples, from the dataset's beginning; at most all of it.
     """
     device = data.pixels.device
-    for part, start in enumerate(range(0, min(evaluation.samples, len(data)), batch_size)):
-        images = to_float(data.pixels[start : min(start + batch_size, evaluation.samples)])
-        source = generator(evaluation.seed, part, f"denoising from {t:g}, repeat {repeat}", device)
-        noise = torch.randn(images.shape, generator=source, device=device)
-        yield images, step(network, images + t * noise, t, 0.0 if evaluation.convention == "ect" else SIGMA_MIN)
+    start = part * batch_size
+    images = to_float(data.pixels[start : min(start + batch_size, evaluation.samples)])
+    source = generator(evaluation.seed, part, f"denoising from {t:g}, repeat {repeat}", device)
+    noise = torch.randn(images.shape, generator=source, device=device)
+    return images, step(network, images + t * noise, t, 0.0 if evaluation.convention == "ect" else SIGMA_MIN)
 
 
 @torch.no_grad()
@@ -106,6 +106,7 @@ def score_snapshot(
     batch_size: int,
     device: torch.device,
     line: ProgressLine,
+    processes: Processes = ALONE,
 ) -> tuple[dict[Metric, list[float]], Tensor]:
     """Score one network.
 
@@ -118,28 +119,41 @@ def score_snapshot(
         batch_size: images sampled at a time.
         device: where to.
         line: told of every batch.
+        processes: those that score this network together: they take batches in turn, and the first has the result,
+            which is the same for any number of them.
 
     Returns:
-        Each metric's value at each repeat, and the first ``evaluation.grid`` images of the first repeat.
+        Each metric's value at each repeat, and the first ``evaluation.grid`` images of the first repeat; nothing in
+        other processes than the first.
 
     Raises:
         UserError: features are not finite.
     """
     values: dict[Metric, list[float]] = {}
     grid: list[Tensor] = []
+    room = math.ceil(evaluation.grid / batch_size)
     for repeat in range(evaluation.repeats):
         gathered = _Gathered(against, evaluation)
-        for images in samples(network, evaluation, repeat, shape, batch_size, device):
-            gathered.update(images)
-            if repeat == 0 and sum(map(len, grid)) < evaluation.grid:
-                grid.append(images.cpu())
-            line.advance(len(images))
-        for key, value in gathered.metrics().items():
+
+        def batch(part: int, repeat: int = repeat) -> tuple[int, Tensor, Tensor | None]:
+            images = sampled(network, evaluation, repeat, shape, part, batch_size, device)
+            features = against.extractor.embed(images).cpu()
+            return len(images), features, images.cpu() if repeat == 0 and part < room else None
+
+        for size, features, images in processes.spread(batches(evaluation.samples, batch_size), batch):
+            gathered.update(features.to(device))
+            if images is not None:
+                grid.append(images)
+            line.advance(size)
+        found = gathered.metrics() if processes.first else {}
+        for key, value in found.items():
             values.setdefault(metric(key, dataset, against.inception), []).append(value)
         for t in evaluation.denoise:
-            for key, value in _denoising_metrics(network, against, evaluation, repeat, t, batch_size, line).items():
+            for key, value in _denoising_metrics(
+                network, against, evaluation, repeat, t, batch_size, device, line, processes
+            ).items():
                 values.setdefault(metric(key, dataset, against.inception, t), []).append(value)
-    return values, torch.cat(grid)[: evaluation.grid]
+    return values, torch.cat(grid)[: evaluation.grid] if grid else torch.empty(0)
 
 
 class _Gathered:
@@ -152,8 +166,7 @@ class _Gathered:
         self._kept: list[Tensor] = []
         self._room = len(against.reference.kept)
 
-    def update(self, images: Tensor) -> None:
-        features = self._against.extractor.embed(images)
+    def update(self, features: Tensor) -> None:
         self._statistics = self._statistics or FeatureStatistics(features.shape[1], features.device)
         self._statistics.update(features)
         if "inception_score" in self._wanted:
@@ -191,27 +204,37 @@ def _denoising_metrics(
     repeat: int,
     t: float,
     batch_size: int,
+    device: torch.device,
     line: ProgressLine,
+    processes: Processes,
 ) -> dict[str, float]:
     """The metrics of real images that were noised to t and denoised in one step."""
-    assert against.data is not None
+    data = against.data
+    assert data is not None
+
+    def batch(part: int) -> tuple[int, Tensor | None, Tensor | None]:
+        images, result = denoised(network, evaluation, repeat, t, data, part, batch_size)
+        wanted = "denoised_frechet" in evaluation.metrics
+        features = against.extractor.embed(to_uint8(result)).cpu() if wanted else None
+        distances = against.lpips(result.clamp(-1, 1), images).double().cpu() if against.lpips else None
+        return len(images), features, distances
+
     gathered: FeatureStatistics | None = None
-    distances: list[Tensor] = []
-    for images, result in denoised(network, evaluation, repeat, t, against.data, batch_size):
-        if "denoised_frechet" in evaluation.metrics:
-            features = against.extractor.embed(to_uint8(result))
-            gathered = gathered or FeatureStatistics(features.shape[1], features.device)
-            gathered.update(features)
-        if against.lpips:
-            distances.append(against.lpips(result.clamp(-1, 1), images).double())
-        line.advance(len(images))
+    gathered_distances: list[Tensor] = []
+    for size, features, distances in processes.spread(batches(min(evaluation.samples, len(data)), batch_size), batch):
+        if features is not None:
+            gathered = gathered or FeatureStatistics(features.shape[1], device)
+            gathered.update(features.to(device))
+        if distances is not None:
+            gathered_distances.append(distances)
+        line.advance(size)
     found = {}
     if gathered is not None:
         found["denoised_frechet"] = frechet_distance(
             gathered.mean.cpu(), gathered.covariance.cpu(), against.reference.mu, against.reference.sigma
         )
-    if distances:
-        found["lpips"] = float(torch.cat(distances).mean())
+    if gathered_distances:
+        found["lpips"] = float(torch.cat(gathered_distances).mean())
     return found
 
 

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -17,10 +17,10 @@ from torch import Tensor
 
 import ayt
 from ayt import models, paths, weights
-from ayt.consistency.losses import LossOutput
 from ayt.data import Images
 from ayt.errors import UserError
 from ayt.files import link
+from ayt.processes import ALONE, Processes
 from ayt.progress import ProgressLine
 from ayt.randomness import Draws
 from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
@@ -69,13 +69,14 @@ def train(
     microbatch: int | None = None,
     channels_last: bool = True,
     compiled: bool = False,
+    processes: Processes = ALONE,
 ) -> None:
     """Train one segment of a run.
 
     Begins at the last resume state if there is a fitting one, else at the state that the segment before left.
     Leaves snapshots, the state at the end and a log where `ayt.paths` says. Weights depend only on ``spec``: not
-    on segments or interruptions, and on the device, ``microbatch``, ``channels_last`` and ``compiled`` only through
-    the order of summation.
+    on segments or interruptions, and on the device, ``microbatch``, ``channels_last``, ``compiled`` and the number of
+    processes only through the order of summation.
 
     Args:
         spec: what the run is.
@@ -90,29 +91,22 @@ def train(
         microbatch: images that go through a denoiser at a time; None: the batch.
         channels_last: how images lie in memory.
         compiled: whether the network goes through ``torch.compile``.
+        processes: those that train this run together, all called with the same arguments; they share each batch, and
+            the first one writes.
 
     Raises:
         UserError: a file is missing, damaged or of another run; the disk is full; the loss is not finite; another
-            process trains this run, or has taken it over.
-        Interrupted: by SIGTERM, SIGUSR2 or SIGINT, once the resume state is written.
+            process trains this run, or has taken it over; the processes cannot share its batches.
+        Interrupted: by SIGTERM, SIGUSR2 or SIGINT to any of the processes, once the resume state is written.
     """
-    under_way = _UnderWay(folder, segment, Lease(paths.resume_folder(folder), take_over))
-    task = tasks.build(spec, folder, device, channels_last, compiled)
-    parts = _parts(spec.batch_size, microbatch if task.divisible else None)
+    share = _share(spec, processes)
+    under_way = _UnderWay(folder, segment, take_over, processes)
+    task = tasks.build(spec, folder, device, channels_last, compiled, processes)
+    parts = _parts(share, microbatch if task.divisible else None)
     state = TrainingState(task.network, spec.optimiser, spec.name, models.origin(spec))
     under_way.begin(state)
-    logs: list[Sink] = [
-        CsvLog(under_way.log, state.iteration),
-        *open_sinks(sinks or [], folder, state.iteration),
-    ]
     data = data.to(device)
-    with (
-        ExitStack() as stack,
-        _signals() as received,
-        ProgressLine(spec.name, segment.stop, state.iteration) as line,
-    ):
-        for log in logs:
-            stack.callback(log.close)
+    with _signals() as received, under_way.logs(state, sinks or []) as log:
         meter = _Meter(state.iteration, spec.batch_size)
         not_finite_at = torch.full((), -1, device=device)
         saved = checked = time.monotonic()
@@ -123,7 +117,7 @@ def train(
                 images = images.contiguous(memory_format=torch.channels_last)
             state.optimiser.zero_grad(set_to_none=True)
             draws = Draws(spec.seed, iteration, spec.batch_size, device)
-            loss, distance = _backward(task, images, labels, draws, parts)
+            loss, distance = processes.sum(_backward(task, images, labels, draws, parts))
             norm = torch.nn.utils.get_total_norm(_gradients(state))
             # Kept on the device: looked at when something is logged or saved, so that a GPU need not wait.
             bad = ~torch.isfinite(loss + norm) & (not_finite_at < 0)
@@ -134,42 +128,49 @@ def train(
             done = state.iteration
             at_snapshot = done in segment.snapshots(iteration, done)
             logs_now = done % log_every == 0 or done == segment.stop
-            saves_now = now - saved > resume_seconds or bool(received)
+            leaves = processes.highest(received[0] if received else 0)
+            saves_now = now - saved > resume_seconds or bool(leaves)
             if at_snapshot or logs_now or saves_now:
                 _require_finite(not_finite_at, spec.name)
             if logs_now:
-                row = meter.row(done, loss, distance, norm)
-                for log in logs:
-                    log.write(row)
-                line.update(done, f"distance {row['distance']:.4g}, {row['images_per_second']:.0f} images/s")
+                log(meter.row(done, loss, distance, norm))
             if at_snapshot:
                 under_way.save_snapshot(state)
             if saves_now:
                 under_way.save(state)
                 saved = now
-            if received:
-                raise Interrupted(received[0])
+            if leaves:
+                processes.wait()  # the first to leave may take the others along
+                raise Interrupted(leaves)
             if now - checked > LEASE_SECONDS:
-                under_way.lease.check()
+                under_way.check()
                 checked = now
     under_way.publish(state)
+    processes.wait()
 
 
-def _backward(task: Task, images: Tensor, labels: Tensor, draws: Draws, parts: list[slice]) -> LossOutput:
-    """Add up the gradients of a batch's parts; returns the batch's loss and distance, both without gradient."""
+def _share(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, processes: Processes) -> slice:
+    """Which images of each batch this process sees."""
+    if processes.count > 1 and isinstance(spec, ClassifierSpec):
+        raise UserError(f"{spec.name}: a classifier's batches cannot be shared; train it in one process")
+    return processes.share(spec.batch_size)
+
+
+def _backward(task: Task, images: Tensor, labels: Tensor, draws: Draws, parts: list[slice]) -> Tensor:
+    """Add up the gradients of a batch's parts; returns their loss and distance, (2,) without gradient."""
     outputs = []
     for part in parts:
-        output = task.loss(images[part], labels[part], replace(draws, part=part))
-        torch.autograd.backward(output.loss)
-        outputs.append(output)
-    loss, distance = (torch.stack(values).detach().sum(0) for values in zip(*outputs, strict=True))
-    return LossOutput(loss, distance)
+        with nullcontext() if part is parts[-1] else task.unshared():
+            output = task.loss(images[part], labels[part], replace(draws, part=part))
+            torch.autograd.backward(output.loss)
+        outputs.append(torch.stack(output).detach())
+    return torch.stack(outputs).sum(0)
 
 
-def _parts(size: int, at_a_time: int | None) -> list[slice]:
-    """A batch of ``size``, cut into parts of ``at_a_time`` images; the last may be smaller."""
-    width = at_a_time or size
-    return [slice(start, min(start + width, size)) for start in range(0, size, width)]
+def _parts(share: slice, at_a_time: int | None) -> list[slice]:
+    """The images ``share`` of a batch, cut into parts of ``at_a_time`` images; the last may be smaller."""
+    width = at_a_time or share.stop - share.start
+    return [slice(start, min(start + width, share.stop)) for start in range(share.start, share.stop, width)]
 
 
 class _UnderWay:
@@ -179,54 +180,89 @@ class _UnderWay:
     and the resume state would be worth nothing without the snapshots before it.
     """
 
-    def __init__(self, folder: Path, segment: Segment, lease: Lease) -> None:
+    def __init__(self, folder: Path, segment: Segment, take_over: bool, processes: Processes) -> None:
         self.folder = folder
         self.segment = segment
-        self.lease = lease
+        self.processes = processes
         self.resume = paths.resume_folder(folder)
+        # The right to write; only the first process has it.
+        self.lease = Lease(self.resume, take_over) if processes.first else None
         self.state_file = self.resume / "state.safetensors"
         self.log = self.resume / "log.csv"
         self._snapshots = self.resume / "snapshots"
         self._commit = source_commit()
 
     def begin(self, state: TrainingState) -> None:
-        """Load the furthest usable state; what does not belong to this segment is removed."""
-        start = paths.state(self.folder, self.segment.start) if self.segment.start else None
-        wrote = None
-        if self._resumable(state.run):
-            wrote = state.load(self.state_file)
+        """Load the furthest usable state, in every process; what does not belong to this segment is removed."""
+        found = self.processes.from_first(self._furthest(state.run) if self.lease else None)
+        wrote = state.load(found) if found else None
+        if found and found != self.state_file and state.iteration != self.segment.start:
+            raise UserError(f"{found}: is at iteration {state.iteration}, not {self.segment.start}")
+        if not self.lease:
+            return
+        if found == self.state_file:
             _say(f"{state.run}: resuming at iteration {state.iteration}")
-        else:
-            if start:
-                wrote = state.load(start)
-                if state.iteration != self.segment.start:
-                    raise UserError(f"{start}: is at iteration {state.iteration}, not {self.segment.start}")
-            with self.lease.commit():
-                self.log.unlink(missing_ok=True)
         if wrote and self._commit and wrote != self._commit:
             _say(f"warning: the state was written by commit {wrote[:12]}, this is {self._commit[:12]}")
         wanted = {self._snapshot(i) for i in self.segment.snapshots(self.segment.start, state.iteration)}
         with self.lease.commit():
+            if found != self.state_file:
+                self.log.unlink(missing_ok=True)
             for file in self._snapshots.glob("*.safetensors"):
                 if file not in wanted:
                     file.unlink()
 
+    @contextmanager
+    def logs(self, state: TrainingState, sinks: list[str]) -> Iterator[Callable[[dict[str, float]], None]]:
+        """What takes the rows of the log, and shows progress."""
+        if not self.lease:
+            yield lambda row: None
+            return
+        with ExitStack() as stack:
+            line = stack.enter_context(ProgressLine(state.run, self.segment.stop, state.iteration))
+            logs: list[Sink] = [CsvLog(self.log, state.iteration), *open_sinks(sinks, self.folder, state.iteration)]
+            for log in logs:
+                stack.callback(log.close)
+
+            def write(row: dict[str, float]) -> None:
+                for log in logs:
+                    log.write(row)
+                shown = f"distance {row['distance']:.4g}, {row['images_per_second']:.0f} images/s"
+                line.update(int(row["iteration"]), shown)
+
+            yield write
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` if another process has taken the run over."""
+        if self.lease:
+            self.lease.check()
+
     def save_snapshot(self, state: TrainingState) -> None:
-        with self.lease.commit():
-            state.save_snapshot(self._snapshot(state.iteration))
+        if self.lease:
+            with self.lease.commit():
+                state.save_snapshot(self._snapshot(state.iteration))
 
     def save(self, state: TrainingState) -> None:
-        with self.lease.commit():
-            state.save(self.state_file, self._commit)
+        if self.lease:
+            with self.lease.commit():
+                state.save(self.state_file, self._commit)
 
     def publish(self, state: TrainingState) -> None:
         """Put the segment's results in their places."""
+        if not self.lease:
+            return
         self.save(state)
         with self.lease.commit():
             for iteration in self.segment.snapshots(self.segment.start, self.segment.stop):
                 link(self._snapshot(iteration), paths.snapshot(self.folder, iteration))
             link(self.log, paths.training_log(self.folder, self.segment.stop))
             link(self.state_file, paths.state(self.folder, self.segment.stop))
+
+    def _furthest(self, run: str) -> Path | None:
+        """The file of the resume state if it is usable, else of the state that the segment begins with."""
+        if self._resumable(run):
+            return self.state_file
+        return paths.state(self.folder, self.segment.start) if self.segment.start else None
 
     def _snapshot(self, iteration: int) -> Path:
         return self._snapshots / paths.snapshot(self.folder, iteration).name

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ayt import models, paths
 from ayt.consistency import losses
@@ -19,6 +21,7 @@ from ayt.features.lpips import lpips
 from ayt.features.transformations import draw, names_for, transform
 from ayt.networks.precond import EDMPrecond
 from ayt.networks.unet import DDPMpp
+from ayt.processes import ALONE, Processes
 from ayt.randomness import Draws, derived_seed
 from ayt.specs import ClassifierSpec, ConsistencySpec, DenoiserCheckpoint, LossSpec, PretrainSpec
 
@@ -30,11 +33,13 @@ class Task(NamedTuple):
     """A network, in train mode on its device, and its loss.
 
     ``divisible``: a batch may be given in parts, whose losses add up to the whole batch's.
+    ``unshared()``: a block in which gradients are not summed over the processes.
     """
 
     network: nn.Module
     loss: BatchLoss
     divisible: bool
+    unshared: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def build(
@@ -43,6 +48,7 @@ def build(
     device: torch.device,
     channels_last: bool = True,
     compiled: bool = False,
+    processes: Processes = ALONE,
 ) -> Task:
     """Build what a run trains; upstream weights are read from the folders beside ``folder``.
 
@@ -52,6 +58,7 @@ def build(
         device: where it is trained.
         channels_last: how images and weights of convolutions lie in memory.
         compiled: whether the trained network goes through ``torch.compile``.
+        processes: those that share the batches.
 
     Raises:
         UserError: upstream weights are missing or damaged.
@@ -72,10 +79,13 @@ def build(
         return Task(network, loss, divisible=False)
     assert isinstance(network, EDMPrecond)
     network.bf16 = bf16
+    called = processes.parallel(network)
+    unshared = called.no_sync if isinstance(called, DistributedDataParallel) else nullcontext
+    masks = _masks(network)
     if isinstance(spec, PretrainSpec):
-        return Task(network, _denoising(network, spec), divisible=True)
+        return Task(network, _denoising(called, masks, spec), True, unshared)
     distance = _distance(spec, folder, device)
-    return Task(network, _consistency(network, spec, distance), divisible=True)
+    return Task(network, _consistency(called, masks, spec, distance), True, unshared)
 
 
 def _load_start(network: nn.Module, spec: ConsistencySpec, folder: Path) -> None:
@@ -86,17 +96,18 @@ def _load_start(network: nn.Module, spec: ConsistencySpec, folder: Path) -> None
     models.load_snapshot(network, paths.snapshot(paths.beside(folder, run), spec.start.iteration), run)
 
 
-def _masks(network: EDMPrecond, draws: Draws) -> list[Tensor]:
+def _masks(network: EDMPrecond) -> Callable[[Draws], list[Tensor]]:
+    """What draws the masks of the network's dropout."""
     unet = network.model
     assert isinstance(unet, DDPMpp)
-    return draws.masks(unet.mask_shapes, unet.dropout)
+    return lambda draws: draws.masks(unet.mask_shapes, unet.dropout)
 
 
-def _denoising(network: EDMPrecond, spec: PretrainSpec) -> BatchLoss:
+def _denoising(network: nn.Module, masks: Callable[[Draws], list[Tensor]], spec: PretrainSpec) -> BatchLoss:
     def loss(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
         sigma = lognormal_t(draws.normal("sigma"), spec.sigma_mean, spec.sigma_std)
         eps = draws.normal("noise", *images.shape[1:])
-        return losses.denoising_loss(network, images, sigma, eps, _masks(network, draws), draws.size)
+        return losses.denoising_loss(network, images, sigma, eps, masks(draws), draws.size)
 
     return loss
 
@@ -138,7 +149,9 @@ def _predict(network: nn.Module, images: Tensor, bf16: bool) -> Tensor:
     return predictions.float()
 
 
-def _consistency(network: EDMPrecond, spec: ConsistencySpec, distance: Distance | None) -> BatchLoss:
+def _consistency(
+    network: nn.Module, masks: Callable[[Draws], list[Tensor]], spec: ConsistencySpec, distance: Distance | None
+) -> BatchLoss:
     times = spec.times
     method = consistency_loss(spec.loss, distance)
 
@@ -147,7 +160,7 @@ def _consistency(network: EDMPrecond, spec: ConsistencySpec, distance: Distance 
         stage = stage_at(draws.iteration, times.stage_iterations)
         r = t_to_r(t, times.q, stage, times.k, times.b, times.n)
         eps = draws.normal("noise", *images.shape[1:])
-        D_t, D_r = losses.consistency_pair(network, images, t, r, eps, _masks(network, draws))
+        D_t, D_r = losses.consistency_pair(network, images, t, r, eps, masks(draws))
         return method(D_t, D_r, losses.weight(t, r), draws.iteration, draws.size)
 
     return loss

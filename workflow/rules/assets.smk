@@ -1,8 +1,11 @@
-# Published files, downloaded on the machine where Snakemake runs; what computes never touches the network.
+# Published files, downloaded and converted on the machine where Snakemake runs; what computes never touches the
+# network.
 
 
 localrules:
     asset,
+    prepare,
+    checkpoint,
 
 
 # The hash that a first download leaves beside the file, and what a cut one leaves, are no outputs: Snakemake would

@@ -2,7 +2,21 @@
 FOLDER = paths.run_folder("{dataset}", "{run}")
 RECORD = paths.run_record(FOLDER)
 
+# What a job that computes asks for: so many threads and GPUs for each of its processes.
+THREADS = experiment.execution.threads
 GPU = gpus_per_job(experiment, here=not workflow.non_local_exec)
+ALONE = {"gpu": GPU}
+PROCESSES = experiment.execution.processes
+# In a group of jobs each of these would be added up, so they are not there where they say nothing.
+SHARED = (
+    ALONE
+    if PROCESSES == 1
+    else {
+        "gpu": PROCESSES * GPU,
+        "tasks": PROCESSES,
+        "nodes": experiment.execution.nodes,
+    }
+)
 # Changes when other runs or scores are asked for, or a method is called otherwise. Without it a new score would be
 # made by nobody: a missing input alone does not make Snakemake rerun a job whose output is there.
 RUNS = digest(plan.contents())

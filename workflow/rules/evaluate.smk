@@ -1,5 +1,12 @@
 # Scores: one job for the snapshots of a segment, at every number of sampling steps.
 
+# Minutes that Slurm may plan with, doubled when it is tried again; a training is as long as it is.
+SCORING_MINUTES = 360
+
+
+localrules:
+    gather,
+
 
 rule reference:
     input:
@@ -16,8 +23,9 @@ rule reference:
         ),
     conda:
         "../../envs/ayt.yaml"
+    threads: THREADS
     resources:
-        gpu=GPU,
+        **ALONE,
     params:
         what=untracked(
             f"--dataset '{experiment.dataset.model_dump_json()}' --features {plan.features.argument}"
@@ -54,10 +62,14 @@ for segment, runs in plan.segments(kind="train").items():
             paths.job_log("score", "{dataset}", "{run}", f"{segment.stop:07d}"),
         wildcard_constraints:
             run=one_of(runs),
+        group:
+            "score"
         conda:
             "../../envs/ayt.yaml"
+        threads: THREADS
         resources:
-            gpu=GPU,
+            **SHARED,
+            runtime=lambda wildcards, attempt: SCORING_MINUTES * attempt,
         params:
             snapshots=untracked(
                 " ".join(
@@ -85,8 +97,9 @@ rule recognise:
         paths.job_log("recognise", "{dataset}", "{run}", "{iteration}"),
     conda:
         "../../envs/ayt.yaml"
+    threads: THREADS
     resources:
-        gpu=GPU,
+        **ALONE,
     params:
         device=DEVICE,
     shell:

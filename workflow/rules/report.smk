@@ -1,4 +1,9 @@
-# Figures and tables of one experiment.
+# Figures and tables of one experiment, made on the machine where Snakemake runs.
+
+
+localrules:
+    figure,
+    table,
 
 
 rule figure:

@@ -2,6 +2,10 @@
 # weights, so another setting is another folder, and what was trained before is found again.
 
 
+localrules:
+    record,
+
+
 rule record:
     output:
         RECORD,
@@ -38,8 +42,9 @@ for segment, runs in plan.segments().items():
             run=one_of(runs),
         conda:
             "../../envs/ayt.yaml"
+        threads: THREADS
         resources:
-            gpu=GPU,
+            **(ALONE if segment.kind == "classifier" else SHARED),
         params:
             verb=untracked(segment.verb),
             how=TRAINING,

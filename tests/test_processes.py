@@ -1,0 +1,201 @@
+"""Several processes that share one training or scoring: the same weights and scores as one process alone."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+import torch
+from conftest import BIN, ROOT
+
+from ayt import paths, weights
+from ayt.config import load
+from ayt.errors import UserError
+from ayt.files import write_text
+from ayt.plan import Plan
+from ayt.processes import Processes
+from ayt.specs import record_text
+from ayt.training.loop import Segment
+from ayt.training.loop import train as train_here
+
+CPU = torch.device("cpu")
+
+
+def start(count, *arguments, cwd):
+    """Start ``ayt`` in so many processes, told of each other as a launcher does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [str(BIN / "ayt"), *map(str, arguments), "--device", "cpu", "--threads", "1"]
+    return [
+        subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def finish(processes):
+    """Their exit statuses and what they said."""
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def run_ayt(count, *arguments, cwd):
+    statuses, said = finish(start(count, *arguments, cwd=cwd))
+    assert statuses == [0] * count, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def plan():
+    tiny = ROOT / "tests" / "experiments" / "tiny.yaml"
+    training = {"iterations": 6, "segment": 6, "snapshot_every": 3, "dropout": 0.2}
+    return Plan(load([tiny], {"training": training, "batch_sizes": [8]}))
+
+
+@pytest.fixture(scope="module")
+def upstream(plan, tmp_path_factory):
+    """A folder with everything that AYT's run starts from."""
+    root = tmp_path_factory.mktemp("upstream")
+    for run in plan.runs.values():
+        write_text(root / paths.run_record(run.folder), record_text(run.spec))
+    for run in plan.runs.values():
+        verb = {"pretrain": "pretrain", "classifier": "train-classifier"}.get(run.spec.kind)
+        if verb:
+            run_ayt(1, verb, paths.run_record(run.folder), "--stop", run.iterations, cwd=root)
+    return root
+
+
+@pytest.fixture
+def folder(upstream, tmp_path):
+    for path in upstream.rglob("*"):
+        other = tmp_path / path.relative_to(upstream)
+        if path.is_dir():
+            other.mkdir(parents=True, exist_ok=True)
+        else:
+            other.hardlink_to(path)
+    return tmp_path
+
+
+def chosen(plan, method="ayt"):
+    return next(run for run in plan.trained if run.name.startswith(f"{method}-"))
+
+
+def trained(root, run, iteration=6):
+    return weights.read(root / paths.snapshot(run.folder, iteration), "snapshot", run.name)[0]
+
+
+def train(count, root, run, *more):
+    return run_ayt(count, "train", paths.run_record(run.folder), "--stop", 6, "--snapshot-every", 3, *more, cwd=root)
+
+
+def distance(one, other):
+    return sum((one[name] - other[name]).abs().sum() for name in one)
+
+
+@pytest.fixture(scope="module")
+def alone(plan, upstream):
+    """Weights that one process trains, and how far they moved."""
+    found = {}
+    for method in ("ect", "ayt"):
+        run = chosen(plan, method)
+        train(1, upstream, run)
+        before = weights.read(upstream / paths.snapshot(plan.pretrained.folder, 8), "snapshot")[0]
+        found[method] = trained(upstream, run)
+        assert distance(found[method], before) > 0
+    return {method: (found[method], distance(found[method], before)) for method in found}
+
+
+def empty(root, run):
+    """Remove what the run's folder has but its record: hard links of a finished one."""
+    for path in (root / run.folder).rglob("*"):
+        if path.is_file() and path.name != "run.yaml":
+            path.unlink()
+
+
+@pytest.mark.parametrize(("count", "method", "more"), [(2, "ect", ()), (4, "ayt", ()), (2, "ayt", ("--microbatch", 3))])
+def test_processes_train_what_one_trains(plan, folder, upstream, alone, count, method, more):
+    run = chosen(plan, method)
+    empty(folder, run)
+    train(count, folder, run, *more)
+    expected, moved = alone[method]
+    assert distance(trained(folder, run), expected) < 1e-3 * moved
+    # The log's losses are those of whole batches.
+    logs = [
+        pd.read_csv(root / paths.training_log(run.folder, 6)).drop(columns="images_per_second")
+        for root in (folder, upstream)
+    ]
+    pd.testing.assert_frame_equal(*logs, rtol=1e-3)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(plan, folder, alone):
+    run = chosen(plan)
+    empty(folder, run)
+    record = paths.run_record(run.folder)
+    run_ayt(2, "train", record, "--stop", 3, "--snapshot-every", 3, cwd=folder)
+    run_ayt(1, "train", record, "--start", 3, "--stop", 6, "--snapshot-every", 3, cwd=folder)
+    expected, moved = alone["ayt"]
+    assert distance(trained(folder, run), expected) < 1e-3 * moved
+
+
+def test_a_signal_to_one_of_them_makes_all_save_and_leave(plan, folder):
+    """The one that does not write gets it, and the state of all is there to go on from, in one process."""
+    run = chosen(plan)
+    empty(folder, run)
+    arguments = ("train", paths.run_record(run.folder), "--stop", 100_000, "--snapshot-every", 50_000, "--log-every", 1)
+    processes = start(2, *arguments, cwd=folder)
+    log = folder / paths.resume_folder(run.folder) / "log.csv"
+    deadline = time.monotonic() + 90
+    while not (log.exists() and len(log.read_text().splitlines()) > 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGUSR2)
+    statuses, said = finish(processes)
+    assert statuses == [128 + signal.SIGUSR2] * 2, said
+    _, metadata = weights.read(folder / paths.resume_folder(run.folder) / "state.safetensors", "state", run.name)
+    assert metadata["iteration"] == int(log.read_text().splitlines()[-1].split(",")[0])
+
+
+def test_uneven_batches_and_classifiers_are_refused(plan, tmp_path):
+    whole = Segment(0, 8, 8)
+    with pytest.raises(UserError, match="a batch of 8 images cannot be shared out evenly over 3 processes"):
+        train_here(chosen(plan).spec, tmp_path, whole, None, CPU, processes=Processes(0, 3))
+    classifier = next(run.spec for run in plan.runs.values() if run.spec.kind == "classifier")
+    with pytest.raises(UserError, match="a classifier's batches cannot be shared; train it in one process"):
+        train_here(classifier, tmp_path, whole, None, CPU, processes=Processes(0, 2))
+
+
+def test_processes_score_what_one_scores(plan, folder):
+    """32 samples in batches of 5, so that the last round has fewer batches than processes; all kinds of metrics."""
+    run, labels = plan.pretrained, next(r for r in plan.runs.values() if "labels" in r.name)
+    features = f"{paths.run_record(labels.folder)}@8"
+    digits = json.dumps({"name": "digits"})
+    run_ayt(
+        1, "reference", "--dataset", digits, "--features", features, "--kept", 32, "--output", "ref.npz", cwd=folder
+    )
+    metrics = [part for name in ("frechet", "kid", "recall", "denoised_frechet") for part in ("--metric", name)]
+    command = ["score", paths.run_record(run.folder), "--iteration", 8, "--steps", "1", "--denoise", "0.4", *metrics]
+    command += ["--features", features, "--reference", "ref.npz", "--samples", 32, "--repeats", 2, "--grid", 16]
+    found = {}
+    for count in (1, 3):
+        run_ayt(count, *command, "--batch-size", 5, cwd=folder)
+        files = [file for file in (folder / run.folder).rglob("*") if re.search("0000008.*(json|npz)$", file.name)]
+        found[count] = {file.suffix: file.read_bytes() for file in files}
+        for file in files:
+            file.unlink()
+    assert set(found[1]) == {".json", ".npz"}
+    assert found[1] == found[3]
+    assert torch.isfinite(
+        torch.tensor(json.loads(found[1][".json"])["metrics"]["KID (digits features)"]["values"])
+    ).all()
