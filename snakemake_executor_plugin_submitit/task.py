@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +24,8 @@ from submitit.helpers import TorchDistributedEnvironment
 POLL_SECONDS = 0.1
 PEER_LOG = "SUBMITIT-PEER-LOG"
 """Stands in a peer's command for the name of its log, which is known on the node only."""
+AGAIN_SECONDS = 5.0
+"""After which a command that is still there is asked again to leave: it may not have been listening yet."""
 LEAVE_SECONDS = 30.0
 """How long processes get between SIGTERM and SIGKILL where Slurm does not say."""
 
@@ -38,7 +42,7 @@ class Command:
     where it tracks them by cgroup. So this one hands SIGUSR2 (the time limit is near, or a preemption that says so)
     and SIGTERM (preemption, cancelled, requeued) on to the command's process group, and the command is started with
     both ignored: shells and Snakemake then wait for the program that they run, and a program that can save its state
-    sets a handler of its own.
+    sets a handler of its own. Until it leaves it is asked again every few seconds, as it may still have been starting.
 
     What follows depends on how the command ends:
 
@@ -69,7 +73,9 @@ class Command:
         environment.paths.result_pickle.unlink(missing_ok=True)
         command = self.command
         if environment.num_tasks > 1:
-            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            distributed = TorchDistributedEnvironment()
+            distributed.master_addr = _address(distributed.master_addr)
+            distributed.export(set_cuda_visible_devices=False)
             if environment.global_rank > 0:
                 if self.peer_command is None:
                     raise CommandFailed("only a rule with a shell command can run in more than one task")
@@ -132,19 +138,33 @@ def _run(command: str, asked: list[signal.Signals], output: IO[bytes]) -> int:
         start_new_session=True,
         preexec_fn=_deaf,  # noqa: PLW1509 -- this process has no threads
     )
-    handed_on = 0
+    handed_on, again_at = 0, 0.0
     try:
         # Not wait(): a signal's handler could not see the end of the child then.
         while (status := child.poll()) is None:
             for number in asked[handed_on:]:
                 _say(output, f"{number.name}: handed on to the command")
-                _signal(child.pid, number)
                 handed_on += 1
+                again_at = 0.0
+            if asked and time.monotonic() > again_at:
+                _signal(child.pid, asked[handed_on - 1])
+                again_at = time.monotonic() + AGAIN_SECONDS
             time.sleep(POLL_SECONDS)
         return status
     finally:
         # On Ctrl-C at submitit's local cluster the command is still there.
         _end(child)
+
+
+def _address(node: str) -> str:
+    """Where a node is: its name where that can be looked up, else the address that Slurm reaches it by."""
+    try:
+        socket.getaddrinfo(node, None)
+    except socket.gaierror:
+        answer = subprocess.run(["scontrol", "-o", "show", "node", node], capture_output=True, text=True, check=False)
+        found = re.search(r"\bNodeAddr=(\S+)", answer.stdout)
+        return found[1] if found else node
+    return node
 
 
 def _deaf() -> None:

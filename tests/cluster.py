@@ -2,10 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
@@ -42,6 +45,21 @@ class Slurm:
 
     def queue(self):
         return self.ask("squeue", "-h", "-r", "-o", "%i %T %j").splitlines()
+
+
+@contextmanager
+def started(**settings):
+    """Start a cluster of three nodes, and stop it in the end."""
+    assert not os.geteuid() and shutil.which("apt-get"), "a real Slurm can be started by root on Debian only"
+    # Not pytest's folder: paths of sockets must be short.
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    cluster = Slurm(folder, PORT=27800, NODES=3, **settings)
+    cluster.control("start")
+    try:
+        yield cluster
+    finally:
+        cluster.control("stop")
+        shutil.rmtree(folder)
 
 
 class Main:

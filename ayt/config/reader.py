@@ -93,17 +93,15 @@ def check_machine(experiment: Experiment) -> None:
     Raises:
         UserError: the device is not there, or jobs have several processes, which need a launcher.
     """
-    device, count = experiment.execution.device, experiment.execution.processes
-    if count > 1:
+    device, processes = experiment.execution.device, experiment.execution.processes
+    if processes > 1:
         raise UserError(
-            f"execution.processes = {count}: this executor starts one process for each job; choose --profile slurm, or"
-            " --executor submitit --submitit-cluster local for the GPUs of this machine"
+            f"execution.processes = {processes}: this executor starts one process for each job; choose --profile slurm,"
+            " or --executor submitit --submitit-cluster local for the GPUs of this machine"
         )
-    if device in ("auto", "cpu"):
-        return
     present = _gpus_here()
-    index = int(device.partition(":")[2] or 0)
-    if index >= present:
+    index = 0 if device in ("auto", "cpu", "cuda") else int(device.partition(":")[2])
+    if device not in ("auto", "cpu") and index >= present:
         raise UserError(
             f"execution.device = {device!r}: this machine has {present} CUDA devices; choose from "
             + ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(present))])
@@ -111,7 +109,7 @@ def check_machine(experiment: Experiment) -> None:
 
 
 def gpus_per_job(experiment: Experiment, here: bool) -> int:
-    """How many GPUs a job that computes should ask for: 0 or 1; ``here``: jobs run on this machine."""
+    """How many GPUs each process of a job that computes asks for: 0 or 1; ``here``: jobs are this machine's."""
     device = experiment.execution.device
     if device == "auto":
         return 1 if not here else min(1, _gpus_here())

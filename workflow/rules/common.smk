@@ -4,15 +4,24 @@ RECORD = paths.run_record(FOLDER)
 
 # What a job that computes asks for: so many threads and GPUs for each of its processes.
 THREADS = experiment.execution.threads
-GPU = gpus_per_job(experiment, here=not workflow.non_local_exec)
-ALONE = {"gpu": GPU}
 PROCESSES = experiment.execution.processes
+
+
+def gpus(processes):
+    """How many GPUs so many processes ask for; a function of the job, as Snakemake knows its executor only then."""
+
+    return lambda wildcards: processes * gpus_per_job(
+        experiment, here=workflow.local_exec
+    )
+
+
+ALONE = {"gpu": gpus(1)}
 # In a group of jobs each of these would be added up, so they are not there where they say nothing.
 SHARED = (
     ALONE
     if PROCESSES == 1
     else {
-        "gpu": PROCESSES * GPU,
+        "gpu": gpus(PROCESSES),
         "tasks": PROCESSES,
         "nodes": experiment.execution.nodes,
     }

@@ -1,4 +1,5 @@
-# Scores: one job for the snapshots of a segment, at every number of sampling steps.
+# Scores: one job for all snapshots of a segment, at every number of sampling steps. No groups of jobs: those of a group
+# start at once, on one GPU.
 
 # Minutes that Slurm may plan with, doubled when it is tried again; a training is as long as it is.
 SCORING_MINUTES = 360
@@ -62,8 +63,6 @@ for segment, runs in plan.segments(kind="train").items():
             paths.job_log("score", "{dataset}", "{run}", f"{segment.stop:07d}"),
         wildcard_constraints:
             run=one_of(runs),
-        group:
-            "score"
         conda:
             "../../envs/ayt.yaml"
         threads: THREADS

@@ -1,0 +1,193 @@
+"""Trainings on a real Slurm: whatever happens to their jobs, the weights are those of an undisturbed run."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from cluster import SNAKEMAKE, Main, started, until
+from conftest import BIN, ROOT
+
+from ayt import paths, weights
+from ayt.config import load
+from ayt.plan import Plan
+
+pytestmark = pytest.mark.slurm
+TINY = ROOT / "tests" / "experiments" / "tiny.yaml"
+STOP = 2000
+
+# By linuxproc every process of a job gets Slurm's signals; by cgroup only the task that submitit runs.
+TRACKING = {"linuxproc": 0, "cgroup": 1}
+
+
+@pytest.fixture(scope="module", params=TRACKING)
+def slurm(request):
+    with started(CGROUP=TRACKING[request.param]) as cluster:
+        yield cluster
+
+
+CASES = {
+    "calm": "nodelist='node2'",
+    "limit": "nodelist='node2', runtime=1",
+    "requeue": "nodelist='node2'",
+    "grace": "nodelist='node3', partition='preempt'",
+    "no_grace": "nodelist='node3', partition='preempt0'",
+    # Too many CPUs for the other nodes while those above run there.
+    "node": "exclude='node2'",
+}
+
+
+@pytest.fixture(scope="module")
+def disturbed(slurm, tmp_path_factory):
+    """One run, trained in six folders by one Snakemake; all but one of its jobs are disturbed."""
+    folder = tmp_path_factory.mktemp("disturbed")
+    run = Plan(load([TINY])).pretrained
+    subprocess.run([BIN / "ayt", "record", TINY], cwd=folder, check=True, capture_output=True)
+    rules = [f"rule all:\n    input: {[f'{case}/snapshots/{STOP:07d}.safetensors' for case in CASES]}"]
+    for case, resources in CASES.items():
+        (folder / case).mkdir()
+        shutil.copy(folder / paths.run_record(run.folder), folder / case)
+        rules.append(
+            f"rule {case}:\n"
+            f"    input: '{case}/run.yaml'\n"
+            f"    output: '{case}/snapshots/{STOP:07d}.safetensors'\n"
+            f"    log: 'logs/{case}.log'\n"
+            f"    resources: {resources}\n"
+            f"    threads: {7 if case == 'node' else 1}\n"
+            f"    shell: 'ayt pretrain {{input}} --stop {STOP} --resume-seconds 2 --device cpu --threads 1'\n"
+            "           ' --take-over > {log} 2>&1'"
+        )
+    (folder / "Snakefile").write_text("\n".join(rules))
+    environment = {**slurm.environment, "PATH": f"{BIN}:{slurm.environment['PATH']}"}
+    arguments = ["--submitit-signal-seconds", 30, "--default-resources", "mem_mb=1500", "runtime=10"]
+    main = Main(folder, environment, *arguments)
+
+    saved = [paths.resume_folder(folder / case) / "state.safetensors" for case in CASES]
+    until(lambda: all(map(Path.exists, saved)), "every training to have saved something", 120)
+    jobs = main.submitted()
+    slurm.ask("scontrol", "requeue", jobs["requeue"])
+    slurm.ask("sbatch", "-p", "gpu", "-w", "node3", "--exclusive", "-t", "5", "-o", "/dev/null", "--wrap", "sleep 2")
+    node = slurm.ask("squeue", "-h", "-j", jobs["node"], "-o", "%N").strip()
+    assert node == "node1"
+    os.kill(slurm.pid("slurmd-node1"), signal.SIGKILL)
+    until(lambda: "down" in slurm.ask("sinfo", "-h", "-n", "node1", "-o", "%T"), "the node to be seen dead", 120)
+    slurm.control("start")
+    assert main.wait(400) == 0, main.output
+    return main, jobs
+
+
+def states(slurm, job):
+    return {row[2].split(" ")[0] for row in slurm.accounts() if row[0] == job}
+
+
+@pytest.mark.parametrize(
+    ("case", "state"),
+    [
+        ("limit", "REQUEUED"),
+        ("requeue", "REQUEUED"),
+        ("grace", "PREEMPTED"),
+        ("no_grace", "PREEMPTED"),
+        ("node", "NODE_FAIL"),
+    ],
+)
+def test_disturbed_jobs_go_on_and_end_with_the_same_bytes(slurm, disturbed, case, state):
+    main, jobs = disturbed
+    snapshot = f"snapshots/{STOP:07d}.safetensors"
+    assert (main.folder / case / snapshot).read_bytes() == (main.folder / "calm" / snapshot).read_bytes()
+    # The disturbance was one, Slurm counts it as the same job, and the training went on where it was.
+    assert {state, "COMPLETED"} <= states(slurm, jobs[case])
+    assert "resuming at iteration" in (main.folder / "logs" / f"{case}.log").read_text()
+    own = (main.folder / "logs" / f"{case}.slurm-{jobs[case]}.log").read_text()
+    assert "restarts: 0" in own and "restarts: 1" in own
+
+
+def test_no_disturbance_spent_a_retry(slurm, disturbed):
+    main, jobs = disturbed
+    assert sorted(jobs) == sorted(CASES)
+    assert main.output.count(": slurm job ") == len(CASES)
+    assert "Error in rule" not in main.output
+    assert states(slurm, jobs["calm"]) == {"COMPLETED"}
+
+
+def snakemake(slurm, folder, *more):
+    """``snakemake --profile slurm`` as it is in the repository, for smaller nodes than a cluster's."""
+    command = [SNAKEMAKE, "--snakefile", ROOT / "workflow" / "Snakefile", "--directory", folder]
+    command += ["--profile", ROOT / "slurm", "--configfile", TINY]
+    command += [
+        "--default-resources",
+        "runtime=10",
+        "mem_mb=1500 * attempt",
+        "--seconds-between-status-checks",
+        2,
+        *more,
+    ]
+    environment = {**slurm.environment, "PATH": f"{BIN}:{slurm.environment['PATH']}"}
+    return subprocess.run(
+        [*map(str, command)], env=environment, capture_output=True, text=True, check=False, timeout=500
+    )
+
+
+@pytest.fixture(scope="module")
+def experiment(slurm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dag")
+    begin = time.strftime("%Y-%m-%dT%H:%M:%S")
+    done = snakemake(slurm, folder, "--config", "execution={device: auto, log_every: 2}")
+    assert done.returncode == 0, done.stderr
+    fields = "JobID,JobName,State,ReqTRES,Submit"
+    rows = [row for row in slurm.accounts(fields) if row[4] >= begin]
+    return folder, rows
+
+
+def test_the_whole_chain_runs(experiment):
+    folder, rows = experiment
+    scores = pd.read_csv(folder / "results" / "tiny" / "scores.csv")
+    assert set(scores["method"]) == {"ect", "ayt"}
+    assert {row[2] for row in rows} == {"COMPLETED"}
+
+
+def test_trainings_ask_for_a_gpu_and_tables_stay_here(experiment):
+    _, rows = experiment
+    names = {row[1].split(".")[0] for row in rows}
+    assert any(name.startswith("train_") for name in names)
+    assert not names & {"prepare", "record", "gather", "figure", "table"}
+    assert all("gres/gpu=1" in row[3] for row in rows)
+
+
+def test_equal_jobs_are_arrays_and_a_segments_scores_one_job(experiment):
+    _, rows = experiment
+    arrays = {row[0] for row in rows if "_" in row[0]}
+    assert len(arrays) >= 4
+    segments = 2 * 2 * 2  # methods, batch sizes, segments
+    scoring = [row for row in rows if row[1].startswith("score")]
+    assert len(scoring) == segments
+
+
+def test_nothing_is_left_to_do(slurm, experiment):
+    again = snakemake(slurm, experiment[0], "--config", "execution={device: auto, log_every: 2}")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_two_tasks_train_what_one_trains(slurm, experiment, tmp_path):
+    """The same run, by two tasks on two nodes; its last segment by one task again."""
+    alone = experiment[0]
+    options = "execution={device: auto, log_every: 2, processes: 2, nodes: 2}"
+    run = next(run for run in Plan(load([TINY])).trained if run.name.startswith("ayt-bs8"))
+    half, end = paths.snapshot(run.folder, 4), paths.snapshot(run.folder, 8)
+    done = snakemake(slurm, tmp_path, "--config", options, "--until", "train_0_to_4_by_2")
+    assert done.returncode == 0, done.stderr
+    peers = list(tmp_path.rglob("*.1.log"))
+    assert peers, "no second task has left a log"
+    done = snakemake(
+        slurm, tmp_path, "--config", "execution={device: auto, log_every: 2}", "--until", "train_4_to_8_by_2"
+    )
+    assert done.returncode == 0, done.stderr
+    start = weights.read(alone / paths.snapshot(Plan(load([TINY])).pretrained.folder, 8), "snapshot")[0]
+    for snapshot in (half, end):
+        one, two = (weights.read(Path(root) / snapshot, "snapshot")[0] for root in (alone, tmp_path))
+        moved = sum((one[name] - start[name]).abs().sum() for name in one)
+        assert moved > 0
+        assert sum((one[name] - two[name]).abs().sum() for name in one) < 1e-3 * moved
