@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ayt import __version__
-from ayt.cli import assets, drawing, evaluation, experiment, foreign, training
+from ayt.cli import assets, drawing, evaluation, experiment, foreign, training, watching
 from ayt.errors import UserError
 
 EPILOG = """\
@@ -18,6 +18,8 @@ state saved where there is one.
 Examples:
   ayt check config/embedded.yaml           is this experiment valid, and what does it ask for?
   ayt runs config/embedded.yaml            its runs and their folders
+  ayt plan config/embedded.yaml            what is left to do, and what it would cost
+  ayt status --watch                       how far everything is that was started
   ayt summary results/embedded/experiment.yaml
 """
 
@@ -32,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ayt {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
-    for group in (experiment, assets, foreign, training, evaluation, drawing):
+    for group in (experiment, assets, foreign, training, evaluation, drawing, watching):
         group.add_verbs(verbs)
     return top
 

@@ -13,6 +13,8 @@ from ayt.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from ayt.config import Experiment
+
 Verbs = Any  # argparse's own name for it is private
 
 
@@ -44,6 +46,26 @@ def whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or above")
     return int(text)
+
+
+def add_experiment(to: argparse.ArgumentParser) -> None:
+    """The experiment that a verb looks at."""
+    to.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="experiment files; later ones change single keys"
+    )
+    to.add_argument("--config", metavar="YAML", help="changes as one mapping, for example '{seeds: [0]}'")
+
+
+def load_experiment(options: argparse.Namespace) -> Experiment:
+    """Read what `add_experiment` asked for.
+
+    Raises:
+        UserError: a file is missing or has mistakes.
+    """
+    from ayt import yamlio
+    from ayt.config import load
+
+    return load(options.files, yamlio.parse(options.config, "--config") if options.config else None)
 
 
 def add_record(to: argparse.ArgumentParser) -> None:

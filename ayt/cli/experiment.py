@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ayt.cli.common import Verbs, verb
+from ayt.cli.common import Verbs, add_experiment, load_experiment, verb
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -20,14 +20,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     runs = verb(verbs, "runs", run_runs, "List the folders of an experiment's runs.", "ayt runs config/embedded.yaml")
     for added in (check, runs):
-        added.add_argument(
-            "files",
-            nargs="+",
-            type=Path,
-            metavar="FILE",
-            help="experiment files; later ones change single keys",
-        )
-        added.add_argument("--config", metavar="YAML", help="changes as one mapping, for example '{seeds: [0]}'")
+        add_experiment(added)
     record = verb(
         verbs,
         "record",
@@ -47,7 +40,7 @@ def run_check(options: argparse.Namespace) -> None:
     from ayt.assets.table import needed
     from ayt.plan import Plan
 
-    experiment = _load(options)
+    experiment = load_experiment(options)
     plan = Plan(experiment)
     needed(plan)
     iterations = sum(run.iterations for run in plan.trained)
@@ -62,7 +55,7 @@ def run_runs(options: argparse.Namespace) -> None:
     """Print one line a run."""
     from ayt.plan import Plan
 
-    for run in Plan(_load(options)).runs.values():
+    for run in Plan(load_experiment(options)).runs.values():
         print(f"{run.folder}  {run.iterations} iterations in {len(run.segments)} segments")
 
 
@@ -86,10 +79,3 @@ def run_record(options: argparse.Namespace) -> None:
         if not path.exists():
             write_text(path, record_text(run.spec))
         print(path)
-
-
-def _load(options: argparse.Namespace):  # type: ignore[no-untyped-def]
-    from ayt import yamlio
-    from ayt.config import load
-
-    return load(options.files, yamlio.parse(options.config, "--config") if options.config else None)

@@ -1,0 +1,163 @@
+"""Verbs that look: ``status`` at what is under way, ``plan`` at what would be done."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from typing import TYPE_CHECKING
+
+from ayt.cli.common import Verbs, add_experiment, load_experiment, verb
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verbs to the command line."""
+    status = verb(
+        verbs,
+        "status",
+        run_status,
+        "Show how far the runs of experiments are, and the state of their jobs.",
+        "ayt status\n  ayt status batch_size_ablation --watch",
+    )
+    status.add_argument(
+        "experiments",
+        nargs="*",
+        metavar="NAME",
+        help="as its folder in results is called (default: all that are there)",
+    )
+    status.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    status.add_argument(
+        "--every", type=float, default=10.0, metavar="SECONDS", help="between two looks (default: %(default)s)"
+    )
+    plan = verb(
+        verbs,
+        "plan",
+        run_plan,
+        "Show what is left to do for an experiment, and what it would cost, before anything is started.",
+        "ayt plan config/batch_size_ablation.yaml",
+    )
+    add_experiment(plan)
+
+
+def run_status(options: argparse.Namespace) -> None:
+    """Print one table, or keep it up to date."""
+    from rich.console import Console
+    from rich.live import Live
+
+    # A log or a pipe has no width; a table folded to rich's 80 columns cannot be read.
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=200)
+    if not options.watch:
+        console.print(_statuses(options.experiments))
+        return
+    with Live(_statuses(options.experiments), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(options.every)
+            live.update(_statuses(options.experiments), refresh=True)
+
+
+def run_plan(options: argparse.Namespace) -> None:
+    """Print what is left of each run, and sums."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ayt.estimate import estimate
+    from ayt.plan import Plan
+
+    found = estimate(Plan(load_experiment(options)))
+    table = Table("to train", box=box.SIMPLE_HEAD)
+    for heading in ("iterations", "jobs", "images/s", "hours", "disk"):
+        table.add_column(heading, justify="right")
+    for run in found.runs:
+        table.add_row(
+            run.name,
+            f"{run.iterations:,}",
+            str(run.segments),
+            f"{run.images_per_second:,.0f}" if run.images_per_second else "not measured",
+            f"{run.hours:.2f}" if run.hours is not None else "?",
+            _bytes(run.bytes),
+        )
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=160)
+    console.print(table)
+    measured = [run.hours for run in found.runs if run.hours is not None]
+    unmeasured = len(found.runs) - len(measured)
+    hours = f"{math.fsum(measured):.2f} hours, one after the other, by the logs of equal trainings" if measured else ""
+    note = f"{unmeasured} of {len(found.runs)} trainings were never measured here" if unmeasured else ""
+    training = sum(run.segments for run in found.runs)
+    print(f"trainings done: {found.done}; to do: {len(found.runs)}, in {training} jobs")
+    print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
+    print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
+    print(f"short jobs: {found.other_jobs}")
+    print(f"disk for snapshots and states: {_bytes(sum(run.bytes for run in found.runs))}")
+
+
+def _statuses(names: list[str]) -> RenderableType:
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+
+    from ayt import paths
+    from ayt.config import resolved
+    from ayt.config.checks import choices
+    from ayt.errors import UserError
+    from ayt.plan import Plan
+    from ayt.status import statuses
+
+    present = sorted(path.parent.name for path in paths.RESULTS.glob("*/experiment.yaml"))
+    unknown = [name for name in names if name not in present]
+    if unknown or not present:
+        raise UserError(
+            f"{paths.RESULTS}: no experiment {unknown[0]!r} was started here; {choices(unknown[0], present)}"
+            if unknown
+            else f"{paths.RESULTS}: no experiment was started here"
+        )
+    tables: list[RenderableType] = []
+    for name in names or present:
+        try:
+            runs = statuses(Plan(resolved.read(paths.resolved_experiment(name))))
+        except UserError as error:  # of an older version: the others can still be shown
+            tables.append(f"{name}: {error}")
+            continue
+        table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("run", overflow="fold")
+        for heading in ("iteration", "images/s", "time left"):
+            table.add_column(heading, justify="right")
+        for heading in ("last score", "job", "state", "sign of life"):
+            table.add_column(heading)
+        for run in runs:
+            table.add_row(
+                run.name,
+                f"{run.iteration:,} / {run.iterations:,}",
+                f"{run.images_per_second:,.0f}" if run.images_per_second else "",
+                _duration(run.seconds_left),
+                run.score,
+                run.job,
+                run.state,
+                f"{_duration(run.age)} ago" if run.age is not None else "",
+            )
+        tables.append(table)
+    return Group(*tables)
+
+
+def _duration(seconds: float | None) -> str:
+    """``42 s``, ``3 min``, ``2 h 5 min``, ``3 d 4 h``; nothing for None."""
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def _bytes(number: float) -> str:
+    power = min(4, int(math.log(max(number, 1), 1000)))
+    return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

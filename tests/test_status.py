@@ -1,0 +1,157 @@
+"""What `ayt status` and `ayt plan` say of a folder, against what is in it."""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import BIN, ROOT
+
+from ayt import paths, weights
+from ayt.config import load, resolved
+from ayt.estimate import estimate
+from ayt.files import write_text
+from ayt.plan import Plan
+from ayt.specs import record_text
+from ayt.status import statuses
+
+HEAD = "iteration,images,loss,distance,gradient_norm,images_per_second\n"
+
+
+@pytest.fixture
+def plan(tiny, tmp_path, monkeypatch):
+    """The tiny experiment in a folder where nothing was done."""
+    monkeypatch.chdir(tmp_path)
+    experiment = load([tiny])
+    resolved.write(paths.resolved_experiment("tiny"), experiment)
+    return Plan(experiment)
+
+
+def run_of(plan, method="ect"):
+    return next(run for run in plan.trained if run.name.startswith(f"{method}-bs8"))
+
+
+def status_of(plan, run):
+    return next(status for status in statuses(plan) if status.name == run.name)
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def begin(run):
+    """A training that is at iteration 6 of 8, at 12 images a second."""
+    write_text(paths.run_record(run.folder), record_text(run.spec))
+    write(paths.training_log(run.folder, 4), HEAD + "2,16,1,1,1,2\n4,32,1,1,1,4\n")
+    write(paths.resume_folder(run.folder) / "log.csv", HEAD + "6,48,1,1,1,12\n8,64,1,")
+
+
+def test_nothing_was_begun(plan):
+    status = status_of(plan, run_of(plan))
+    assert (status.iteration, status.iterations, status.state, status.age) == (0, 8, "waiting", None)
+
+
+def test_a_run_that_somebody_trains(plan):
+    run = run_of(plan)
+    begin(run)
+    assert status_of(plan, run).state == "stopped"
+    with (paths.resume_folder(run.folder) / "holder.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status = status_of(plan, run)
+    assert (status.state, status.iteration, status.images_per_second) == ("running", 6, 12)
+    assert status.seconds_left == pytest.approx(2 * 8 / 12)
+    assert 0 <= status.age < 60
+
+
+def test_a_finished_run_and_its_score(plan):
+    run = run_of(plan)
+    begin(run)
+    for snapshot in run.snapshots:
+        write(paths.snapshot(run.folder, snapshot.iteration))
+    write(paths.score(run.folder, plan.evaluations[0].name, 4), '{"metrics": {"FID": {"mean": 3.14159}}}')
+    status = status_of(plan, run)
+    assert (status.state, status.iteration, status.score) == ("done", 8, "FID 3.142 at 4")
+
+
+def test_the_newest_job_and_its_state_in_the_queue(plan, tmp_path, monkeypatch):
+    run = run_of(plan)
+    begin(run)
+    log = paths.job_log("train", "digits", run.name, "0000008")
+    for number, age in (("7", 50), ("41_3", 10)):
+        path = log.with_suffix(f".slurm-{number}.log")
+        write(path)
+        os.utime(path, (time.time() - age,) * 2)
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho '7 RUNNING'\necho '41_3 PENDING'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    status = status_of(plan, run)
+    assert (status.job, status.state) == ("41_3", "PENDING")
+
+
+def test_the_tables_command(plan, tmp_path, ayt):
+    begin(run_of(plan))
+    done = ayt("status", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"{run_of(plan).name} +6 / 8 +12 ", done.stdout)
+    done = ayt("status", "tinny", cwd=tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (
+        1,
+        "error: results: no experiment 'tinny' was started here; did you mean tiny? choose from tiny",
+    )
+
+
+def test_watching_ends_with_ctrl_c(plan, tmp_path):
+    command = [BIN / "ayt", "status", "--watch", "--every", "0.1"]
+    watching = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(3)
+    watching.send_signal(2)
+    _, errors = watching.communicate(timeout=20)
+    assert (watching.returncode, errors) == (130, "")
+
+
+def test_the_plan_counts_what_is_missing(plan):
+    found = estimate(plan)
+    assert (found.done, len(found.runs), sum(run.segments for run in found.runs)) == (0, 7, 11)
+    assert (found.scoring_jobs, found.images_to_sample) == (8, 4 * 4 * 2 * 32 * 2)
+    run = run_of(plan)
+    write(paths.state(run.folder, 4))
+    for evaluation in plan.evaluations:
+        for iteration in (2, 4):
+            write(paths.score(run.folder, evaluation.name, iteration))
+    after = estimate(plan)
+    assert sum(run.segments for run in after.runs) == 10
+    assert after.scoring_jobs == 7
+
+
+def test_hours_come_from_logs_of_equal_trainings(plan, tiny):
+    run = run_of(plan)
+    begin(run)
+    more = Plan(load([tiny], {"seeds": [3]}))
+    by_name = {cost.name: cost for cost in estimate(more).runs}
+    cost = by_name[run_of(more).name]
+    # The first row of a log has the start in it.
+    assert cost.images_per_second == 4
+    assert cost.hours == pytest.approx(8 * 8 / 4 / 3600)
+    assert by_name[run_of(more, "ayt").name].hours is None
+
+
+def test_disk_is_what_files_have(plan, tiny, tmp_path, ayt):
+    run = plan.pretrained
+    write_text(paths.run_record(run.folder), record_text(run.spec))
+    expected = next(cost for cost in estimate(plan).runs if cost.name == run.name).bytes
+    assert ayt("pretrain", paths.run_record(run.folder), "--stop", 8, "--device", "cpu", cwd=tmp_path).returncode == 0
+    written = [paths.snapshot(run.folder, 8), paths.state(run.folder, 8)]
+    assert sum(path.stat().st_size for path in written) == pytest.approx(expected, rel=0.2)
+    assert all(weights.metadata(path, kind) for path, kind in zip(written, ("snapshot", "state"), strict=True))
+
+
+def test_plan_command(tiny, tmp_path, ayt):
+    shutil.copy(ROOT / "config" / "assets.yaml", tmp_path)
+    done = ayt("plan", tiny, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "trainings done: 0; to do: 7, in 11 jobs" in done.stdout
+    assert "time to train: 7 of 7 trainings were never measured here" in done.stdout
