@@ -3,12 +3,21 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
+from pathlib import Path
 
+import pandas as pd
 import pytest
-from cluster import Main, started, until
+from cluster import SNAKEMAKE, Main, started, until
+from conftest import BIN, ROOT
+
+from ayt import paths, weights
+from ayt.config import load
+from ayt.plan import Plan
 
 pytestmark = pytest.mark.slurm
+TINY = ROOT / "tests" / "experiments" / "tiny.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +30,7 @@ SHAPES = """
 rule all:
     input:
         expand("out/{i}", i=range(6)),
-        expand("out/{name}", name=["gpu", "impossible", "broken", "hungry", "long", "here"])
+        expand("out/{name}", name=["gpu", "impossible", "broken", "hungry", "long", "late", "here"])
 localrules: here
 rule here:
     output: "out/here"
@@ -50,6 +59,10 @@ rule hungry:
     retries: 1
     resources: runtime=5, mem_mb=lambda wildcards, attempt: 300 if attempt == 1 else 1200
     shell: "python3 -c 'import time; x = bytearray(600_000_000); time.sleep(6)'; touch {output}"
+rule late:
+    output: "out/late"
+    resources: runtime=1, mem_mb=300
+    shell: "sleep 200; touch {output}"
 rule long:
     output: "out/long"
     resources: runtime=5, mem_mb=300
@@ -62,11 +75,11 @@ def shapes(slurm, tmp_path_factory):
     """One Snakemake with a job of every kind; ``long`` is cancelled by hand."""
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "Snakefile").write_text(SHAPES)
-    main = Main(folder, slurm.environment)
+    main = Main(folder, slurm.environment, "--submitit-signal-seconds", 30)
     job = until(lambda: main.submitted().get("long"), "the submission")
     until(lambda: f"{job} RUNNING long" in slurm.queue(), "long to run")
     slurm.ask("scancel", job)
-    assert main.wait() == 1
+    assert main.wait(300) == 1
     return main
 
 
@@ -121,6 +134,10 @@ def test_out_of_memory_is_said_and_the_next_attempt_has_more(shapes):
 
 def test_a_cancelled_job_is_said_to_be_cancelled(shapes):
     assert "CANCELLED by" in errors(shapes)["long"]
+
+
+def test_a_limit_too_short_to_begin_with_is_said(shapes):
+    assert "TIMEOUT: did not leave before its time limit of 00:01:00" in errors(shapes)["late"]
 
 
 SLEEP = """
@@ -263,3 +280,83 @@ def test_no_sbatch_on_path(slurm, tmp_path):
     assert main.wait() == 1
     assert "sbatch, srun, squeue, scancel: not on PATH" in main.output
     assert "Traceback" not in main.output
+
+
+def snakemake(slurm, folder, *more):
+    """``snakemake --profile slurm`` as it is in the repository, for smaller nodes than a cluster's."""
+    command = [SNAKEMAKE, "--snakefile", ROOT / "workflow" / "Snakefile", "--directory", folder]
+    command += ["--profile", ROOT / "slurm", "--configfile", TINY]
+    command += [
+        "--default-resources",
+        "runtime=10",
+        "mem_mb=1500 * attempt",
+        "--seconds-between-status-checks",
+        2,
+        *more,
+    ]
+    environment = {**slurm.environment, "PATH": f"{BIN}:{slurm.environment['PATH']}"}
+    return subprocess.run(
+        [*map(str, command)], env=environment, capture_output=True, text=True, check=False, timeout=500
+    )
+
+
+@pytest.fixture(scope="module")
+def experiment(slurm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dag")
+    begin = time.strftime("%Y-%m-%dT%H:%M:%S")
+    done = snakemake(slurm, folder, "--config", "execution={device: auto, log_every: 2}")
+    assert done.returncode == 0, done.stderr
+    fields = "JobID,JobName,State,ReqTRES,Submit"
+    rows = [row for row in slurm.accounts(fields) if row[4] >= begin]
+    return folder, rows
+
+
+def test_the_whole_chain_runs(experiment):
+    folder, rows = experiment
+    scores = pd.read_csv(folder / "results" / "tiny" / "scores.csv")
+    assert set(scores["method"]) == {"ect", "ayt"}
+    assert {row[2] for row in rows} == {"COMPLETED"}
+
+
+def test_trainings_ask_for_a_gpu_and_tables_stay_here(experiment):
+    _, rows = experiment
+    names = {row[1].split(".")[0] for row in rows}
+    assert any(name.startswith("train_") for name in names)
+    assert not names & {"prepare", "record", "gather", "figure", "table"}
+    assert all("gres/gpu=1" in row[3] for row in rows)
+
+
+def test_equal_jobs_are_arrays_and_a_segments_scores_one_job(experiment):
+    _, rows = experiment
+    arrays = {row[0] for row in rows if "_" in row[0]}
+    assert len(arrays) >= 4
+    segments = 2 * 2 * 2  # methods, batch sizes, segments
+    scoring = [row for row in rows if row[1].startswith("score")]
+    assert len(scoring) == segments
+
+
+def test_nothing_is_left_to_do(slurm, experiment):
+    again = snakemake(slurm, experiment[0], "--config", "execution={device: auto, log_every: 2}")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_two_tasks_train_what_one_trains(slurm, experiment, tmp_path):
+    """The same run, by two tasks on two nodes; its last segment by one task again."""
+    alone = experiment[0]
+    options = "execution={device: auto, log_every: 2, processes: 2, nodes: 2}"
+    run = next(run for run in Plan(load([TINY])).trained if run.name.startswith("ayt-bs8"))
+    half, end = paths.snapshot(run.folder, 4), paths.snapshot(run.folder, 8)
+    done = snakemake(slurm, tmp_path, "--config", options, "--until", "train_0_to_4_by_2")
+    assert done.returncode == 0, done.stderr
+    peers = list(tmp_path.rglob("*.1.log"))
+    assert peers, "no second task has left a log"
+    done = snakemake(
+        slurm, tmp_path, "--config", "execution={device: auto, log_every: 2}", "--until", "train_4_to_8_by_2"
+    )
+    assert done.returncode == 0, done.stderr
+    start = weights.read(alone / paths.snapshot(Plan(load([TINY])).pretrained.folder, 8), "snapshot")[0]
+    for snapshot in (half, end):
+        one, two = (weights.read(Path(root) / snapshot, "snapshot")[0] for root in (alone, tmp_path))
+        moved = sum((one[name] - start[name]).abs().sum() for name in one)
+        assert moved > 0
+        assert sum((one[name] - two[name]).abs().sum() for name in one) < 1e-3 * moved

@@ -121,11 +121,13 @@ def _draw_published(
         reached = curves[curves["iteration"] <= shown["iteration"].max()]
         for (method, size), line in reached.groupby(["method", "batch_size"], sort=False):
             if method in labels:
-                colour = COLOURS[methods.index(labels[method]) % len(COLOURS)]
+                index = methods.index(labels[method])
+                colour = COLOURS[index % len(COLOURS)]
                 panel.plot(line["iteration"], line["fid"], color=colour, **PUBLISHED)
                 end = (line["iteration"].iloc[-1], line["fid"].iloc[-1])
+                beside = (3 + 14 * index, 0)  # lines of different methods end close together
                 panel.annotate(
-                    f"{size}", end, (3, 0), textcoords="offset points", color=colour, fontsize=6, va="center"
+                    f"{size}", end, beside, textcoords="offset points", color=colour, fontsize=6, va="center"
                 )
                 drawn = True
     return drawn
