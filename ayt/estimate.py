@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ayt import models, paths
+from ayt.assets.table import needed
+from ayt.config import schema
 from ayt.errors import UserError
 from ayt.plan import Plan, Run
 from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec, read_record
+from ayt.status import last_row
 
 FLOAT = 4
 """Bytes of a weight: files keep float32."""
@@ -78,7 +81,16 @@ def estimate(plan: Plan) -> Estimate:
             made = len(segment.iterations) * len(plan.evaluations) if missing else 0
             images += made * plan.experiment.evaluation.samples * plan.experiment.evaluation.repeats
     experiment = plan.experiment
+    table = needed(plan)
+    reports = [
+        path
+        for name, figure in experiment.figures.items()
+        if isinstance(figure, schema.TransformationsFigure)
+        for path in plan.figure_data(name)[:1]
+    ]
     files = [
+        *(table[name].path(paths.ASSETS) for name in plan.assets if name in table),
+        *reports,
         *(paths.run_record(run.folder) for run in plan.runs.values()),
         *plan.data,
         plan.features.reference,
@@ -93,7 +105,9 @@ def estimate(plan: Plan) -> Estimate:
 
 def _run_cost(run: Run, speeds: dict[str, list[float]], sizes: dict[str, tuple[int, int]]) -> RunCost:
     missing = [segment for segment in run.segments if not paths.state(run.folder, segment.stop).exists()]
-    iterations = sum(segment.stop - segment.start for segment in missing)
+    under_way = last_row(paths.resume_folder(run.folder) / "log.csv").get("iteration", 0)
+    done = sum(max(0, min(int(under_way), segment.stop) - segment.start) for segment in missing[:1])
+    iterations = sum(segment.stop - segment.start for segment in missing) - done
     like = _kind_of_work(run.spec)
     speed = statistics.median(speeds[like]) if like in speeds else None
     hours = iterations * run.spec.batch_size / speed / 3600 if speed else None

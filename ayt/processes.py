@@ -121,10 +121,9 @@ def joined() -> Iterator[Processes]:
         yield ALONE
         return
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield Processes(distributed.get_rank(), count, distributed.new_group(backend="gloo"))
-    finally:
-        distributed.destroy_process_group()
+    yield Processes(distributed.get_rank(), count, distributed.new_group(backend="gloo"))
+    # Not after an error: NCCL would wait for the other processes, and they for this one.
+    distributed.destroy_process_group()
 
 
 def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:

@@ -27,7 +27,8 @@ class RunStatus:
         name: of the run.
         iteration: iterations whose log was written.
         iterations: that the run will have.
-        state: ``done``, ``running``, ``stopped`` (begun, and nobody trains it here), ``waiting``, or the queue's word.
+        state: ``done``, ``running``, ``not running`` (begun, and nobody trains it here now), ``waiting`` (not begun),
+            or the queue's word.
         images_per_second: in the last row of its log; None before the first.
         seconds_left: at that speed, for a run that is under way.
         score: the newest score, as text; empty before the first.
@@ -57,7 +58,7 @@ def statuses(plan: Plan) -> list[RunStatus]:
 def _status(plan: Plan, run: Run) -> RunStatus:
     resume = paths.resume_folder(run.folder)
     logs = [*sorted((run.folder / "logs").glob("*.csv")), resume / "log.csv"]
-    rows = [row for row in map(_last_row, logs) if row]
+    rows = [row for row in map(last_row, logs) if row]
     row = max(rows, key=lambda row: row["iteration"], default={})
     written = [path.stat().st_mtime for path in (*logs, resume / "state.safetensors") if path.exists()]
     if all(paths.snapshot(run.folder, snapshot.iteration).exists() for snapshot in run.snapshots):
@@ -65,7 +66,7 @@ def _status(plan: Plan, run: Run) -> RunStatus:
     elif _held(resume / "holder.lock"):
         state = "running"
     else:
-        state = "stopped" if row else "waiting"
+        state = "not running" if row else "waiting"
     return RunStatus(
         name=run.name,
         iteration=run.iterations if state == "done" else min(int(row.get("iteration", 0)), run.iterations),
@@ -86,7 +87,7 @@ def _with_time_left(run: Run, status: RunStatus) -> RunStatus:
     return replace(status, seconds_left=images / status.images_per_second)
 
 
-def _last_row(log: Path) -> dict[str, float]:
+def last_row(log: Path) -> dict[str, float]:
     """The numbers of a training log's last whole row; nothing if there is none."""
     try:
         with log.open(newline="") as file:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -18,9 +19,8 @@ from typing import Any, Literal
 
 import psutil
 import submitit
-from submitit.slurm.slurm import read_job_id
 
-from snakemake_executor_plugin_submitit.task import Command
+from snakemake_executor_plugin_submitit.task import LEAVE_SECONDS, Command
 
 COMMAND_SECONDS = 60
 """How long a command of Slurm may take: a busy controller answers late."""
@@ -37,8 +37,11 @@ RERUN_SECONDS = 30.0
 UNKNOWN_SECONDS = 60.0
 """How long a submitted job may be missing in Slurm's answers before it counts as lost."""
 
+KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"})
+"""Variables that say where the cluster is."""
+
 NEVER = re.compile(
-    r"BadConstraints|PartitionNodeLimit|PartitionTimeLimit|InvalidAccount|InvalidQOS|DependencyNeverSatisfied"
+    r"BadConstraints|PartitionTimeLimit|InvalidAccount|InvalidQOS|DependencyNeverSatisfied"
     r"|(Assoc|QOS)Max\w*PerJob\w*|QOSMin\w*"
 )
 """Reasons for which a pending job will never start."""
@@ -48,7 +51,14 @@ TRANSIENT = re.compile(
     r"|socket|slurm_load|in standby|being reconfigured|munge|unavailable$|zero bytes",
     re.IGNORECASE,
 )
-LIMIT = re.compile(r"SubmitJob|submit limit|MaxSubmit|job count limit|too many jobs|MaxArraySize", re.IGNORECASE)
+LIMIT = re.compile(r"SubmitJob|MaxSubmit|job count limit|too many jobs|MaxArraySize|invalid job array", re.IGNORECASE)
+"""Words of a refusal that fewer jobs might not meet."""
+
+DOUBT_EVERY = 10
+"""Every so many questions the queue is asked too: accounting may call jobs active whose end it has missed."""
+
+MISSING = "not in the queue"
+CANNOT_START = "Slurm can never start it"
 
 Verdict = Literal["active", "done", "failed"]
 
@@ -58,11 +68,13 @@ class Refused(Exception):
 
     Attributes:
         again: whether the same submission may be accepted later.
+        fewer: whether fewer jobs may be accepted.
     """
 
-    def __init__(self, message: str, again: bool) -> None:
+    def __init__(self, message: str, again: bool, fewer: bool = False) -> None:
         super().__init__(message)
         self.again = again
+        self.fewer = fewer
 
 
 class NoAnswer(Exception):
@@ -79,7 +91,7 @@ class Submitted:
         folder: where submitit keeps it.
         submitted: when, in seconds since the epoch.
         job: submitit's object, if this process submitted it.
-        odd_since: since when its state has been one that may pass (`time.monotonic`).
+        odd: a state that may pass, and since when it has lasted (`time.monotonic`).
     """
 
     id: str
@@ -87,7 +99,7 @@ class Submitted:
     folder: Path
     submitted: float
     job: Any = None
-    odd_since: float | None = None
+    odd: tuple[str, float] | None = None
 
     @property
     def result_file(self) -> Path:
@@ -127,26 +139,39 @@ class Direct(Cluster):
 
     def submit(self, commands: Sequence[Command], parameters: dict[str, Any], folder: Path) -> list[Submitted]:
         """Submit jobs of one shape; see `Cluster`."""
+        if parameters["nodes"] > 1:
+            raise Refused(f"nodes={parameters['nodes']}: the cluster {self.name} is one machine", again=False)
         executor = _executor(self.name, parameters, folder)
         jobs = [executor.submit(command) for command in commands]
-        if self.name == "debug":
-            for job in jobs:
-                job.exception()
+        for job in jobs if self.name == "debug" else []:
+            # Not job.result(), which opens a debugger when a job fails.
+            environ["SUBMITIT_DEBUG_JOB_ID"] = job.job_id
+            job.exception()
+            del environ["SUBMITIT_DEBUG_JOB_ID"]
         return [Submitted(job.job_id, parameters["name"], folder, time.time(), job) for job in jobs]
 
     def verdicts(self, jobs: Sequence[Submitted]) -> dict[str, tuple[Verdict, str]]:
         """What became of jobs; see `Cluster`."""
         answer: dict[str, tuple[Verdict, str]] = {}
         for job in jobs:
+            if self.name == "debug":
+                error = job.job.exception()
+                answer[job.id] = ("failed", str(error)) if error else ("done", "")
+                continue
             ended = job.job.done() if job.job else not _process(job)
-            answer[job.id] = _by_result(job, 0.0) if ended else ("active", "")
+            answer[job.id] = _by_result(job) if ended else ("active", "")
         return answer
 
     def cancel(self, jobs: Sequence[Submitted]) -> None:
-        """Cancel jobs; see `Cluster`."""
-        for job in jobs:
-            if self.name == "local" and (process := _process(job)):
-                process.send_signal(signal.SIGINT)
+        """Ask the jobs' processes to leave, and kill what stays; see `Cluster`."""
+        # After Ctrl-C in a terminal submitit has killed its own processes already, and not what they had started.
+        processes = [process for job in jobs for process in _processes_of(job)]
+        for process in processes:
+            _send(process, signal.SIGTERM)
+        # submitit's own wait to be killed.
+        psutil.wait_procs([process for process in processes if not _is_submitits(process)], LEAVE_SECONDS)
+        for process in processes:
+            _send(process, signal.SIGKILL)
 
 
 class Slurm(Cluster):
@@ -156,9 +181,11 @@ class Slurm(Cluster):
         if missing := [command for command in ("sbatch", "srun", "squeue", "scancel") if not shutil.which(command)]:
             raise Refused(f"{', '.join(missing)}: not on PATH; is this a host of the Slurm cluster?", again=False)
         # Those of a Slurm job in which this Snakemake may itself run would pass for options of the jobs it submits.
-        for key in list(environ):
-            if key.startswith(("SLURM_", "SBATCH_", "SRUN_")) and key != "SLURM_CONF":
+        for key in list(environ) if "SLURM_JOB_ID" in environ else []:
+            if key.startswith(("SLURM_", "SRUN_", "SBATCH_CPU_BIND", "SBATCH_MEM_BIND")) and key not in KEPT:
                 del environ[key]
+        environ["SLURM_BITSTR_LEN"] = "0"  # else sacct cuts long lists of array elements short
+        self._questions = 0
         self.max_timeouts = max_timeouts
         self.array_parallelism = array_parallelism
         self.accounting = shutil.which("sacct") is not None
@@ -168,11 +195,12 @@ class Slurm(Cluster):
         parameters = {**parameters, "slurm_array_parallelism": self.array_parallelism}
         try:
             executor = _executor("slurm", parameters, folder, slurm_max_num_timeout=self.max_timeouts)
-            with executor.batch():
+            with _without_defaults(parameters), executor.batch():
                 jobs = [executor.submit(command) for command in commands]
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             words = _words(str(error))
-            raise Refused(words, again=bool(TRANSIENT.search(words) or LIMIT.search(words))) from None
+            fewer = bool(LIMIT.search(words)) and not NEVER.search(words)
+            raise Refused(words, again=fewer or bool(TRANSIENT.search(words)), fewer=fewer) from None
         except (subprocess.SubprocessError, OSError) as error:
             raise Refused(str(error), again=True) from None
         return [Submitted(job.job_id, parameters["name"], folder, time.time(), job) for job in jobs]
@@ -182,28 +210,19 @@ class Slurm(Cluster):
         if not jobs:
             return {}
         states = self._sacct(jobs) if self.accounting else {}
-        # What sacct calls final may be about to be queued again, and accounting may lag behind or be switched off.
-        if any(_state(states.get(job.id)) not in ACTIVE | {"COMPLETED"} for job in jobs):
-            states |= {key: value for key, value in self._squeue().items() if _overrules(states.get(key), value)}
+        queue = None
+        # What sacct calls final may be about to be queued again, the reasons it gives may be past, and accounting may
+        # lag behind, miss an end, or be switched off.
+        self._questions += 1
+        if self._questions % DOUBT_EVERY == 0 or any(_doubtful(states.get(job.id)) for job in jobs):
+            queue = self._squeue()
+            states |= {key: value for key, value in queue.items() if _overrules(states.get(key), value)}
         answer: dict[str, tuple[Verdict, str]] = {}
         never = []
         for job in jobs:
-            state, reason = states.get(job.id, ("", ""))
-            name = _state((state, reason))
-            if name == "PENDING" and NEVER.search(reason):
+            answer[job.id] = _verdict(job, states.get(job.id, ("", "")), queue)
+            if answer[job.id][1].startswith(CANNOT_START):
                 never.append(job)
-                answer[job.id] = ("failed", f"Slurm can never start it: {reason}")
-            elif name in ACTIVE:
-                job.odd_since = None
-                answer[job.id] = ("active", "")
-            elif name == "COMPLETED":
-                answer[job.id] = ("done", "")
-            elif name in RERUN and not _lasts(job, RERUN_SECONDS):
-                answer[job.id] = ("active", "")
-            elif name:
-                answer[job.id] = ("failed", state)
-            else:
-                answer[job.id] = _by_result(job)
         if never:
             self.cancel(never)
         failed = [job for job in jobs if answer[job.id][0] == "failed" and job not in never]
@@ -213,14 +232,21 @@ class Slurm(Cluster):
 
     def cancel(self, jobs: Sequence[Submitted]) -> None:
         """Cancel jobs; see `Cluster`."""
-        if jobs:
-            _ask("scancel", *sorted({job.id for job in jobs}))
+        ids = sorted({job.id for job in jobs})
+        try:
+            if ids:
+                _ask("scancel", *ids)
+        except NoAnswer:
+            # It also complains of jobs that are long gone.
+            if any(_state(self._squeue().get(job_id)) in ACTIVE for job_id in ids):
+                raise
 
     def names(self) -> dict[str, tuple[str, str]]:
         """Name and comment of each of the user's jobs that are in the queue, by id."""
         rows = _ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%j|%k").splitlines()
         split = (row.split("|", 2) for row in rows)
-        return {key: (name, comment) for key, name, comment in split}
+        # Somebody's name or comment may have a line of its own.
+        return {row[0]: (row[1], row[2]) for row in split if len(row) == 3}
 
     def _sacct(self, jobs: Sequence[Submitted]) -> dict[str, tuple[str, str]]:
         since = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(job.submitted for job in jobs) - 3600))
@@ -257,8 +283,59 @@ def _executor(cluster: str, parameters: dict[str, Any], folder: Path, **settings
     return executor
 
 
+@contextmanager
+def _without_defaults(parameters: dict[str, Any]) -> Iterator[None]:
+    """Hide variables like SBATCH_PARTITION where the job has a partition: sbatch prefers them to the script's lines."""
+    options = [*parameters, *parameters.get("slurm_additional_parameters", {}), "slurm_mem_per_node", "slurm_timelimit"]
+    names = {f"SBATCH_{option.removeprefix('slurm_').replace('-', '_').upper()}" for option in options}
+    hidden = {name: environ.pop(name) for name in names if name in environ}
+    try:
+        yield
+    finally:
+        environ.update(hidden)
+
+
+def _doubtful(row: tuple[str, str] | None) -> bool:
+    """Whether accounting's word is not enough."""
+    state = _state(row)
+    return state not in ACTIVE | {"COMPLETED"} or (
+        state == "PENDING" and row is not None and bool(NEVER.search(row[1]))
+    )
+
+
+def _verdict(job: Submitted, row: tuple[str, str], queue: dict[str, tuple[str, str]] | None) -> tuple[Verdict, str]:
+    """What became of one job; ``queue``: what squeue says, if it was asked."""
+    state = _state(row)
+    odd, patience = "", 0.0
+    verdict: tuple[Verdict, str] = ("active", "")
+    if state == "COMPLETED":
+        return "done", ""
+    if state in ACTIVE:
+        if queue is None:
+            job.odd = job.odd if job.odd and job.odd[0] == MISSING else None
+            return "active", ""
+        if job.id not in queue:
+            odd, patience = MISSING, UNKNOWN_SECONDS
+            verdict = _by_result(job)
+        elif state == "PENDING" and NEVER.search(queue[job.id][1]):
+            odd, patience, verdict = state, RERUN_SECONDS, ("failed", f"{CANNOT_START}: {queue[job.id][1]}")
+    elif state in RERUN:
+        odd, patience, verdict = state, RERUN_SECONDS, ("failed", row[0])
+    elif state:
+        return "failed", row[0]
+    else:
+        odd, patience, verdict = "unknown", UNKNOWN_SECONDS, _by_result(job)
+        if job.result_file.exists():
+            return verdict
+    if not odd:
+        job.odd = None
+    return verdict if _lasts(job, odd, patience) else ("active", "")
+
+
 def _why(records: list[list[str]]) -> str:
     job = records[0]
+    if job[1].startswith(("CANCELLED", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE")):
+        return ""  # the state says it, and its exit status would mislead
     used = max((record[3] for record in records), key=_kilobytes)
     memory = f"used {used or '?'} of {job[4]}"
     if any(record[1].startswith("OUT_OF_ME") for record in records):
@@ -284,23 +361,51 @@ def _process(job: Submitted) -> psutil.Process | None:
         return None
 
 
-def _by_result(job: Submitted, patience: float = UNKNOWN_SECONDS) -> tuple[Verdict, str]:
-    """What the job's own file says, when Slurm has forgotten it."""
+def _processes_of(job: Submitted) -> list[psutil.Process]:
+    """Everything on this machine that a job of submitit's cluster ``local`` started, known by its environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            variables, command = process.environ(), " ".join(process.cmdline())
+        except psutil.Error:
+            continue  # another user's, or over
+        here = variables.get("SUBMITIT_FOLDER") == str(job.folder) or str(job.folder) in command
+        if here and job.id in (variables.get("SUBMITIT_LOCAL_JOB_ID"), str(process.pid)):
+            found.append(process)
+    return found
+
+
+def _is_submitits(process: psutil.Process) -> bool:
+    try:
+        return any(part.startswith("submitit.") for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        return
+
+
+def _by_result(job: Submitted) -> tuple[Verdict, str]:
+    """What the job's own file says, when nobody else knows it any more."""
     if job.result_file.exists():
         try:
             outcome, value = pickle.loads(job.result_file.read_bytes())  # our own: submitit wrote it
         except (OSError, EOFError, pickle.UnpicklingError):
             return "active", ""
         return ("done", "") if outcome == "success" else ("failed", _last_line(value))
-    if _lasts(job, patience):
-        return "failed", "lost: it is gone and left no result"
-    return "active", ""
+    return "failed", "lost: it is gone and left no result"
 
 
-def _lasts(job: Submitted, seconds: float) -> bool:
+def _lasts(job: Submitted, odd: str, seconds: float) -> bool:
+    """Whether a state that may pass has lasted so long; nothing odd lasts at once."""
     now = time.monotonic()
-    job.odd_since = job.odd_since or now
-    return now - job.odd_since >= seconds
+    if odd and (job.odd is None or job.odd[0] != odd):
+        job.odd = (odd, now)
+    return job.odd is None or now - job.odd[1] >= seconds
 
 
 def _state(row: tuple[str, str] | None) -> str:
@@ -316,13 +421,16 @@ def _overrules(accounted: tuple[str, str] | None, queued: tuple[str, str]) -> bo
 def _rows(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
     """Ids, states and reasons, one row for each element of an array."""
     for line in text.splitlines():
-        job_id, state, reason = line.split("|", 2)
-        for parts in read_job_id(job_id):
-            if len(parts) < 3:
-                yield "_".join(parts), (state, reason)
-            else:
-                for index in range(int(parts[1]), int(parts[2]) + 1):
-                    yield f"{parts[0]}_{index}", (state, reason)
+        job_id, _, rest = line.partition("|")
+        state, _, reason = rest.partition("|")
+        array, bracket, elements = job_id.partition("_[")
+        if not bracket:
+            yield job_id, (state, reason)
+            continue
+        # 7_[0-4,9-21:4%3]: ranges, some with a step, and how many may run at once.
+        for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?(?=[,\]%])", elements.partition("%")[0] + "]"):
+            for index in range(int(first), int(last or first) + 1, int(step or 1)):
+                yield f"{array}_{index}", (state, reason)
 
 
 def _ask(*command: str) -> str:

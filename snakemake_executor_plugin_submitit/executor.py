@@ -20,7 +20,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-from snakemake_executor_plugin_submitit.cluster import Cluster, Direct, NoAnswer, Refused, Slurm, Submitted
+from snakemake_executor_plugin_submitit.cluster import Cluster, Direct, NoAnswer, Refused, Slurm, Submitted, Verdict
 from snakemake_executor_plugin_submitit.ledger import Ledger
 from snakemake_executor_plugin_submitit.request import RequestError, request
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
@@ -29,6 +29,10 @@ from snakemake_executor_plugin_submitit.task import PEER_LOG, Command
 CLUSTERS = ("slurm", "local", "debug")
 LONGEST_WAIT = 300.0
 """Seconds between two attempts, at most."""
+LONGEST_POLL = 60.0
+"""Seconds between two questions to a cluster that does not answer; Ctrl-C waits for their end."""
+STRAY_SECONDS, STRAY_EVERY = 600.0, 30.0
+"""For how long, and how often, a submission without an answer is looked for in the queue."""
 DIRECT_SECONDS = 1
 """Between two looks at a cluster that costs nothing to ask."""
 
@@ -59,6 +63,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         self._cancelled = False
         self._silent = 0
         self._earlier: dict[str, Submitted] | None = None
+        self._strays_at = 0.0
+        self._first_looked: dict[str, float] = {}
         wanted = self.workflow.remote_execution_settings.seconds_between_status_checks
         self._seconds = DIRECT_SECONDS if isinstance(self.cluster, Direct) else wanted
         self.next_seconds_between_status_checks = self._seconds
@@ -72,9 +78,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         batches: dict[str, _Batch] = {}
         if self._earlier is None:
             self._earlier = self._from_earlier()
+        claimed = self._verdicts([self._earlier[key] for key in map(_key, jobs) if key in self._earlier])
         for job in jobs:
             self.run_job_pre(job)
-            if self._taken_over(job):
+            if self._taken_over(job, claimed):
                 continue
             try:
                 _check_tasks(job)
@@ -101,6 +108,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         with self._submitting:
             due = [batch for batch in self._waiting if batch.not_before <= now]
             self._waiting = [batch for batch in self._waiting if batch.not_before > now]
+        if self.ledger.unanswered and now > self._strays_at:
+            self._cancel_strays()
         for batch in due:
             self._submit(batch)
         submitted = [_submitted(info) for info in active_jobs]
@@ -108,6 +117,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             verdicts = await asyncio.to_thread(self.cluster.verdicts, submitted)
         except NoAnswer as error:
             verdicts = {}
+            for job in submitted:
+                job.odd = None  # nobody saw whether it lasted
             self._no_answer(error)
         else:
             if self._silent:
@@ -130,13 +141,16 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         with self._submitting:
             self._cancelled, waiting, self._waiting = True, self._waiting, []
         # Those that the checking thread holds at this moment are in none of Snakemake's lists, but in the ledger.
-        jobs = {job.id: job for job in (*map(_submitted, active_jobs), *self._mine.values())}
+        earlier = (self._earlier or {}).values()
+        jobs = {job.id: job for job in (*map(_submitted, active_jobs), *self._mine.values(), *earlier)}
         self.logger.info(f"Cancelling {len(jobs)} jobs: {', '.join(sorted(jobs)) or 'none'}.")
         for batch in waiting:
             self.logger.info(f"Not submitted: {', '.join(map(_name, batch.jobs))}.")
         for attempt in range(5):
             try:
                 self.cluster.cancel(list(jobs.values()))
+                if self.ledger.unanswered and not self._cancel_strays():
+                    raise NoAnswer("submissions without an answer may be in the queue")
                 break
             except NoAnswer as error:
                 self.logger.error(f"Could not cancel ({error}); trying again.")
@@ -159,12 +173,16 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         with self._submitting:
             if self._cancelled:
                 return
-            if batch.attempts:
-                self._cancel_strays()
+            if self.ledger.unanswered and not self._cancel_strays():
+                batch.not_before = time.monotonic() + self._seconds
+                self._waiting.append(batch)
+                return
             token = uuid.uuid4().hex[:12]
             commands = [self._command(job) for job in batch.jobs]
             name = _name(batch.jobs[0]) if len(batch.jobs) == 1 else batch.parameters["name"]
-            parameters = {**batch.parameters, "name": name, "slurm_comment": token}
+            # The user's own comment may be what accounting goes by.
+            comment = f"{batch.parameters.get('slurm_comment', '')} {token}".strip()
+            parameters = {**batch.parameters, "name": name, "slurm_comment": comment}
             self.ledger.submitting(token)
             try:
                 jobs = self.cluster.submit(commands, parameters, self.folder / token)
@@ -182,6 +200,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     def _refused(self, batch: _Batch, token: str, error: Refused) -> None:
         names = ", ".join(map(_name, batch.jobs))
+        if error.fewer and len(batch.jobs) > 1:
+            self.ledger.refused(token)
+            half = len(batch.jobs) // 2
+            self.logger.warning(f"Submission refused ({error}); trying fewer jobs at a time: {names}")
+            for part in (batch.jobs[:half], batch.jobs[half:]):
+                self._submit(_Batch(part, batch.parameters, batch.attempts))
+            return
         if error.again:
             batch.attempts += 1
             wait = min(5.0 * 2 ** (batch.attempts - 1), LONGEST_WAIT)
@@ -193,17 +218,24 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         for job in batch.jobs:
             self.report_job_error(SubmittedJobInfo(job), f"{_name(job)}: not accepted by the cluster: {error}\n")
 
-    def _cancel_strays(self) -> None:
-        """Cancel what a submission left that was accepted but whose answer never came."""
-        if not isinstance(self.cluster, Slurm):
-            return
-        try:
-            strays = [key for key, (_, comment) in self.cluster.names().items() if comment in self.ledger.unanswered]
-            self.cluster.cancel([Submitted(key, "", self.folder, 0.0) for key in strays])
-        except NoAnswer:
-            return
+    def _cancel_strays(self) -> bool:
+        """Cancel what a submission left that was accepted but whose answer never came; False: the cluster is silent.
+
+        A busy controller may take such a submission up after minutes, so it is looked for that long.
+        """
+        now = time.monotonic()
+        self._strays_at = now + STRAY_EVERY
+        if isinstance(self.cluster, Slurm):
+            try:
+                queue = self.cluster.names()
+                strays = [key for key, (_, comment) in queue.items() if _token(comment) in self.ledger.unanswered]
+                self.cluster.cancel([Submitted(key, "", self.folder, 0.0) for key in strays])
+            except NoAnswer:
+                return False
         for token in list(self.ledger.unanswered):
-            self.ledger.refused(token)
+            if now - self._first_looked.setdefault(token, now) > STRAY_SECONDS:
+                self.ledger.refused(token)
+        return True
 
     def _from_earlier(self) -> dict[str, Submitted]:
         """Jobs that an earlier Snakemake submitted and never saw the end of, by key."""
@@ -225,19 +257,26 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             verdict, why = verdicts[job.id]
             # A cluster that was set up anew counts its jobs from 1 again.
             _, comment = queue.get(job.id, ("", job.folder.name))
-            if verdict == "failed" or comment != job.folder.name:
+            if verdict == "failed" or _token(comment) != job.folder.name:
                 self.logger.info(f"Job {job.id} of an earlier run ({job.name}) is over: {why or 'another has its id'}.")
                 self._ended(key)
             else:
                 found[key] = job
         return found
 
-    def _taken_over(self, job: JobExecutorInterface) -> bool:
+    def _verdicts(self, jobs: list[Submitted]) -> dict[str, tuple[Verdict, str]]:
+        """What became of jobs; nothing where the cluster does not answer, as it will be asked again."""
+        try:
+            return self.cluster.verdicts(jobs)
+        except NoAnswer:
+            return {}
+
+    def _taken_over(self, job: JobExecutorInterface, verdicts: dict[str, tuple[Verdict, str]]) -> bool:
         assert self._earlier is not None
         submitted = self._earlier.pop(_key(job), None)
         if submitted is None:
             return False
-        verdict, _ = self.cluster.verdicts([submitted]).get(submitted.id, ("active", ""))
+        verdict, _ = verdicts.get(submitted.id, ("active", ""))
         if verdict == "failed" or (verdict == "done" and not _up_to_date(job)):
             self._ended(_key(job))
             return False
@@ -262,16 +301,19 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         own = Path(f"{self._log(info.job)}.{self.settings.cluster}-{submitted.id}.log")
         logs = [Path(log) for part in _single(info.job) for log in map(str, part.log)]
         shown = next((log for log in (*reversed(logs), own) if log.exists() and log.stat().st_size), None)
-        tail = ""
-        if shown:
-            lines = shown.read_text(errors="replace").splitlines()[-self.settings.log_lines :]
-            tail = f"the end of {shown}:\n" + "".join(f"    {line}\n" for line in lines)
+        tail = self._tail(shown) if shown else ""
+        for peer in sorted(own.parent.glob(f"{own.stem}.*.command.log")):
+            tail += self._tail(peer)
         message = f"{_name(info.job)}: {self.settings.cluster} job {submitted.id}: {why}\n{tail}"
         self.report_job_error(info, message, aux_logs=[str(own)] if shown == own else [])
 
+    def _tail(self, log: Path) -> str:
+        lines = log.read_text(errors="replace").splitlines()[-self.settings.log_lines :]
+        return f"the end of {log}:\n" + "".join(f"    {line}\n" for line in lines)
+
     def _no_answer(self, error: NoAnswer) -> None:
         self._silent += 1
-        wait = min(self._seconds * 2.0**self._silent, LONGEST_WAIT)
+        wait = min(self._seconds * 2.0**self._silent, LONGEST_POLL)
         self.next_seconds_between_status_checks = wait
         self.logger.warning(f"The cluster does not answer ({error}); asking again in {wait:.0f} s, jobs go on.")
 
@@ -304,6 +346,11 @@ def _name(job: JobExecutorInterface) -> str:
     """The rule and what its wildcards are, as the queue shows it."""
     values = dict.fromkeys(value for part in _single(job) for value in part.wildcards_dict.values())
     return _plain(".".join([_rules(job), *values]))[:200]
+
+
+def _token(comment: str) -> str:
+    """The last word of a job's comment: this executor's."""
+    return comment.rpartition(" ")[2]
 
 
 def _plain(name: str) -> str:

@@ -9,8 +9,27 @@ from typing import Any
 IGNORED = frozenset({"tmpdir", "mem_mib", "disk", "disk_mb", "disk_mib", "mem", "_cores", "_nodes", "attempt"})
 """Resources that Snakemake sets or derives by itself; a cluster's node has a disk whatever is asked for."""
 
-NAMED = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "gres")
+NAMED = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "gres", "comment")
 """Options of sbatch that submitit has a name for, and rules may give without the prefix ``slurm_``."""
+
+OWN = {
+    "time": "runtime",
+    "mem": "mem_mb",
+    "mem-per-cpu": "mem_mb_per_cpu",
+    "ntasks": "tasks",
+    "ntasks-per-node": "tasks",
+    "cpus-per-task": "threads",
+    "gpus": "gpu",
+    "gpus-per-node": "gpu",
+    "job-name": "",
+    "signal": "",
+    "output": "",
+    "error": "",
+    "open-mode": "",
+    "array": "",
+    "extra": "",
+}
+"""Options of sbatch that the executor sets itself, each with the resource to use instead."""
 
 FURTHER = ("reservation", "nice", "licenses", "clusters")
 """Options of sbatch that rules may give without the prefix and that submitit passes on as they are."""
@@ -74,9 +93,11 @@ def request(
         "tasks_per_node": tasks // nodes,
         "cpus_per_task": threads,
     }
-    options: dict[str, Any] = {}
+    # Not every cluster lets jobs be queued again unless they say so.
+    options: dict[str, Any] = {"requeue": True}
     # Since Slurm 22.05 srun does not take it over from sbatch; and one dead task must not leave the others waiting.
-    parameters["slurm_srun_args"] = [f"--cpus-per-task={threads}", "--kill-on-bad-exit=1"]
+    # Tasks may end minutes apart: the first writes what the others have made.
+    parameters["slurm_srun_args"] = [f"--cpus-per-task={threads}", "--kill-on-bad-exit=1", "--wait=0"]
     parameters["slurm_signal_delay_s"] = signal_seconds
     if "mem_mb" in given and "mem_mb_per_cpu" in given:
         raise RequestError("mem_mb and mem_mb_per_cpu exclude each other")
@@ -91,8 +112,7 @@ def request(
     elif given.get("gpu_model"):
         raise RequestError(f"gpu_model={given['gpu_model']} without gpu: how many?")
     named, further = _options({key: value for key, value in given.items() if key not in limited})
-    if options := {**options, **further}:
-        parameters["slurm_additional_parameters"] = options
+    parameters["slurm_additional_parameters"] = {**options, **further}
     return {**parameters, **named}
 
 
@@ -101,6 +121,8 @@ def _options(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     named, others = {}, {}
     for key, value in given.items():
         option = key.removeprefix("slurm_")
+        if key != option and (instead := OWN.get(option.replace("_", "-"))) is not None:
+            raise RequestError(f"resource {key}={value}: is set by the executor; use {instead or 'its settings'}")
         if option in NAMED:
             named[f"slurm_{option}"] = value
         elif option in FURTHER or (key != option and re.fullmatch(r"[a-z][a-z0-9_-]*", option)):

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,8 @@ class Command:
         """Run the command; called by submitit on the node."""
         environment = JobEnvironment()
         # One that an earlier start left would make a job that goes on look finished.
-        environment.paths.result_pickle.unlink(missing_ok=True)
+        if environment.cluster != "debug":
+            environment.paths.result_pickle.unlink(missing_ok=True)
         command = self.command
         if environment.num_tasks > 1:
             distributed = TorchDistributedEnvironment()
@@ -115,6 +117,9 @@ class Command:
 def _asked() -> Iterator[tuple[list[signal.Signals], Any]]:
     """The signals received that ask to leave, and submitit's handler of SIGUSR2."""
     received: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received, None  # the cluster ``debug``: signals are Snakemake's
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number))

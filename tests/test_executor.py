@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from cluster import SNAKEMAKE, Main, until
 
+from snakemake_executor_plugin_submitit.cluster import Submitted, _rows, _verdict
 from snakemake_executor_plugin_submitit.ledger import Ledger
 from snakemake_executor_plugin_submitit.request import RequestError, request
 
@@ -29,13 +30,15 @@ def test_standard_resources_become_submitits_parameters():
         "slurm_partition": "p",
         "slurm_account": "a",
         "slurm_signal_delay_s": 120,
-        "slurm_srun_args": ["--cpus-per-task=4", "--kill-on-bad-exit=1"],
+        "slurm_srun_args": ["--cpus-per-task=4", "--kill-on-bad-exit=1", "--wait=0"],
+        "slurm_additional_parameters": {"requeue": True},
     }
 
 
 def test_other_options_are_passed_on_by_name():
     found = ask(gpu=2, gpu_model="a100", reservation="r", nice=10, slurm_mail_type="END", constraint="c")
     assert found["slurm_additional_parameters"] == {
+        "requeue": True,
         "gpus-per-node": "a100:2",
         "reservation": "r",
         "nice": 10,
@@ -53,6 +56,7 @@ def test_other_options_are_passed_on_by_name():
         ({"nodes": 2, "tasks": 3}, "tasks=3 cannot be spread evenly over nodes=2"),
         ({"gpu_model": "a100"}, "gpu_model=a100 without gpu: how many?"),
         ({"mem_mb": 1, "mem_mb_per_cpu": 1}, "exclude each other"),
+        ({"slurm_time": "1:00"}, "resource slurm_time=1:00: is set by the executor; use runtime"),
         ({"colour": "red"}, "resource colour=red means nothing to the cluster"),
     ],
 )
@@ -63,6 +67,65 @@ def test_what_cannot_be_asked_for_is_said(resources, message):
 
 def test_limits_of_this_snakemake_are_not_the_clusters():
     request({"runtime": 60, "licence": 1}, 1, name="n", limited=["licence"])
+
+
+@pytest.mark.parametrize(
+    ("job_id", "elements"),
+    [
+        ("7", ["7"]),
+        ("7_3", ["7_3"]),
+        ("7_[0-2]", ["7_0", "7_1", "7_2"]),
+        ("7_[0,2,5%3]", ["7_0", "7_2", "7_5"]),
+        ("7_[0-8:4,20-21]", ["7_0", "7_4", "7_8", "7_20", "7_21"]),
+        ("7_[0,2,...]", ["7_0", "7_2"]),
+    ],
+)
+def test_array_elements_are_read_as_slurm_writes_them(job_id, elements):
+    assert dict(_rows(f"{job_id}|PENDING|None\n")) == dict.fromkeys(elements, ("PENDING", "None"))
+
+
+def verdict(job, state, reason="None", queue=None):
+    return _verdict(job, (state, reason), queue)[0]
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Submitted("7", "n", tmp_path, 0.0)
+
+
+def test_passing_states_must_last_before_they_count(job, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    assert verdict(job, "NODE_FAIL") == "active"
+    now += 20
+    assert verdict(job, "PENDING") == "active"
+    now += 20
+    # It was queued again meanwhile: this is another failure, and its time begins now.
+    assert verdict(job, "NODE_FAIL") == "active"
+    now += 31
+    assert verdict(job, "NODE_FAIL") == "failed"
+
+
+def test_a_reason_counts_if_the_queue_gives_it_and_it_lasts(job, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    assert verdict(job, "PENDING", "BadConstraints", {"7": ("PENDING", "Priority")}) == "active"
+    for expected in ("active", "failed"):
+        assert verdict(job, "PENDING", "None", {"7": ("PENDING", "BadConstraints")}) == expected
+        now += 40
+
+
+def test_a_job_that_accounting_has_lost_is_not_waited_for(job, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    assert verdict(job, "RUNNING", queue={}) == "active"
+    now += 61
+    assert verdict(job, "RUNNING", queue={}) == "failed"
+
+
+@pytest.mark.parametrize("state", ["FAILED", "TIMEOUT", "CANCELLED by 0", "OUT_OF_MEMORY"])
+def test_final_states_are_final_at_once(job, state):
+    assert verdict(job, state) == "failed"
 
 
 def test_a_ledger_cut_in_the_middle_of_a_line_is_read(tmp_path):
@@ -104,20 +167,21 @@ rule long:
     output: "out/long"
     log: "logs/long.log"
     resources: runtime=1
-    shell: "python3 {workflow.basedir}/long.py {output} >> {log} 2>&1"
+    shell: "python3 {workflow.basedir}/long.py {output} > {log} 2>&1"
 """
 
-# Counts to 30 in half seconds; asked to leave, it notes where it is and leaves.
+# Counts to 80 in half seconds; asked to leave, it notes where it is and leaves.
 LONG = """
 import pathlib, signal, sys, time
 state = pathlib.Path("state")
 at = int(state.read_text()) if state.exists() else 0
-print("begins at", at, flush=True)
+with open("starts", "a") as starts:
+    print(at, file=starts)
 def leave(number, frame):
     state.write_text(str(at))
     sys.exit(128 + number)
 signal.signal(signal.SIGUSR2, leave)
-while at < 30:
+while at < 80:
     time.sleep(0.5)
     at += 1
 pathlib.Path(sys.argv[1]).touch()
@@ -129,7 +193,7 @@ def jobs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("local")
     (folder / "long.py").write_text(LONG)
     main = local(folder, JOBS)
-    assert main.wait(120) == 1
+    assert main.wait(200) == 1
     return main
 
 
@@ -142,10 +206,9 @@ def test_jobs_run_and_failures_show_their_log(jobs):
 
 def test_a_job_near_its_limit_is_asked_to_leave_and_goes_on(jobs):
     """Only the task that submitit runs gets the signal; Snakemake and the shell between wait for the program."""
-    starts = (jobs.folder / "logs" / "long.log").read_text().split("begins at ")[1:]
-    assert starts[0].strip() == "0"
-    assert len(starts) > 1
-    assert int(starts[1]) > 0
+    starts = [int(line) for line in (jobs.folder / "starts").read_text().splitlines()]
+    assert starts[0] == 0
+    assert len(starts) > 1 and 0 < starts[1] < 80
     (own,) = (jobs.folder / "logs").glob("long.local-*.log")
     assert "SIGUSR2: handed on to the command" in own.read_text()
     assert jobs.output.count("long: local job") == 1

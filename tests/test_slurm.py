@@ -242,7 +242,7 @@ def test_a_controller_that_stands_still_loses_nothing(slurm, tmp_path):
 
 
 def test_from_within_a_job(slurm, tmp_path):
-    inside = {"SLURM_JOB_ID": "1", "SLURM_CPU_BIND": "mask_cpu:0x1", "SLURM_NTASKS": "7", "SBATCH_PARTITION": "nowhere"}
+    inside = {"SLURM_JOB_ID": "1", "SLURM_CPU_BIND": "mask_cpu:0x1", "SLURM_NTASKS": "7", "SBATCH_MEM_BIND": "nowhere"}
     main = sleepers(tmp_path, {**slurm.environment, **inside})
     assert main.wait() == 0, main.output
     assert_each_ran_once(main)

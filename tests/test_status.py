@@ -58,7 +58,7 @@ def test_nothing_was_begun(plan):
 def test_a_run_that_somebody_trains(plan):
     run = run_of(plan)
     begin(run)
-    assert status_of(plan, run).state == "stopped"
+    assert status_of(plan, run).state == "not running"
     with (paths.resume_folder(run.folder) / "holder.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         status = status_of(plan, run)
@@ -105,7 +105,7 @@ def test_the_tables_command(plan, tmp_path, ayt):
 
 
 def test_watching_ends_with_ctrl_c(plan, tmp_path):
-    command = [BIN / "ayt", "status", "--watch", "--every", "0.1"]
+    command = [BIN / "ayt", "status", "--watch", "--every", "1"]
     watching = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(3)
     watching.send_signal(2)

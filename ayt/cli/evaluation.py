@@ -228,6 +228,7 @@ def run_score(options: argparse.Namespace) -> None:
                 folder = options.record.parent
                 score.write_images(paths.sample_grid(folder, evaluation.name, iteration), grid)
                 score.write_score(paths.score(folder, evaluation.name, iteration), record)
+        processes.wait()  # whose first writes last
 
 
 def run_recognise(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ayt.cli.common import Verbs, add_experiment, load_experiment, verb
+from ayt.cli.common import Verbs, add_experiment, count, load_experiment, verb
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,7 +30,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     status.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
     status.add_argument(
-        "--every", type=float, default=10.0, metavar="SECONDS", help="between two looks (default: %(default)s)"
+        "--every", type=count, default=10, metavar="SECONDS", help="between two looks (default: %(default)s)"
     )
     plan = verb(
         verbs,

@@ -78,6 +78,10 @@ class Lease:
             fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            raise UserError(
+                f"{self._alive.name}: cannot be locked ({error}); results need a file system with locks"
+            ) from None
         return True
 
     def _stop(self, holder: dict[str, Any]) -> None:

@@ -198,6 +198,9 @@ class _UnderWay:
         wrote = state.load(found) if found else None
         if found and found != self.state_file and state.iteration != self.segment.start:
             raise UserError(f"{found}: is at iteration {state.iteration}, not {self.segment.start}")
+        highest = self.processes.highest
+        if highest(state.iteration) != -highest(-state.iteration):
+            raise UserError(f"{found}: processes read it at different iterations; the file system shows an old file")
         if not self.lease:
             return
         if found == self.state_file:
