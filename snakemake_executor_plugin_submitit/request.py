@@ -109,7 +109,7 @@ def request(
         options["gpus-per-node"] = f"{given['gpu_model']}:{gpus // nodes}"
     elif gpus:
         parameters["gpus_per_node"] = gpus // nodes
-    elif given.get("gpu_model"):
+    elif given.get("gpu_model") and "gpu" not in given:  # with gpu=0 it is a default that does not matter
         raise RequestError(f"gpu_model={given['gpu_model']} without gpu: how many?")
     named, further = _options({key: value for key, value in given.items() if key not in limited})
     parameters["slurm_additional_parameters"] = {**options, **further}

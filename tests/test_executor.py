@@ -45,6 +45,8 @@ def test_other_options_are_passed_on_by_name():
         "mail-type": "END",
     }
     assert found["slurm_constraint"] == "c"
+    # A profile's default model means nothing to a job that wants no GPU.
+    assert "gpus-per-node" not in ask(gpu=0, gpu_model="a100")["slurm_additional_parameters"]
 
 
 @pytest.mark.parametrize(

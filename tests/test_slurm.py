@@ -75,7 +75,7 @@ def shapes(slurm, tmp_path_factory):
     """One Snakemake with a job of every kind; ``long`` is cancelled by hand."""
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "Snakefile").write_text(SHAPES)
-    main = Main(folder, slurm.environment, "--submitit-signal-seconds", 30)
+    main = Main(folder, slurm.environment, "--submitit-signal-seconds", 30, "--submitit-array-parallelism", 4)
     job = until(lambda: main.submitted().get("long"), "the submission")
     until(lambda: f"{job} RUNNING long" in slurm.queue(), "long to run")
     slurm.ask("scancel", job)
@@ -102,6 +102,8 @@ def test_equal_jobs_are_one_array(shapes, slurm):
     arrays = {(shapes.folder / "out" / str(i)).read_text() for i in range(6)}
     assert len(arrays) == 1 and arrays != {"\n"}
     assert (arrays.pop().strip() + "_0", "one") in {(row[0], row[1]) for row in slurm.accounts()}
+    scripts = [path.read_text() for path in (shapes.folder / ".snakemake" / "submitit").rglob("*_submission.sh")]
+    assert sum("#SBATCH --array=0-5%4\n" in script for script in scripts) == 1
 
 
 def test_local_rules_stay_outside(shapes):
@@ -186,9 +188,9 @@ def with_path(slurm, folder):
 
 
 def test_refused_submissions_are_tried_again(slurm, tmp_path):
-    main = sleepers(tmp_path, with_path(slurm, failing(tmp_path / "bin", "sbatch", 2)))
+    main = sleepers(tmp_path, with_path(slurm, failing(tmp_path / "bin", "sbatch", 3)))
     assert main.wait() == 0, main.output
-    assert main.output.count("Submission refused (sbatch: error: Socket timed out") == 2
+    assert main.output.count("Submission refused (sbatch: error: Socket timed out") == 3
     assert_each_ran_once(main)
 
 
@@ -235,7 +237,7 @@ def test_a_controller_that_stands_still_loses_nothing(slurm, tmp_path):
     main = sleepers(tmp_path, slurm.environment)
     until(lambda: running(main), "the jobs to run")
     os.kill(slurm.pid("slurmctld"), signal.SIGTERM)
-    time.sleep(30)
+    time.sleep(60)
     slurm.control("start")
     assert main.wait() == 0, main.output
     assert_each_ran_once(main)

@@ -130,6 +130,18 @@ def add_verbs(verbs: Verbs) -> None:
         help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
     )
 
+    export = verb(
+        verbs,
+        "export",
+        run_export,
+        "Write a snapshot as a folder to give away: weights, configuration, and a card with scores and provenance.",
+        "ayt export results/runs/digits/RUN/run.yaml --iteration 600 --output release\n"
+        "  ayt sample --model release --steps 1 --output samples.png",
+    )
+    add_record(export)
+    export.add_argument("--iteration", type=count, required=True, help="of the snapshot")
+    export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
+
     sample = verb(
         verbs,
         "sample",
@@ -137,8 +149,11 @@ def add_verbs(verbs: Verbs) -> None:
         "Sample images from one snapshot into a PNG.",
         "ayt sample results/runs/digits/RUN/run.yaml --iteration 800 --steps 2:0.821 --samples 64 --output grid.png",
     )
-    add_record(sample)
-    sample.add_argument("--iteration", type=count, required=True, help="of the snapshot")
+    sample.add_argument(
+        "record", type=Path, nargs="?", metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml"
+    )
+    sample.add_argument("--iteration", type=count, help="of the run's snapshot")
+    sample.add_argument("--model", type=Path, metavar="FOLDER", help="made by ayt export, instead of a run's snapshot")
     sample.add_argument("--output", type=Path, required=True, help="the PNG to write")
     add_sampling(sample, samples=64)
 
@@ -263,25 +278,29 @@ def run_gather(options: argparse.Namespace) -> None:
     write_table(paths.scores_table(plan.experiment.name), gather_scores(plan))
 
 
+def run_export(options: argparse.Namespace) -> None:
+    """Write the folder."""
+    from ayt import release
+
+    release.export(options.record, options.iteration, options.output)
+
+
 def run_sample(options: argparse.Namespace) -> None:
     """Write one PNG, a row of images below the other."""
     import torch
     from PIL import Image
 
-    from ayt.config.datasets import facts
+    from ayt import release
+    from ayt.errors import UserError
     from ayt.evaluation.score import batches, sampled
     from ayt.files import written_beside
-    from ayt.specs import read_record
 
-    spec = read_record(options.record)
     device = choose_device(options)
-    network = _denoiser(spec, options.record, options.iteration).to(device)
-    data = facts(spec.dataset)
-    shape = (data.channels, data.resolution, data.resolution)
+    network, spec = _model(options)
+    network = network.to(device)
+    shape = release.image_shape(spec)
     (evaluation, *others) = _evaluations(options)
     if others:
-        from ayt.errors import UserError
-
         raise UserError("--steps: sample takes one number of steps")
     size = options.batch_size
     parts = range(batches(options.samples, size))
@@ -330,6 +349,22 @@ def _extractor(network: tuple[Path, int] | None, device: torch.device) -> Extrac
     spec = _classifier_spec(record, "labels")
     upstream = ClassifierUpstream(iteration=iteration, run=spec)
     return features.of_classifier(models.frozen_classifier(upstream, spec.dataset, record.parent, device))
+
+
+def _model(options: argparse.Namespace) -> tuple[EDMPrecond, ConsistencySpec | PretrainSpec]:
+    """What ``ayt sample`` is asked to sample, and how it was trained."""
+    from ayt import release
+    from ayt.errors import UserError
+    from ayt.specs import ClassifierSpec, read_record
+
+    if options.model and not options.record and options.iteration is None:
+        return release.load(options.model)
+    if options.record and options.iteration is not None and not options.model:
+        spec = read_record(options.record)
+        network = _denoiser(spec, options.record, options.iteration)
+        assert not isinstance(spec, ClassifierSpec)  # it was refused
+        return network, spec
+    raise UserError("name either a run's record with --iteration, or --model FOLDER")
 
 
 def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Path, iteration: int) -> EDMPrecond:

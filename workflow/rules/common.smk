@@ -16,7 +16,7 @@ def gpus(processes):
 
 
 ALONE = {"gpu": gpus(1)}
-# In a group of jobs each of these would be added up, so they are not there where they say nothing.
+# Executors that know one process for each job are not bothered with more.
 SHARED = (
     ALONE
     if PROCESSES == 1

@@ -1,9 +1,6 @@
 # Scores: one job for all snapshots of a segment, at every number of sampling steps. No groups of jobs: those of a group
 # start at once, on one GPU.
 
-# Minutes that Slurm may plan with, doubled when it is tried again; a training is as long as it is.
-SCORING_MINUTES = 360
-
 
 localrules:
     gather,
@@ -68,7 +65,6 @@ for segment, runs in plan.segments(kind="train").items():
         threads: THREADS
         resources:
             **SHARED,
-            runtime=lambda wildcards, attempt: SCORING_MINUTES * attempt,
         params:
             snapshots=untracked(
                 " ".join(
