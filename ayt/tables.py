@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ayt.errors import UserError
 from ayt.figures.scores import at_end, better, sampling_note
 from ayt.files import write_text
+from ayt.speed import speed_ups
 
 SUFFIXES = ("csv", "md", "tex")
 LATEX_ESCAPES = {
@@ -24,6 +26,8 @@ LATEX_ESCAPES = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "–": "--",
+    "×": r"$\times$",
+    "≥": r"$\geq$",
 }
 
 
@@ -91,6 +95,46 @@ def write_published(published: pd.DataFrame, out: Path, title: str) -> None:
     write_text(out.with_suffix(".csv"), published.to_csv(index=False, lineterminator="\n"))
     write_text(out.with_suffix(".md"), _markdown(cells, set(), caption))
     write_text(out.with_suffix(".tex"), _latex(cells, set(), caption))
+
+
+def write_speed_ups(scores: pd.DataFrame, out: Path, title: str, reference: str) -> None:
+    """Write ``out`` with the endings csv, md and tex: how much faster than ``reference`` its last scores are reached.
+
+    Args:
+        scores: rows of ``scores.csv`` of one metric.
+        out: where to, without ending.
+        title: of the table.
+        reference: the method that others are compared with.
+
+    Raises:
+        UserError: no method shares a batch size with the reference.
+    """
+    table = speed_ups(scores, reference)
+    if table.empty:
+        raise UserError(f"{out.name}: no method was trained at a batch size of {reference!r}, whose scores are the aim")
+    text = [_speed_up(row) for _, row in table.iterrows()]
+    columns = [_column(steps, size, None) for steps, size in zip(table["steps"], table["batch_size"], strict=True)]
+    order = table.assign(column=columns).sort_values(["steps", "batch_size"])["column"].unique()
+    cells = table.assign(text=text, column=columns).pivot_table(
+        index="label", columns="column", values="text", aggfunc="first", sort=False, fill_value="–"
+    )[order]
+    label = scores.loc[scores["method"] == reference, "label"].iloc[0]
+    caption = f"{title}. " if title else ""
+    caption += (
+        f"How many times fewer iterations than {label} needs to reach the {table['metric'].iloc[0]} that it ends with:"
+        " median (lowest to highest) over pairs of runs, and in how many pairs it was reached; not reached counts as 0."
+        f" ≥: in some pairs at the first scored snapshot already. {sampling_note(scores)}."
+    )
+    write_text(out.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
+    write_text(out.with_suffix(".md"), _markdown(cells, set(), caption))
+    write_text(out.with_suffix(".tex"), _latex(cells, set(), caption))
+
+
+def _speed_up(row: pd.Series[Any]) -> str:
+    if not row["reached"]:
+        return f"0 of {row['pairs']}"
+    sign = "≥ " if row["at_least"] else ""
+    return f"{sign}{row['median']:.1f}× ({row['low']:.1f}–{row['high']:.1f}), {row['reached']} of {row['pairs']}"
 
 
 def _cells(table: pd.DataFrame) -> tuple[pd.DataFrame, set[tuple[str, str]]]:

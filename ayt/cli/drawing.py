@@ -110,7 +110,11 @@ def run_table(options: argparse.Namespace) -> None:
     if isinstance(table, schema.PublishedTable):
         tables.write_published(published.fids(experiment.dataset.name), out, table.title)
         return
-    tables.write(_scores(experiment, table.metric), out, table.title)
+    scores = _scores(experiment, table.metric)
+    if isinstance(table, schema.SpeedTable):
+        tables.write_speed_ups(scores, out, table.title, table.reference)
+        return
+    tables.write(scores, out, table.title)
 
 
 def run_summary(options: argparse.Namespace) -> None:

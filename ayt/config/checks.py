@@ -42,7 +42,12 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     for name, table in experiment.tables.items():
         if isinstance(table, schema.PublishedTable) and experiment.dataset.name != PUBLISHED:
             mistake(("tables", name, "kind"), "published", f"what is published is of {PUBLISHED}")
-        if isinstance(table, schema.ScoreTable) and table.metric and table.metric not in experiment.evaluation.metrics:
+        if isinstance(table, schema.SpeedTable) and table.reference not in experiment.methods:
+            problem = f"no such method; {choices(table.reference, experiment.methods)}"
+            mistake(("tables", name, "reference"), table.reference, problem)
+        if isinstance(table, schema.PublishedTable) or table.metric is None:
+            continue
+        if table.metric not in experiment.evaluation.metrics:
             problem = f"not in this experiment; {choices(table.metric, experiment.evaluation.metrics)}"
             mistake(("tables", name, "metric"), table.metric, problem)
     if experiment.name in RESERVED_NAMES:

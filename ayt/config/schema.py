@@ -429,7 +429,18 @@ class PublishedTable(Section):
     title: str = ""
 
 
-AnyTable = Annotated[ScoreTable | PublishedTable, Field(discriminator="kind")]
+class SpeedTable(Section):
+    """How much faster than a reference method the others reach the scores that it ends with."""
+
+    kind: Literal["speed"]
+    title: str = ""
+    metric: Metric | None = None
+    """Absent: the first of the evaluation's."""
+    reference: str = "ect"
+    """A method of the experiment."""
+
+
+AnyTable = Annotated[ScoreTable | PublishedTable | SpeedTable, Field(discriminator="kind")]
 
 
 class Execution(Section):

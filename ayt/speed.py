@@ -1,0 +1,80 @@
+"""How much faster than a reference method others reach the scores that it ends with."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+COLUMNS = ("label", "batch_size", "steps", "metric", "pairs", "reached", "at_least", "median", "low", "high")
+
+
+def iterations_to_reach(iterations: Sequence[float], scores: Sequence[float], target: float) -> tuple[float, bool]:
+    """The first iteration at which a curve is at or below ``target``, on straight lines between its points.
+
+    Args:
+        iterations: of the points, rising.
+        scores: of the points; lower is better.
+        target: the score to reach.
+
+    Returns:
+        The iteration, NaN if it never gets there; and whether its first point is there already, so that the iteration
+        is an upper bound.
+    """
+    for place, (iteration, score) in enumerate(zip(iterations, scores, strict=True)):
+        if score > target or np.isnan(score):
+            continue
+        if place == 0:
+            return float(iteration), True
+        before, worse = iterations[place - 1], scores[place - 1]
+        if np.isnan(worse):
+            return float(iteration), True
+        return before + (iteration - before) * (worse - target) / (worse - score), False
+    return float("nan"), False
+
+
+def speed_ups(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Compare every run of every method with every run of the reference at the same batch size and number of steps.
+
+    A pair's target is the score that the reference's run ends with; its speed-up is the iterations after which the
+    reference's run first had that score, divided by those of the other run.
+
+    Args:
+        scores: rows of ``scores.csv`` of one metric.
+        reference: the method, as the column ``method`` calls it.
+
+    Returns:
+        A row for each method, batch size and number of steps with runs of both: ``pairs`` of runs; in how many the
+        target was ``reached``; in how many of those at the first scored snapshot or before, so that the speed-up is
+        ``at_least`` what was counted; ``median``, ``low`` and ``high`` of the speed-ups, those of pairs in which the
+        target was not reached as 0 (so that a median of 0 says: not reached in most). Runs of the reference whose last
+        score is NaN are left out.
+    """
+    sign = -1 if scores["better"].iloc[0] == "higher" else 1
+    rows = []
+    for (size, steps, metric), part in scores.groupby(["batch_size", "steps", "metric"], sort=False):
+        runs = {
+            (method, label, run): (points["iteration"].tolist(), (sign * points["mean"]).tolist())
+            for (method, label, run), points in part.sort_values("iteration").groupby(
+                ["method", "label", "run"], sort=False
+            )
+        }
+        theirs = [curve for (method, _, _), curve in runs.items() if method == reference]
+        for label in dict.fromkeys(label for method, label, _ in runs if method != reference):
+            ours = [curve for (_, other, _), curve in runs.items() if other == label]
+            found, bounds = [], 0
+            for (slow, slow_scores), (fast, fast_scores) in itertools.product(theirs, ours):
+                target = slow_scores[-1]
+                if np.isnan(target):
+                    continue  # a reference that failed has no score to reach
+                needed, _ = iterations_to_reach(slow, slow_scores, target)
+                reached, bound = iterations_to_reach(fast, fast_scores, target)
+                found.append(0.0 if np.isnan(reached) else needed / reached)
+                bounds += bound
+            if found:
+                reaching = sum(value > 0 for value in found)
+                summary = (len(found), reaching, bounds, float(np.median(found)), min(found), max(found))
+                rows.append((label, size, steps, metric, *summary))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
