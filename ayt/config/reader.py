@@ -47,7 +47,11 @@ FIGURES: dict[str, type[Section]] = {
     "transformations": schema.TransformationsFigure,
 }
 
-TABLES: dict[str, type[Section]] = {"scores": schema.ScoreTable, "published": schema.PublishedTable}
+TABLES: dict[str, type[Section]] = {
+    "scores": schema.ScoreTable,
+    "published": schema.PublishedTable,
+    "speed": schema.SpeedTable,
+}
 
 
 def load(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Experiment:
