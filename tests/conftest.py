@@ -1,12 +1,15 @@
 """Fixtures that several tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+# A suite that was started in the background ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run beside each other on few cores, and bits depend on the number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -106,7 +106,8 @@ def test_the_tables_command(plan, tmp_path, ayt):
 
 def test_watching_ends_with_ctrl_c(plan, tmp_path):
     command = [BIN / "ayt", "status", "--watch", "--every", "1"]
-    watching = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    watching = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
     time.sleep(3)
     watching.send_signal(2)
     _, errors = watching.communicate(timeout=20)

@@ -177,7 +177,8 @@ def test_nested_config_on_the_command_line(finished, experiment):
     [
         ({"trainig": {}}, "tiny.yaml: trainig = {}: unknown key; did you mean training?"),
         ({"batch_sizes": [4, 4000]}, "tiny.yaml: batch_sizes = 4000: larger than the dataset (1797 images)"),
-        ({"execution": {"device": "cuda:99"}}, "execution.device = 'cuda:99': this machine has"),
+        # With nothing to do no device is needed.
+        ({"execution": {"device": "cuda:99"}, "seeds": [7]}, "execution.device = 'cuda:99': this machine has"),
     ],
 )
 def test_a_mistake_stops_before_any_job(finished, experiment, change, message):
