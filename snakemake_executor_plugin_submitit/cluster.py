@@ -45,6 +45,8 @@ NEVER = re.compile(
     r"|(Assoc|QOS)Max\w*PerJob\w*|QOSMin\w*"
 )
 """Reasons for which a pending job will never start."""
+NODE_LIMIT = "PartitionNodeLimit"
+"""Another one, unless the nodes are only down."""
 
 TRANSIENT = re.compile(
     r"timed out|unable to contact|connection|communication|temporarily|try again|backup controller|shutting down"
@@ -221,8 +223,12 @@ class Slurm(Cluster):
         never = []
         for job in jobs:
             answer[job.id] = _verdict(job, states.get(job.id, ("", "")), queue)
-            if answer[job.id][1].startswith(CANNOT_START):
-                never.append(job)
+            if not answer[job.id][1].startswith(CANNOT_START):
+                continue
+            if NODE_LIMIT in answer[job.id][1] and not self._more_nodes_than_there_are(job):
+                answer[job.id] = ("active", "")
+                continue
+            never.append(job)
         if never:
             self.cancel(never)
         failed = [job for job in jobs if answer[job.id][0] == "failed" and job not in never]
@@ -247,6 +253,15 @@ class Slurm(Cluster):
         split = (row.split("|", 2) for row in rows)
         # Somebody's name or comment may have a line of its own.
         return {row[0]: (row[1], row[2]) for row in split if len(row) == 3}
+
+    def _more_nodes_than_there_are(self, job: Submitted) -> bool:
+        """Whether a job asks for more nodes than its partition has, up or down."""
+        try:
+            wanted, _, partition = _ask("squeue", "-h", "-j", job.id, "-o", "%D|%P").strip().partition("|")
+            there = _ask("sinfo", "-h", "-p", partition, "-o", "%D").split()
+            return int(wanted) > sum(map(int, there))
+        except (NoAnswer, ValueError):
+            return False
 
     def _sacct(self, jobs: Sequence[Submitted]) -> dict[str, tuple[str, str]]:
         since = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(job.submitted for job in jobs) - 3600))
@@ -298,9 +313,12 @@ def _without_defaults(parameters: dict[str, Any]) -> Iterator[None]:
 def _doubtful(row: tuple[str, str] | None) -> bool:
     """Whether accounting's word is not enough."""
     state = _state(row)
-    return state not in ACTIVE | {"COMPLETED"} or (
-        state == "PENDING" and row is not None and bool(NEVER.search(row[1]))
-    )
+    return state not in ACTIVE | {"COMPLETED"} or (state == "PENDING" and row is not None and _never(row[1]))
+
+
+def _never(reason: str) -> bool:
+    """Whether a pending job's reason may be one that does not pass."""
+    return reason == NODE_LIMIT or bool(NEVER.search(reason))
 
 
 def _verdict(job: Submitted, row: tuple[str, str], queue: dict[str, tuple[str, str]] | None) -> tuple[Verdict, str]:
@@ -312,12 +330,13 @@ def _verdict(job: Submitted, row: tuple[str, str], queue: dict[str, tuple[str, s
         return "done", ""
     if state in ACTIVE:
         if queue is None:
-            job.odd = job.odd if job.odd and job.odd[0] == MISSING else None
+            # What only the queue can say stands until the queue is asked again.
+            job.odd = None if job.odd and job.odd[0] in RERUN else job.odd
             return "active", ""
         if job.id not in queue:
             odd, patience = MISSING, UNKNOWN_SECONDS
             verdict = _by_result(job)
-        elif state == "PENDING" and NEVER.search(queue[job.id][1]):
+        elif state == "PENDING" and _never(queue[job.id][1]):
             odd, patience, verdict = state, RERUN_SECONDS, ("failed", f"{CANNOT_START}: {queue[job.id][1]}")
     elif state in RERUN:
         odd, patience, verdict = state, RERUN_SECONDS, ("failed", row[0])

@@ -114,6 +114,7 @@ def test_a_reason_counts_if_the_queue_gives_it_and_it_lasts(job, monkeypatch):
     assert verdict(job, "PENDING", "BadConstraints", {"7": ("PENDING", "Priority")}) == "active"
     for expected in ("active", "failed"):
         assert verdict(job, "PENDING", "None", {"7": ("PENDING", "BadConstraints")}) == expected
+        assert verdict(job, "PENDING") == "active"
         now += 40
 
 

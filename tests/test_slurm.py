@@ -263,7 +263,7 @@ def test_from_within_a_job(slurm, tmp_path):
         ([], "mem_mb=100", "resource runtime is needed"),
         ([], "runtime=5, gpus=1", "resource gpus=1 means nothing to the cluster"),
         ([], "runtime=5, nodes=2, gpu=3", "gpu=3 cannot be spread evenly over nodes=2"),
-        ([], "runtime=5, nodes=9", "not accepted by the cluster: sbatch: error: "),
+        ([], "runtime=5, nodes=9", "Slurm can never start it: PartitionNodeLimit"),
     ],
 )
 def test_mistakes_are_one_line(slurm, tmp_path, arguments, resources, message):
