@@ -24,6 +24,8 @@ TRACKING = {"linuxproc": 0, "cgroup": 1}
 
 @pytest.fixture(scope="module", params=TRACKING)
 def slurm(request):
+    if request.param == "cgroup" and not os.access("/sys/fs/cgroup/freezer", os.W_OK):
+        pytest.skip("needs cgroups version 1 (freezer, memory), which this machine does not have")
     with started(CGROUP=TRACKING[request.param]) as cluster:
         yield cluster
 
