@@ -52,8 +52,7 @@ def load(folder: Path | str) -> tuple[EDMPrecond, ConsistencySpec | PretrainSpec
 
 def image_shape(spec: ConsistencySpec | PretrainSpec) -> tuple[int, int, int]:
     """(C, H, W) of the images that a network makes."""
-    size = facts(spec.dataset)
-    return size.channels, size.resolution, size.resolution
+    return facts(spec.dataset).shape
 
 
 def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET_TABLE) -> None:

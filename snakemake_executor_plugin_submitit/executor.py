@@ -20,10 +20,12 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-from snakemake_executor_plugin_submitit.cluster import Cluster, Direct, NoAnswer, Refused, Slurm, Submitted, Verdict
+from snakemake_executor_plugin_submitit.cluster import Cluster, NoAnswer, Refused, Submitted, Verdict
+from snakemake_executor_plugin_submitit.direct import Direct
 from snakemake_executor_plugin_submitit.ledger import Ledger
 from snakemake_executor_plugin_submitit.request import RequestError, request
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_executor_plugin_submitit.slurm import Slurm
 from snakemake_executor_plugin_submitit.task import PEER_LOG, Command
 
 CLUSTERS = ("slurm", "local", "debug")

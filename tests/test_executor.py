@@ -8,9 +8,10 @@ import subprocess
 import pytest
 from cluster import SNAKEMAKE, Main, until
 
-from snakemake_executor_plugin_submitit.cluster import Submitted, _rows, _verdict
+from snakemake_executor_plugin_submitit.cluster import Submitted
 from snakemake_executor_plugin_submitit.ledger import Ledger
 from snakemake_executor_plugin_submitit.request import RequestError, request
+from snakemake_executor_plugin_submitit.slurm import _rows, _verdict
 
 
 def ask(threads=1, **resources):

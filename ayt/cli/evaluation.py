@@ -223,8 +223,7 @@ def run_score(options: argparse.Namespace) -> None:
             f"--metric {', '.join(sorted(needs))}: needs more than {LARGEST_K} features; {options.reference} keeps"
             f" {kept} (ayt reference --kept), --samples is {options.samples}"
         )
-    size = facts(spec.dataset)
-    shape = (size.channels, size.resolution, size.resolution)
+    shape = facts(spec.dataset).shape
     evaluations = _evaluations(options)
     real = len(against.data) if against.data else 0
     each = [options.samples + len(e.denoise) * min(options.samples, real) for e in evaluations]

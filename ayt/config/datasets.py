@@ -15,6 +15,11 @@ class Facts(NamedTuple):
     resolution: int
     classes: int
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return self.channels, self.resolution, self.resolution
+
 
 def facts(dataset: Dataset) -> Facts:
     """The facts of one dataset, as `ayt.data.load` will find them."""

@@ -27,10 +27,9 @@ from ayt.plan import KEPT_METRICS, Evaluation
 from ayt.processes import ALONE, Processes
 from ayt.progress import ProgressLine
 from ayt.randomness import generator
-from ayt.sampling import sample, step, to_uint8
+from ayt.sampling import SIGMA_MIN, sample, step, to_uint8
 
 NEIGHBOURS = KEPT_METRICS - {"kid"}
-SIGMA_MIN = 0.002
 
 
 @dataclass(frozen=True)
