@@ -11,6 +11,7 @@ RUNS = RESULTS / "runs"
 LOGS = RESULTS / "logs"
 ASSETS = RESULTS / "assets"
 REFERENCES = RESULTS / "references"
+TOYS = RESULTS / "toys"
 
 ASSET_TABLE = Path("config/assets.yaml")
 """Addresses and hashes of published files, unless an experiment names another table."""
@@ -24,7 +25,7 @@ INCEPTION = TORCH_HOME / "hub" / "checkpoints" / "pt_inception-2015-12-05-672682
 VGG16 = TORCH_HOME / "hub" / "checkpoints" / "vgg16-397923af.pth"
 """The weights of torchvision's VGG16; the table of assets puts them here."""
 
-RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name)
+RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name, TOYS.name)
 """Names that an experiment cannot have, because its folder would be one of the workflow's own."""
 
 
@@ -48,6 +49,11 @@ def snapshot(folder: Path, iteration: int | str) -> Path:
     return folder / "snapshots" / f"{_digits(iteration)}.safetensors"
 
 
+def snapshots(folder: Path) -> list[int]:
+    """The iterations of the snapshots that are there."""
+    return sorted(int(path.stem) for path in (folder / "snapshots").glob("[0-9]*.safetensors"))
+
+
 def state(folder: Path, iteration: int) -> Path:
     """The training state at the end of the segment that stops at ``iteration``."""
     return folder / "states" / f"{iteration:07d}.safetensors"
@@ -61,6 +67,11 @@ def training_log(folder: Path, stop: int) -> Path:
 def resume_folder(folder: Path) -> Path:
     """What a segment under way keeps: lease, resume state, unpublished snapshots. Never a declared output."""
     return folder / "resume"
+
+
+def failure(folder: Path) -> Path:
+    """When and why the training failed, if its numbers did."""
+    return resume_folder(folder) / "failure.json"
 
 
 def dataset(name: str) -> Path:
@@ -83,6 +94,16 @@ def classifier_report(folder: Path, iteration: int | str, suffix: str) -> Path:
     return folder / "report" / f"{_digits(iteration)}.{suffix}"
 
 
+def analysis(folder: Path, name: str, iteration: int | str) -> Path:
+    """What an analysis found in one snapshot or training state of a run."""
+    return folder / "analysis" / name / f"{_digits(iteration)}.npz"
+
+
+def toy(name: str) -> Path:
+    """What the trainings of one toy experiment measured."""
+    return TOYS / f"{name}.npz"
+
+
 def score(folder: Path, evaluation: str, iteration: int) -> Path:
     """The metrics of one snapshot under one evaluation."""
     return folder / "scores" / evaluation / f"{iteration:07d}.json"
@@ -96,6 +117,14 @@ def sample_grid(folder: Path, evaluation: str, iteration: int) -> Path:
 def experiment_folder(experiment: str) -> Path:
     """Scores, figures, tables and report of one experiment."""
     return RESULTS / experiment
+
+
+def so_far(experiment: str) -> str:
+    """What stands for the experiment's name where its results are drawn from what is there, while some is missing.
+
+    A folder of its own: the workflow would take what it finds in the usual place for finished.
+    """
+    return f"{experiment}/so_far"
 
 
 def resolved_experiment(experiment: str) -> Path:
@@ -116,6 +145,11 @@ def figure(experiment: str, name: str, suffix: str) -> Path:
 def table(experiment: str, name: str, suffix: str) -> Path:
     """One table in one format."""
     return experiment_folder(experiment) / "tables" / f"{name}.{suffix}"
+
+
+def about(experiment: str) -> Path:
+    """What was run and what was not: the first page of the report."""
+    return experiment_folder(experiment) / "about.rst"
 
 
 def report(experiment: str) -> Path:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ayt import paths
 from ayt.config import schema
-from ayt.config.schema import Experiment
+from ayt.config.schema import Experiment, base_name
 from ayt.specs import (
+    ANALYSIS_VERSION,
     EVALUATION_VERSION,
     ClassifierCheckpoint,
     ClassifierSpec,
@@ -274,6 +275,32 @@ class Features:
         return paths.reference(self.dataset.name, self.reference_name)
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """A look into one run: a verb of ``ayt``, and everything that changes what it finds."""
+
+    verb: str
+    run: Run
+    iteration: int
+    arguments: str
+    inputs: tuple[Path, ...]
+
+    @cached_property
+    def name(self) -> str:
+        """``{verb}-{hash8}``: the folder of its results."""
+        return f"{self.verb}-{digest([ANALYSIS_VERSION, self.arguments])}"
+
+    @property
+    def path(self) -> Path:
+        """Where its result is."""
+        return paths.analysis(self.run.folder, self.name, self.iteration)
+
+
+def toy_name(toy: schema.Toy) -> str:
+    """``{manifold}-{hash8}``, over everything that changes what the toy experiment measures."""
+    return f"{toy.manifold}-{digest([ANALYSIS_VERSION, toy.model_dump()])}"
+
+
 class Plan:
     """All that one experiment asks for.
 
@@ -319,7 +346,7 @@ class Plan:
             for steps in asked.steps
         ]
         for figure in experiment.figures.values():
-            if isinstance(figure, schema.TransformationsFigure):
+            if isinstance(figure, schema.TransformationsFigure | schema.ManifoldFigure | schema.TangentsFigure):
                 self.classifier(figure.classifier)
         self.runs: dict[str, Run] = {}
         classifiers = [run for run in self._classifiers.values() if isinstance(run, Run)]
@@ -416,25 +443,116 @@ class Plan:
         name = self.evaluation(figure.steps).name
         return [
             (run.label, run, paths.sample_grid(run.folder, name, run.iterations))
-            for method, run in self._methods
+            for method, run in self._chosen(figure.methods)
             if run.spec.seed == (self.experiment.methods[method].seeds[0] if figure.seed is None else figure.seed)
         ]
+
+    def _chosen(self, methods: Sequence[str]) -> list[tuple[str, Run]]:
+        """The consistency runs of some methods, by their names without variants; of all if none are named."""
+        return [(name, run) for name, run in self._methods if not methods or base_name(name) in methods]
+
+    def analyses(self, name: str) -> list[Analysis]:
+        """The analyses that a figure is drawn from; none if its kind needs none."""
+        figure = self.experiment.figures[name]
+        if isinstance(figure, schema.TangentsFigure):
+            return [self._tangents(figure)]
+        if isinstance(figure, schema.OscillationFigure):
+            return [self._oscillation(figure, run) for run in self._oscillating(figure)]
+        return [self._manifold(figure)] if isinstance(figure, schema.ManifoldFigure) else []
+
+    def _tangents(self, figure: schema.TangentsFigure) -> Analysis:
+        method, run = self._chosen([figure.method])[0]
+        size = figure.batch_size or max(self.experiment.methods[method].batch_sizes)
+        run = self._run(method, size, figure.seed)
+        classifier = self._classifier_upstream(figure.classifier).model_dump(mode="json")
+        return Analysis(
+            verb="tangents",
+            run=run,
+            iteration=run.iterations,
+            arguments=f"--classifier '{json.dumps(classifier, sort_keys=True)}' --images {figure.images}"
+            f" {_times(figure.times)} --seed {self.experiment.evaluation.seed}",
+            inputs=(run.last.path, self.classifier_weights(figure.classifier).path, *self.data),
+        )
+
+    def _oscillating(self, figure: schema.OscillationFigure) -> list[Run]:
+        """One run of each method that has the batch size and the seed."""
+        runs = []
+        for method, settings in self.experiment.methods.items():
+            size = figure.batch_size or min(settings.batch_sizes)
+            seed = settings.seeds[0] if figure.seed is None else figure.seed
+            chosen = not figure.methods or base_name(method) in figure.methods
+            if chosen and size in settings.batch_sizes and seed in settings.seeds:
+                runs.append(self._run(method, size, seed))
+        return runs
+
+    def _oscillation(self, figure: schema.OscillationFigure, run: Run) -> Analysis:
+        return Analysis(
+            verb="oscillation",
+            run=run,
+            iteration=run.iterations,
+            arguments=f"--iterations {figure.iterations} --images {figure.images} {_times(figure.times)}"
+            f" --neighbours {figure.neighbours} --dimensions {figure.dimensions}"
+            f" --seed {self.experiment.evaluation.seed}",
+            inputs=(paths.state(run.folder, run.iterations), *run.upstream),
+        )
+
+    def _manifold(self, figure: schema.ManifoldFigure) -> Analysis:
+        run = self.classifier(figure.classifier)
+        assert isinstance(run, Run)
+        return Analysis(
+            verb="manifold",
+            run=run,
+            iteration=run.iterations,
+            arguments=f"--images {figure.images} --seed {self.experiment.evaluation.seed}",
+            inputs=(run.last.path, *self.data),
+        )
+
+    def _run(self, method: str, batch_size: int, seed: int | None) -> Run:
+        """The run of a method with this batch size and seed; without a seed the method's first."""
+        seed = self.experiment.methods[method].seeds[0] if seed is None else seed
+        return next(
+            run
+            for name, run in self._methods
+            if name == method and (run.spec.batch_size, run.spec.seed) == (batch_size, seed)
+        )
+
+    @cached_property
+    def analysed(self) -> dict[tuple[str, str], Analysis]:
+        """All analyses, by the names of their run and of their own."""
+        found = [analysis for name in self.experiment.figures for analysis in self.analyses(name)]
+        return {(analysis.run.name, analysis.name): analysis for analysis in found}
+
+    @cached_property
+    def toys(self) -> dict[str, schema.Toy]:
+        """The toy experiments that some figure shows, by the names of their results."""
+        figures = [figure for figure in self.experiment.figures.values() if isinstance(figure, schema.ToyFigure)]
+        return {toy_name(toy): toy for toy in (self.experiment.toys[figure.toy] for figure in figures)}
 
     def figure_data(self, name: str) -> list[Path]:
         """The files that a figure is drawn from."""
         figure = self.experiment.figures[name]
+        if isinstance(figure, schema.ScoreFigure):
+            return [paths.scores_table(self.experiment.name)]
         if isinstance(figure, schema.SamplesFigure):
             return [path for _, _, path in self.grids(figure)]
         if isinstance(figure, schema.TransformationsFigure):
             run = self.classifier(figure.classifier)
             assert isinstance(run, Run)
             return [paths.classifier_report(run.folder, run.iterations, suffix) for suffix in ("csv", "npz")]
-        return [paths.scores_table(self.experiment.name)]
+        if isinstance(figure, schema.ToyFigure):
+            return [paths.toy(toy_name(self.experiment.toys[figure.toy]))]
+        return [analysis.path for analysis in self.analyses(name)]
 
     def table_data(self, name: str) -> list[Path]:
         """The files that a table is made from."""
-        published = isinstance(self.experiment.tables[name], schema.PublishedTable)
-        return [] if published else [paths.scores_table(self.experiment.name)]
+        table = self.experiment.tables[name]
+        if isinstance(table, schema.PublishedTable):
+            return []
+        if isinstance(table, schema.CostTable):
+            return [
+                paths.training_log(run.folder, segment.stop) for run in self.runs.values() for segment in run.segments
+            ]
+        return [paths.scores_table(self.experiment.name)]
 
     def _pretrained(self) -> Run | None:
         settings = self.experiment.start.pretraining
@@ -539,6 +657,10 @@ def network_spec(settings: schema.AnyClassifier) -> VGGSpec | ResNetSpec | Dense
     """The network of a classifier."""
     spec = NETWORK_SPECS[settings.family]
     return spec(**settings.model_dump(include=set(spec.model_fields)))
+
+
+def _times(times: Sequence[float]) -> str:
+    return " ".join(f"--time {t:g}" for t in times)
 
 
 def _optimiser(settings: schema.Optimisation, decay: int | None) -> Optimiser:

@@ -144,5 +144,6 @@ def _score_table(scores: list[dict[str, Any]]) -> list[str]:
         for name, metric in score["metrics"].items():
             std = "" if metric["std"] is None else f"{metric['std']:.3g}"
             samples = f"{evaluation['repeats']} x {evaluation['samples']:,}"
-            lines.append(f"| {name} | {evaluation['steps']} | {metric['mean']:.4g} | {std} | {samples} |")
+            mean = "failed" if metric["mean"] is None else f"{metric['mean']:.4g}"
+            lines.append(f"| {name} | {evaluation['steps']} | {mean} | {std} | {samples} |")
     return lines

@@ -25,6 +25,9 @@ TRAINING_VERSION = 2
 EVALUATION_VERSION = 3
 """Raise it by hand when a change of the code changes the scores of some snapshot."""
 
+ANALYSIS_VERSION = 1
+"""Raise it by hand when a change of the code changes what an analysis or a toy experiment finds."""
+
 RECORD_FORMAT = 2
 """Of ``run.yaml``; a newer one is refused."""
 

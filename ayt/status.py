@@ -122,7 +122,8 @@ def _last_score(plan: Plan, run: Run) -> str:
         path = paths.score(run.folder, first.name, snapshot.iteration)
         if path.exists():
             label, metric = next(iter(json.loads(path.read_text())["metrics"].items()))
-            return f"{label} {metric['mean']:.4g} at {snapshot.iteration}"
+            mean = "failed" if metric["mean"] is None else f"{metric['mean']:.4g}"
+            return f"{label} {mean} at {snapshot.iteration}"
     return ""
 
 

@@ -33,6 +33,7 @@ from ayt.evaluation import features, score
 from ayt.networks.inception import structure
 from ayt.plan import Evaluation, evaluation
 from ayt.progress import ProgressLine
+from ayt.sampling import to_uint8
 from ayt.specs import UNetSpec
 
 SHAPE = (3, 32, 32)
@@ -109,7 +110,7 @@ def theirs(options: argparse.Namespace) -> float:
     cpu, index = torch.device("cpu"), 0
     network, size = denoiser(options), options.batch_size
     for part in range(score.batches(how(options).samples, size)):
-        batch = score.sampled(network, how(options), 0, SHAPE, part, size, cpu)
+        batch = to_uint8(score.sampled(network, how(options), 0, SHAPE, part, size, cpu))
         for image in batch.permute(0, 2, 3, 1).numpy():
             Image.fromarray(image).save(folder / f"{index:06d}.png")
             index += 1

@@ -1,5 +1,6 @@
 """FID against pytorch-fid's own command, and the other metrics from the same pass over the samples."""
 
+import json
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from ayt.errors import UserError
 from ayt.evaluation import features
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
 from ayt.evaluation.metrics import metric
-from ayt.evaluation.score import Against, score_snapshot
+from ayt.evaluation.score import Against, score_record, score_snapshot
 from ayt.networks.inception import Inception
 from ayt.plan import evaluation
 from ayt.progress import ProgressLine
@@ -135,7 +136,7 @@ def scored(extractor):
     against = Against(extractor, True, reference, data, distance)
     with ProgressLine("scoring", 40) as line:
         values, grid = score_snapshot(Perfect(data.pixels), against, how, "cifar10", SHAPE, 8, CPU, line)
-    return SimpleNamespace(values=values, grid=grid, reference=reference, data=data)
+    return SimpleNamespace(values=values, grid=grid, reference=reference, data=data, against=against, how=how)
 
 
 def test_one_pass_gives_every_metric_at_every_repeat(scored):
@@ -153,6 +154,26 @@ def test_metrics_of_what_is_perfect(scored):
     # Every image is found again, but for what noise is left at 0.002: 0.002 E|z|.
     assert values["LPIPS (t = 0.2)"] == pytest.approx([0.002 * (2 / np.pi) ** 0.5] * 2, rel=0.05)
     assert max(values["dFID (t = 0.2)"]) < min(values["frechet"])
+
+
+class Broken(Perfect):
+    """The same, but for one number of one image."""
+
+    def forward(self, x, sigma):
+        images = super().forward(x, sigma).clone()
+        images[0, 0, 0, 0] = torch.nan
+        return images
+
+
+def test_scores_of_samples_that_are_not_finite_are_failures(scored):
+    with ProgressLine("scoring", 40) as line:
+        values, _ = score_snapshot(
+            Broken(scored.data.pixels), scored.against, scored.how, "cifar10", SHAPE, 8, CPU, line
+        )
+    assert set(values) == set(scored.values)
+    assert all(np.isnan(found).all() for found in values.values())
+    record = json.loads(json.dumps(score_record({}, scored.how, values), allow_nan=False))
+    assert record["metrics"]["FID"]["mean"] is None
 
 
 def test_reference_keeps_features_of_the_dataset(scored, extractor):

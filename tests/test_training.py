@@ -14,13 +14,14 @@ from conftest import BIN
 from ayt import data, paths, weights
 from ayt.config import load
 from ayt.errors import UserError
+from ayt.evaluation.gather import failure
 from ayt.files import write_text, written_beside
 from ayt.plan import Plan
-from ayt.specs import record_text
+from ayt.specs import Optimiser, record_text
 from ayt.training import tasks
 from ayt.training.lease import Lease, LeaseLostError
 from ayt.training.loop import Segment, train
-from ayt.training.state import learning_rate
+from ayt.training.state import TrainingState, learning_rate
 
 CPU = torch.device("cpu")
 
@@ -85,7 +86,7 @@ def test_every_kind_of_run_learns(tiny, tmp_path):
         assert metadata["iteration"] == run.iterations
         assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
         log = paths.training_log(folder, run.iterations).read_text().splitlines()
-        assert log[0] == "iteration,images,loss,distance,gradient_norm,images_per_second"
+        assert log[0] == "iteration,images,loss,distance,gradient_norm,images_per_second,gpus,peak_memory_mb"
         assert log[-1].startswith(f"{run.iterations},{run.iterations * run.spec.batch_size},")
 
 
@@ -219,6 +220,14 @@ def test_signal_saves_the_state_and_the_same_command_goes_on(plan, tmp_path, num
     assert 20 <= metadata["iteration"] < 2000
 
 
+def test_averages_keep_no_graph_of_their_updates():
+    network = torch.nn.Linear(2, 2)
+    state = TrainingState(network, Optimiser(lr=0.1, warmup=0, decay=None, ema=0.9, precision="fp32"), "run")
+    torch.autograd.backward(network(torch.ones(1, 2)).sum())
+    state.step()
+    assert not any(parameter.requires_grad for parameter in state.average.parameters())
+
+
 def test_nan_stops_and_keeps_the_last_good_state(tiny, tmp_path):
     run = Plan(load([tiny], {"start": {"pretrain": {"lr": 1e30, "warmup": 0}}})).pretrained
     with pytest.raises(UserError, match=rf"{run.name}: the loss or its gradient is not finite at iteration \d"):
@@ -227,6 +236,9 @@ def test_nan_stops_and_keeps_the_last_good_state(tiny, tmp_path):
     tensors, metadata = weights.read(state, "state", run.name)
     assert metadata["iteration"] >= 1
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+    iteration, reason = failure(tmp_path / run.name)
+    assert iteration > metadata["iteration"]
+    assert reason == f"the loss or its gradient is not finite at iteration {iteration}"
 
 
 def test_damaged_and_foreign_files_are_refused(plan, tmp_path):

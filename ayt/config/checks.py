@@ -8,7 +8,7 @@ from typing import Any
 
 from ayt.config import schema
 from ayt.config.datasets import facts
-from ayt.config.schema import Experiment
+from ayt.config.schema import Experiment, base_name
 from ayt.paths import RESERVED_NAMES
 
 PUBLISHED = "cifar10"
@@ -40,16 +40,7 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     for name, figure in experiment.figures.items():
         _check_figure(experiment, ("figures", name), figure, mistake)
     for name, table in experiment.tables.items():
-        if isinstance(table, schema.PublishedTable) and experiment.dataset.name != PUBLISHED:
-            mistake(("tables", name, "kind"), "published", f"what is published is of {PUBLISHED}")
-        if isinstance(table, schema.SpeedTable) and table.reference not in experiment.methods:
-            problem = f"no such method; {choices(table.reference, experiment.methods)}"
-            mistake(("tables", name, "reference"), table.reference, problem)
-        if isinstance(table, schema.PublishedTable) or table.metric is None:
-            continue
-        if table.metric not in experiment.evaluation.metrics:
-            problem = f"not in this experiment; {choices(table.metric, experiment.evaluation.metrics)}"
-            mistake(("tables", name, "metric"), table.metric, problem)
+        _check_table(experiment, ("tables", name), table, mistake)
     if experiment.name in RESERVED_NAMES:
         mistake(("name",), experiment.name, "is the name of a folder of the workflow; choose another")
     if experiment.evaluation.grid > experiment.evaluation.samples:
@@ -78,7 +69,7 @@ def _check_channels(experiment: Experiment, mistake: Mistake) -> None:
             continue
         if isinstance(experiment.classifiers.get(method.classifier), schema.ViTClassifier):
             problem = "is a vit, and the distance of class-label features needs channels; choose another family"
-            mistake(("methods", name.split(" ")[0], "classifier"), method.classifier, problem)
+            mistake(("methods", base_name(name), "classifier"), method.classifier, problem)
 
 
 def _check_labels(experiment: Experiment, mistake: Mistake) -> None:
@@ -87,7 +78,7 @@ def _check_labels(experiment: Experiment, mistake: Mistake) -> None:
     for name, method in experiment.methods.items():
         other = seen.setdefault(method.label, name)
         if other != name:
-            mistake(("methods", name.split(" ")[0], "label"), method.label, f"is the label of {other} too; set another")
+            mistake(("methods", base_name(name), "label"), method.label, f"is the label of {other} too; set another")
 
 
 def _check_sizes(experiment: Experiment, mistake: Mistake) -> None:
@@ -100,7 +91,7 @@ def _check_sizes(experiment: Experiment, mistake: Mistake) -> None:
     if experiment.start.pretraining:
         sizes.append((("start", "pretrain", "batch_size"), experiment.start.pretraining.batch_size))
     for name, method in experiment.methods.items():
-        sizes += [(("methods", name.split(" ")[0], "batch_sizes"), size) for size in method.batch_sizes]
+        sizes += [(("methods", base_name(name), "batch_sizes"), size) for size in method.batch_sizes]
     for where, size in sizes:
         if size > data.size:
             mistake(where, size, f"larger than the dataset ({data.size} images)")
@@ -113,14 +104,19 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
     if experiment.evaluation.features != "inception":
         uses.append((("evaluation", "features"), experiment.evaluation.features, "labels"))
     for name, method in experiment.methods.items():
-        where = ("methods", name.split(" ")[0], "classifier")
+        where = ("methods", base_name(name), "classifier")
         if isinstance(method, schema.Ayt | schema.Hybrid):
             uses.append((where, method.classifier, "transformations"))
         elif isinstance(method, schema.LabelFeatures):
             uses.append((where, method.classifier, "labels"))
     for name, figure in experiment.figures.items():
-        if isinstance(figure, schema.TransformationsFigure):
+        if isinstance(figure, schema.TransformationsFigure | schema.ManifoldFigure | schema.TangentsFigure):
             uses.append((("figures", name, "classifier"), figure.classifier, "transformations"))
+    tangents = [name for name, figure in experiment.figures.items() if isinstance(figure, schema.TangentsFigure)]
+    published_too = [
+        *(place for place, _, _ in uses if place[0] == "methods"),
+        *(("figures", name, "classifier") for name in tangents),
+    ]
     for place, name, task in uses:
         fitting = sorted(key for key, value in experiment.classifiers.items() if value.task == task)
         if place == ("evaluation", "features"):
@@ -131,7 +127,7 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
         classifier = experiment.classifiers[name]
         if name not in fitting:
             mistake(place, name, f"its task is not {task!r}; {choices(name, fitting)}")
-        if classifier.checkpoint and place[0] != "methods":
+        if classifier.checkpoint and place not in published_too:
             mistake(place, name, "is a published checkpoint; only classifiers that are trained here can stand here")
         if classifier.batch_size > data.size:
             problem = f"larger than the dataset ({data.size} images)"
@@ -170,27 +166,73 @@ def _check_images(experiment: Experiment, mistake: Mistake) -> None:
     problem = f"needs images of 3 channels; {experiment.dataset.name} has {channels}"
     for name, method in experiment.methods.items():
         if isinstance(method, schema.Lpips):
-            mistake(("methods", name.split(" ")[0], "loss"), "lpips", problem)
+            mistake(("methods", base_name(name), "loss"), "lpips", problem)
     if experiment.evaluation.features == "inception":
         mistake(("evaluation", "features"), "inception", problem)
     if "lpips" in experiment.evaluation.metrics:
         mistake(("evaluation", "metrics"), "lpips", problem)
 
 
-def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema.AnyFigure, mistake: Mistake) -> None:
-    def check_known(key: str, values: Iterable[Any], known: Sequence[Any]) -> None:
-        for value in values:
-            if value not in known:
-                mistake((*where, key), value, f"not in this experiment; {choices(value, known)}")
+def _check_known(mistake: Mistake, where: Sequence[Any], values: Iterable[Any], known: Iterable[Any]) -> None:
+    """Report each of the values that is not known."""
+    known = list(known)
+    for value in values:
+        if value not in known:
+            mistake(where, value, f"not in this experiment; {choices(value, known)}")
 
+
+def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema.AnyFigure, mistake: Mistake) -> None:
+    def check_known(key: str, values: Iterable[Any], known: Iterable[Any]) -> None:
+        _check_known(mistake, (*where, key), values, known)
+
+    methods = sorted({base_name(key) for key in experiment.methods})
     if isinstance(figure, schema.ScoreFigure):
         check_known("metric", [figure.metric] if figure.metric else [], experiment.evaluation.metrics)
         check_known("steps", figure.steps, experiment.evaluation.steps)
-        check_known("methods", figure.methods, sorted({key.split(" ")[0] for key in experiment.methods}))
+        check_known("methods", figure.methods, methods)
+        check_known("batch_sizes", figure.batch_sizes, _batch_sizes(experiment))
     elif isinstance(figure, schema.SamplesFigure):
         check_known("steps", [figure.steps], experiment.evaluation.steps)
-        seeds = sorted({seed for method in experiment.methods.values() for seed in method.seeds})
-        check_known("seed", [] if figure.seed is None else [figure.seed], seeds)
+        check_known("methods", figure.methods, methods)
+        check_known("seed", [] if figure.seed is None else [figure.seed], _seeds(experiment))
         if figure.columns > experiment.evaluation.grid:
             problem = f"only evaluation.grid = {experiment.evaluation.grid} samples are kept"
             mistake((*where, "columns"), figure.columns, problem)
+    elif isinstance(figure, schema.TangentsFigure | schema.OscillationFigure):
+        named = [figure.method] if isinstance(figure, schema.TangentsFigure) else figure.methods
+        check_known("method" if isinstance(figure, schema.TangentsFigure) else "methods", named, methods)
+        shown = [name for name in experiment.methods if not named or base_name(name) in named]
+        for key, value in (("batch_size", figure.batch_size), ("seed", figure.seed)):
+            known = _batch_sizes(experiment, shown) if key == "batch_size" else _seeds(experiment, shown)
+            check_known(key, [] if value is None or not shown else [value], known)
+        if isinstance(figure, schema.OscillationFigure) and figure.dimensions >= figure.neighbours:
+            problem = f"must be below neighbours = {figure.neighbours}, whose principal components they are"
+            mistake((*where, "dimensions"), figure.dimensions, problem)
+    elif isinstance(figure, schema.ToyFigure):
+        check_known("toy", [figure.toy], experiment.toys)
+
+
+def _check_table(experiment: Experiment, where: tuple[str, ...], table: schema.AnyTable, mistake: Mistake) -> None:
+    if isinstance(table, schema.PublishedTable | schema.CostTable):
+        if isinstance(table, schema.PublishedTable) and experiment.dataset.name != PUBLISHED:
+            mistake((*where, "kind"), "published", f"what is published is of {PUBLISHED}")
+        return
+    metrics, methods = experiment.evaluation.metrics, sorted({base_name(key) for key in experiment.methods})
+    _check_known(mistake, (*where, "metric"), [table.metric] if table.metric else [], metrics)
+    _check_known(mistake, (*where, "methods"), table.methods, methods)
+    _check_known(mistake, (*where, "batch_sizes"), table.batch_sizes, _batch_sizes(experiment))
+    if isinstance(table, schema.SpeedTable) and table.reference not in experiment.methods:
+        problem = f"no such method; {choices(table.reference, experiment.methods)}"
+        mistake((*where, "reference"), table.reference, problem)
+
+
+def _batch_sizes(experiment: Experiment, methods: Iterable[str] | None = None) -> list[int]:
+    """The batch sizes of some methods; of all if none are named."""
+    chosen = experiment.methods if methods is None else methods
+    return sorted({size for name in chosen for size in experiment.methods[name].batch_sizes})
+
+
+def _seeds(experiment: Experiment, methods: Iterable[str] | None = None) -> list[int]:
+    """The seeds of some methods; of all if none are named."""
+    chosen = experiment.methods if methods is None else methods
+    return sorted({seed for name in chosen for seed in experiment.methods[name].seeds})

@@ -27,6 +27,7 @@ TOP_KEYS = (
     "seeds",
     "methods",
     "evaluation",
+    "toys",
     "figures",
     "tables",
     "assets",
@@ -45,12 +46,19 @@ FIGURES: dict[str, type[Section]] = {
     "final": schema.ScoreFigure,
     "samples": schema.SamplesFigure,
     "transformations": schema.TransformationsFigure,
+    "tangents": schema.TangentsFigure,
+    "oscillation": schema.OscillationFigure,
+    "manifold": schema.ManifoldFigure,
+    "toy": schema.ToyFigure,
 }
 
 TABLES: dict[str, type[Section]] = {
     "scores": schema.ScoreTable,
+    "methods": schema.MethodsTable,
     "published": schema.PublishedTable,
     "speed": schema.SpeedTable,
+    "reach": schema.ReachTable,
+    "cost": schema.CostTable,
 }
 
 
@@ -154,6 +162,7 @@ class _Reader:
             ),
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
+            "toys": self.named("toys", self.mapping("toys"), lambda raw, where: schema.Toy),
             "figures": self.named("figures", self.mapping("figures", DEFAULT_FIGURES), self.figure_kind),
             "tables": self.named("tables", self.mapping("tables", DEFAULT_TABLES), self.table_kind),
             "assets": self.section(schema.Assets, self.raw.get("assets", {}), ("assets",)),

@@ -67,22 +67,33 @@ def average(values: Tensor, size: int | None) -> Tensor:
     return values.sum() / (size or len(values))
 
 
-def proximal(
-    D_t: Tensor, D_r: Tensor, w: Tensor, distance: Distance, weighted: bool, size: int | None = None
-) -> LossOutput:
-    """Take the direction from a distance and the length from w: mean_i w_i 1/2 |D_t - stopgrad(D_t - g)|^2.
+def direction(
+    D_t: Tensor, D_r: Tensor, distance: Distance, w: Tensor | None = None, size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The direction g (B, C, H, W) in which D_t moves away from D_r fastest, and the distances (B,), without gradient.
 
-    g_i = G_i / max(|G_i|_2, 1e-5), G the gradient of the batch mean of ``distance`` with respect to D_t; of the
-    batch mean of w * distance if ``weighted``. The loss's value does not depend on the network: watch the distance.
+    g_i = G_i / max(|G_i|_2, 1e-5), G the gradient of the batch mean of ``distance``, or of w * distance, with respect
+    to D_t. Training moves D_t along -g.
     """
     point = D_t.detach().requires_grad_()
     with torch.enable_grad():
         distances = distance(point, D_r)
-        (G,) = torch.autograd.grad(average(w * distances if weighted else distances, size), point)
+        (G,) = torch.autograd.grad(average(distances if w is None else w * distances, size), point)
     norms = torch.linalg.vector_norm(G.flatten(1), dim=1).clamp(min=DIRECTION_FLOOR)
-    target = point.detach() - G / norms[:, None, None, None]
+    return G / norms[:, None, None, None], distances.detach()
+
+
+def proximal(
+    D_t: Tensor, D_r: Tensor, w: Tensor, distance: Distance, weighted: bool, size: int | None = None
+) -> LossOutput:
+    """Take the `direction` from a distance and the length from w: mean_i w_i 1/2 |D_t - stopgrad(D_t - g)|^2.
+
+    ``weighted``: g is that of w * distance. The loss's value does not depend on the network: watch the distance.
+    """
+    g, distances = direction(D_t, D_r, distance, w if weighted else None, size)
+    target = D_t.detach() - g
     loss = average(w * 0.5 * (D_t - target).square().flatten(1).sum(1), size)
-    return LossOutput(loss, average(distances.detach(), size))
+    return LossOutput(loss, average(distances, size))
 
 
 def ect_loss(c: float = 0.0) -> Loss:

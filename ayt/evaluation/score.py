@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ayt.data import Images, to_float
-from ayt.errors import UserError
 from ayt.evaluation.features import Extractor, Reference
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
 from ayt.evaluation.inception_score import InceptionScore
@@ -23,7 +22,7 @@ from ayt.evaluation.metrics import Metric, metric
 from ayt.evaluation.neighbours import precision_recall_density_coverage
 from ayt.features.distance import Distance
 from ayt.files import write_text, written_beside
-from ayt.plan import KEPT_METRICS, Evaluation
+from ayt.plan import DENOISING_METRICS, KEPT_METRICS, Evaluation
 from ayt.processes import ALONE, Processes
 from ayt.progress import ProgressLine
 from ayt.randomness import generator
@@ -65,7 +64,7 @@ def sampled(
     batch_size: int,
     device: torch.device,
 ) -> Tensor:
-    """Sample batch ``part`` of ``evaluation.samples`` images: uint8 (B, C, H, W).
+    """Sample batch ``part`` of ``evaluation.samples`` images: (B, C, H, W), in about [-1, 1].
 
     The noise depends on the evaluation's seed, the repeat and the batch size: it is the same for every network.
     """
@@ -75,7 +74,16 @@ def sampled(
         generator=generator(evaluation.seed, part, f"sampling, repeat {repeat}", device),
         device=device,
     )
-    return to_uint8(sample(network, noise, evaluation.mids, cast(Literal["ayt", "ect"], evaluation.convention)))
+    return sample(network, noise, evaluation.mids, cast(Literal["ayt", "ect"], evaluation.convention))
+
+
+def embedded(extractor: Extractor, images: Tensor) -> Tensor:
+    """The features (B, d), on the CPU, of images in [-1, 1] as uint8; NaN for an image that is not finite.
+
+    Rounding to uint8 makes a black image of NaN, which would be scored as one.
+    """
+    finite = torch.isfinite(images).flatten(1).all(1)[:, None]
+    return torch.where(finite, extractor.embed(to_uint8(images.nan_to_num())), torch.nan).cpu()
 
 
 @torch.no_grad()
@@ -122,11 +130,8 @@ def score_snapshot(
             which is the same for any number of them.
 
     Returns:
-        Each metric's value at each repeat, and the first ``evaluation.grid`` images of the first repeat; nothing in
-        other processes than the first.
-
-    Raises:
-        UserError: features are not finite.
+        Each metric's value at each repeat, NaN where samples are not finite, and the first ``evaluation.grid`` images
+        of the first repeat; nothing in other processes than the first.
     """
     values: dict[Metric, list[float]] = {}
     grid: list[Tensor] = []
@@ -136,8 +141,8 @@ def score_snapshot(
 
         def batch(part: int, repeat: int = repeat) -> tuple[int, Tensor, Tensor | None]:
             images = sampled(network, evaluation, repeat, shape, part, batch_size, device)
-            features = against.extractor.embed(images).cpu()
-            return len(images), features, images.cpu() if repeat == 0 and part < room else None
+            features = embedded(against.extractor, images)
+            return len(images), features, to_uint8(images).cpu() if repeat == 0 and part < room else None
 
         for size, features, images in processes.spread(batches(evaluation.samples, batch_size), batch):
             gathered.update(features.to(device))
@@ -179,7 +184,7 @@ class _Gathered:
     def metrics(self) -> dict[str, float]:
         assert self._statistics is not None
         if not torch.isfinite(self._statistics.mean).all():
-            raise UserError("the features of the samples are not finite")
+            return dict.fromkeys(sorted(self._wanted - DENOISING_METRICS), math.nan)
         found: dict[str, float] = {}
         reference = self._against.reference
         if "frechet" in self._wanted:
@@ -214,7 +219,7 @@ def _denoising_metrics(
     def batch(part: int) -> tuple[int, Tensor | None, Tensor | None]:
         images, result = denoised(network, evaluation, repeat, t, data, part, batch_size)
         wanted = "denoised_frechet" in evaluation.metrics
-        features = against.extractor.embed(to_uint8(result)).cpu() if wanted else None
+        features = embedded(against.extractor, result) if wanted else None
         distances = against.lpips(result.clamp(-1, 1), images).double().cpu() if against.lpips else None
         return len(images), features, distances
 
@@ -229,29 +234,38 @@ def _denoising_metrics(
         line.advance(size)
     found = {}
     if gathered is not None:
-        found["denoised_frechet"] = frechet_distance(
-            gathered.mean.cpu(), gathered.covariance.cpu(), against.reference.mu, against.reference.sigma
-        )
+        mu, sigma = gathered.mean.cpu(), gathered.covariance.cpu()
+        reference = against.reference
+        finite = bool(torch.isfinite(mu).all())
+        found["denoised_frechet"] = frechet_distance(mu, sigma, reference.mu, reference.sigma) if finite else math.nan
     if gathered_distances:
         found["lpips"] = float(torch.cat(gathered_distances).mean())
     return found
 
 
 def score_record(about: dict[str, Any], evaluation: Evaluation, values: dict[Metric, list[float]]) -> dict[str, Any]:
-    """What a score file holds: the run, how it was evaluated, and each metric's values and their statistics."""
+    """What a score file holds: the run, how it was evaluated, and each metric's values and their statistics.
+
+    Values that are not finite are None, and so are then the statistics: JSON has no NaN.
+    """
     summaries = {
-        metric.label: {
-            "key": metric.key,
-            "better": metric.better,
-            "values": found,
-            "mean": statistics.fmean(found),
-            "std": statistics.stdev(found) if len(found) > 1 else None,
-            "min": min(found),
-            "max": max(found),
-        }
+        metric.label: {"key": metric.key, "better": metric.better, **_summary(found)}
         for metric, found in values.items()
     }
     return {**about, "evaluation": asdict(evaluation), "metrics": summaries}
+
+
+def _summary(values: list[float]) -> dict[str, Any]:
+    if not all(map(math.isfinite, values)):
+        kept = [value if math.isfinite(value) else None for value in values]
+        return {"values": kept, **dict.fromkeys(("mean", "std", "min", "max"))}
+    return {
+        "values": values,
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "min": min(values),
+        "max": max(values),
+    }
 
 
 def write_score(path: Path, record: dict[str, Any]) -> None:

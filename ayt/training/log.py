@@ -11,7 +11,20 @@ from typing import Any, Protocol
 from ayt.errors import UserError
 from ayt.files import write_text
 
-COLUMNS = ("iteration", "images", "loss", "distance", "gradient_norm", "images_per_second")
+COLUMNS = (
+    "iteration",
+    "images",
+    "loss",
+    "distance",
+    "gradient_norm",
+    "images_per_second",
+    "gpus",
+    "peak_memory_mb",
+)
+"""``gpus``: that train the run, 0 for a CPU; ``peak_memory_mb``: of one process, on its GPU if it has one."""
+
+OLDEST_COLUMNS = 6
+"""Of a whole row in the first version's logs; the row that was being written when a training was killed has fewer."""
 
 
 class Sink(Protocol):
@@ -33,7 +46,9 @@ class CsvLog:
         if path.exists():
             with path.open(newline="") as file:
                 rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= resume_at]
-        lines = [",".join(COLUMNS), *(",".join(row) for row in rows if len(row) == len(COLUMNS))]
+        # Logs of older versions have fewer columns.
+        rows = [row + ["nan"] * (len(COLUMNS) - len(row)) for row in rows if len(row) >= OLDEST_COLUMNS]
+        lines = [",".join(COLUMNS), *map(",".join, rows)]
         write_text(path, "\n".join(lines) + "\n")
         self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, COLUMNS)

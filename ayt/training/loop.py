@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ import ayt
 from ayt import models, paths, weights
 from ayt.data import Images
 from ayt.errors import UserError
-from ayt.files import link
+from ayt.files import link, write_text
 from ayt.processes import ALONE, Processes
 from ayt.progress import ProgressLine
 from ayt.randomness import Draws
@@ -107,22 +109,15 @@ def train(
     under_way.begin(state)
     data = data.to(device)
     with _signals() as received, under_way.logs(state, sinks or []) as log:
-        meter = _Meter(state.iteration, spec.batch_size)
+        meter = _Meter(state.iteration, spec.batch_size, device, processes.count)
         not_finite_at = torch.full((), -1, device=device)
         saved = checked = time.monotonic()
         while state.iteration < segment.stop:
             iteration = state.iteration
-            images, labels = data.batch(spec.batch_size, spec.seed, iteration)
-            if channels_last:
-                images = images.contiguous(memory_format=torch.channels_last)
-            state.optimiser.zero_grad(set_to_none=True)
-            draws = Draws(spec.seed, iteration, spec.batch_size, device)
-            loss, distance = processes.sum(_backward(task, images, labels, draws, parts))
-            norm = torch.nn.utils.get_total_norm(_gradients(state))
+            loss, distance, norm = advance(state, task, spec, data, parts, channels_last, processes)
             # Kept on the device: looked at when something is logged or saved, so that a GPU need not wait.
             bad = ~torch.isfinite(loss + norm) & (not_finite_at < 0)
-            not_finite_at = torch.where(bad, iteration + 1, not_finite_at)
-            state.step()
+            not_finite_at = torch.where(bad, state.iteration, not_finite_at)
 
             now = time.monotonic()
             done = state.iteration
@@ -131,7 +126,7 @@ def train(
             leaves = processes.highest(received[0] if received else 0)
             saves_now = now - saved > resume_seconds or bool(leaves)
             if at_snapshot or logs_now or saves_now:
-                _require_finite(not_finite_at, spec.name)
+                under_way.require_finite(not_finite_at, state.run)
             if logs_now:
                 log(meter.row(done, loss, distance, norm))
             if at_snapshot:
@@ -147,6 +142,37 @@ def train(
                 checked = now
     under_way.publish(state)
     processes.wait()
+
+
+def advance(
+    state: TrainingState,
+    task: Task,
+    spec: PretrainSpec | ClassifierSpec | ConsistencySpec,
+    data: Images,
+    parts: list[slice],
+    channels_last: bool = True,
+    processes: Processes = ALONE,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Train the next iteration; returns its loss, its distance and the norm of its gradient, scalars on the device.
+
+    Args:
+        state: of the training; moves on by one iteration.
+        task: of the run, whose network ``state`` holds.
+        spec: of the run.
+        data: the dataset, on the device.
+        parts: the images of the batch that this process sees, in the parts that go through the network at a time.
+        channels_last: how images lie in memory.
+        processes: those that share the batch.
+    """
+    images, labels = data.batch(spec.batch_size, spec.seed, state.iteration)
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    state.optimiser.zero_grad(set_to_none=True)
+    draws = Draws(spec.seed, state.iteration, spec.batch_size, images.device)
+    loss, distance = processes.sum(_backward(task, images, labels, draws, parts))
+    norm = torch.nn.utils.get_total_norm(_gradients(state))
+    state.step()
+    return loss, distance, norm
 
 
 def _share(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, processes: Processes) -> slice:
@@ -209,6 +235,7 @@ class _UnderWay:
             _say(f"warning: the state was written by commit {wrote[:12]}, this is {self._commit[:12]}")
         wanted = {self._snapshot(i) for i in self.segment.snapshots(self.segment.start, state.iteration)}
         with self.lease.commit():
+            paths.failure(self.folder).unlink(missing_ok=True)
             if found != self.state_file:
                 self.log.unlink(missing_ok=True)
             for file in self._snapshots.glob("*.safetensors"):
@@ -234,6 +261,18 @@ class _UnderWay:
                 line.update(int(row["iteration"]), shown)
 
             yield write
+
+    def require_finite(self, not_finite_at: Tensor, run: str) -> None:
+        """Raise UserError, and leave a note of it, if the training has failed at an iteration above -1."""
+        iteration = int(not_finite_at)
+        if iteration < 0:
+            return
+        reason = f"the loss or its gradient is not finite at iteration {iteration}"
+        if self.lease:
+            with self.lease.commit():
+                note = json.dumps({"iteration": iteration, "reason": reason})
+                write_text(paths.failure(self.folder), note + "\n")
+        raise UserError(f"{run}: {reason}; the last good state is kept")
 
     def check(self) -> None:
         """Raise `LeaseLostError` if another process has taken the run over."""
@@ -285,8 +324,9 @@ class _UnderWay:
 class _Meter:
     """Makes the rows of the log."""
 
-    def __init__(self, iteration: int, batch_size: int) -> None:
+    def __init__(self, iteration: int, batch_size: int, device: torch.device, processes: int) -> None:
         self._iteration, self._batch_size, self._time = iteration, batch_size, time.perf_counter()
+        self._device, self._processes = device, processes
 
     def row(self, iteration: int, loss: Tensor, distance: Tensor, norm: Tensor) -> dict[str, float]:
         values = torch.stack([loss, distance, norm]).tolist()  # waits for a GPU, once
@@ -300,6 +340,8 @@ class _Meter:
             "images": images,
             **dict(zip(names, values, strict=True)),
             "images_per_second": rate,
+            "gpus": self._processes if self._device.type == "cuda" else 0,
+            "peak_memory_mb": peak_memory(self._device) / 1e6,
         }
 
 
@@ -307,12 +349,11 @@ def _gradients(state: TrainingState) -> list[Tensor]:
     return [parameter.grad for parameter in state.parameters if parameter.grad is not None]
 
 
-def _require_finite(not_finite_at: Tensor, run: str) -> None:
-    iteration = int(not_finite_at)
-    if iteration >= 0:
-        raise UserError(
-            f"{run}: the loss or its gradient is not finite at iteration {iteration}; the last good state is kept"
-        )
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process has had at most: of tensors on a GPU, on a CPU of everything."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import platform
 from pathlib import Path
 
 import torch
@@ -17,6 +18,18 @@ def learning_rate(iteration: int, optimiser: Optimiser) -> float:
     """Linear warm-up, then constant or a linear fall to 0 after ``decay`` iterations."""
     rate = optimiser.lr * min(1.0, (iteration + 1) / max(optimiser.warmup, 1))
     return rate if optimiser.decay is None else rate * max(0.0, 1 - iteration / optimiser.decay)
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called, for example ``NVIDIA H100 80GB HBM3`` or ``CPU (AMD EPYC 7B13)``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"CPU ({models[0] if models else platform.machine()})"
 
 
 class TrainingState:
@@ -46,6 +59,7 @@ class TrainingState:
         on_gpu = self.parameters[0].is_cuda
         self.optimiser = torch.optim.RAdam(self.parameters, lr=settings.lr, foreach=True, capturable=on_gpu)
 
+    @torch.no_grad()  # else the averages would keep a graph of all updates alive
     def step(self) -> None:
         """Apply the gradients, then update the average; counts as one iteration."""
         for group in self.optimiser.param_groups:
@@ -70,7 +84,8 @@ class TrainingState:
         for (name, _), parameter in zip(self.network.named_parameters(), self.parameters, strict=True):
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
-        weights.write(path, "state", self.run, self.iteration, tensors, commit=commit, origin=self.origin)
+        about = {"commit": commit, "origin": self.origin, "device": device_name(self.parameters[0].device)}
+        weights.write(path, "state", self.run, self.iteration, tensors, **about)
 
     def load(self, path: Path) -> str | None:
         """Read what `save` wrote, and return the commit that it recorded.

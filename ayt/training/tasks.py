@@ -84,7 +84,7 @@ def build(
     masks = _masks(network)
     if isinstance(spec, PretrainSpec):
         return Task(network, _denoising(called, masks, spec), True, unshared)
-    distance = _distance(spec, folder, device)
+    distance = own_distance(spec, folder, device)
     return Task(network, _consistency(called, masks, spec, distance), True, unshared)
 
 
@@ -166,7 +166,7 @@ def _consistency(
     return loss
 
 
-def _distance(spec: ConsistencySpec, folder: Path, device: torch.device) -> Distance | None:
+def own_distance(spec: ConsistencySpec, folder: Path, device: torch.device) -> Distance | None:
     """The distance of a method that descends one in features; None for the others."""
     if spec.loss.name == "lpips":
         return lpips(paths.VGG16, device)
