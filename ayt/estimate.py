@@ -94,6 +94,8 @@ def estimate(plan: Plan) -> Estimate:
         *(paths.run_record(run.folder) for run in plan.runs.values()),
         *plan.data,
         plan.features.reference,
+        *(analysis.path for analysis in plan.analysed.values()),
+        *(paths.toy(name) for name in plan.toys),
         *(paths.checkpoint(name) for name in plan.checkpoints),
         *(paths.figure(experiment.name, name, "png") for name in experiment.figures),
         *(paths.table(experiment.name, name, "csv") for name in experiment.tables),

@@ -1,4 +1,4 @@
-"""How much faster than a reference method others reach the scores that it ends with."""
+"""How long runs take to reach a score, and how much faster than a reference method others reach its last ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-COLUMNS = ("label", "batch_size", "steps", "metric", "pairs", "reached", "at_least", "median", "low", "high")
+SPEED_UP_COLUMNS = ("label", "batch_size", "steps", "metric", "pairs", "reached", "at_least", "median", "low", "high")
 
 
 def iterations_to_reach(iterations: Sequence[float], scores: Sequence[float], target: float) -> tuple[float, bool]:
@@ -77,4 +77,44 @@ def speed_ups(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
                 reaching = sum(value > 0 for value in found)
                 summary = (len(found), reaching, bounds, float(np.median(found)), min(found), max(found))
                 rows.append((label, size, steps, metric, *summary))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(SPEED_UP_COLUMNS))
+
+
+def reaching(scores: pd.DataFrame, targets: Sequence[float]) -> pd.DataFrame:
+    """The iterations after which runs reach given scores.
+
+    Args:
+        scores: rows of ``scores.csv`` of one metric.
+        targets: values of the metric.
+
+    Returns:
+        A row for each method, batch size, number of steps and target: ``runs``; how many ``reached`` it; how many of
+        those ``at_first``, in the first scored snapshot or before; ``median``, ``low`` and ``high`` of the iterations
+        of those that did, NaN if none did.
+    """
+    sign = -1 if scores["better"].iloc[0] == "higher" else 1
+    rows = []
+    for (label, size, steps), part in scores.groupby(["label", "batch_size", "steps"], sort=False):
+        curves = [run.sort_values("iteration") for _, run in part.groupby("run", sort=False)]
+        for target in targets:
+            answers = [
+                iterations_to_reach(curve["iteration"].tolist(), (sign * curve["mean"]).tolist(), sign * target)
+                for curve in curves
+            ]
+            reached = [(iteration, first) for iteration, first in answers if not np.isnan(iteration)]
+            iterations = [iteration for iteration, _ in reached]
+            rows.append(
+                {
+                    "label": label,
+                    "batch_size": size,
+                    "steps": steps,
+                    "target": target,
+                    "runs": len(curves),
+                    "reached": len(reached),
+                    "at_first": sum(first for _, first in reached),
+                    "median": float(np.median(iterations)) if reached else np.nan,
+                    "low": min(iterations, default=np.nan),
+                    "high": max(iterations, default=np.nan),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ayt import tables
 from ayt.errors import UserError
-from ayt.figures import images, scores
+from ayt.figures import grids, images, scores
 from ayt.published import batch_size_curves, fids
 
 
@@ -82,10 +82,65 @@ def test_published_curves_are_drawn_as_far_as_ours_go(tmp_path):
     assert set(batch_size_curves("cifar10")["method"]) == {"ect", "ayt"}
 
 
-def test_with_one_seed_the_band_spans_the_sampling_runs(tmp_path):
+@pytest.fixture
+def captions(monkeypatch):
+    """What is said below figures."""
+    said = []
+    monkeypatch.setattr(scores, "finish", lambda figure, out, title, caption, table: said.append(caption))
+    return said
+
+
+def test_with_one_seed_there_is_no_band_and_that_is_said(captions, tmp_path):
+    alone = scores.over_seeds(table(seeds=(0,)))
+    assert alone[["low", "high"]].isna().all(axis=None)
     scores.curves(table(seeds=(0,)), tmp_path / "a", "", [1])
-    point = row(pd.read_csv(tmp_path / "a.csv"), label="AYT", batch_size=8, iteration=200)
+    assert "one seed, so there are no bands" in captions[0]
+    some = pd.concat([table(methods=("ECT",)), table(methods=("AYT",), seeds=(0,))])
+    scores.curves(some, tmp_path / "a", "", [1])
+    assert "bands: lowest to highest of the seeds (one seed, no band: AYT)" in captions[1]
+
+
+def test_the_band_may_span_the_sampling_runs(captions, tmp_path):
+    point = row(scores.over_seeds(table(seeds=(0,)), "repeats"), label="AYT", batch_size=8, iteration=200, steps=1)
     assert (point["mean"], point["low"], point["high"], point["seeds"]) == (5, 4.5, 5.5, 1)
+    scores.curves(table(seeds=(0,)), tmp_path / "a", "", [1], band="repeats")
+    assert "bands: lowest to highest of the sampling runs" in captions[0]
+
+
+def failing():
+    """Scores of which those of ECT's second seed at batch size 8 are not finite at the end."""
+    frame = table()
+    bad = (frame["run"] == "ECT-8-1") & (frame["iteration"] == 200)
+    frame.loc[bad, ["mean", "std", "min", "max"]] = np.nan
+    return frame
+
+
+def test_failures_are_crosses_not_gaps(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(scores, "finish", lambda figure, *_: shown.append(figure))
+    scores.curves(failing(), tmp_path / "a", "", [1])
+    scores.final(failing(), tmp_path / "a", "", [1])
+    for figure in shown:
+        crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+        assert len(crosses) == 1
+        assert len(crosses[0].get_xdata()) == 1
+        assert "failed" in [text.get_text() for text in figure.legends[0].get_texts()]
+    point = row(scores.over_seeds(failing()), label="ECT", batch_size=8, steps=1, iteration=200)
+    assert (point["mean"], point["seeds"], point["failed"]) == (10, 2, 1)
+    assert np.isnan(point["low"])  # one seed is left
+
+
+def test_failures_stand_in_tables_and_are_not_the_best(tmp_path):
+    tables.write(failing(), tmp_path / "b", "")
+    assert "| ECT | 10.00, 1 of 2 failed |" in (tmp_path / "b.md").read_text()
+    everything = failing()
+    everything.loc[everything["method"] == "ect", ["mean", "min", "max"]] = np.nan
+    tables.write(everything, tmp_path / "c", "")
+    assert "| ECT | failed |" in (tmp_path / "c.md").read_text()
+    lowest = failing()
+    lowest.loc[lowest["run"] == "ECT-8-0", "mean"] = 0.1
+    tables.write(lowest, tmp_path / "d", "")
+    assert "| AYT | **7.50" in (tmp_path / "d.md").read_text()
 
 
 def test_final_shows_the_last_iteration(tmp_path):
@@ -169,7 +224,7 @@ def test_written_tables(tmp_path):
     latex = (tmp_path / "a.tex").read_text()
     assert r"AYT\_50\% \& more & \textbf{7.50 $\pm$ 3.54}" in latex
     assert latex.count("\\\\\n") == 3
-    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 10)
+    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 11)
 
 
 def test_a_method_with_fewer_batch_sizes_leaves_a_gap(tmp_path):
@@ -195,6 +250,37 @@ def test_several_metrics_have_panels_and_columns_of_their_own(tmp_path):
     check_pictures(tmp_path / "a")
     tables.write(both, tmp_path / "b", "")
     assert "| method | dFID (t = 0.2), 1 step, batch 8 |" in (tmp_path / "b.md").read_text()
+
+
+def test_measured_and_published_numbers_have_columns_of_their_own(tmp_path):
+    ours = table(seeds=(0,)).assign(batch_size=128, metric="FID", dataset="cifar10", iteration=400_000)
+    tables.write_methods(ours, fids("cifar10"), tmp_path / "a", "Title")
+    rows = pd.read_csv(tmp_path / "a.csv")
+    both = row(rows, method="ECT", iterations=400_000, nfe=1)
+    assert (both["measured"], both["published"]) == (both["measured"], 3.60)
+    assert np.isnan(row(rows, method="ECT", iterations=100_000, nfe=1)["measured"])
+    assert rows["published"].notna().sum() == len(fids("cifar10"))
+    markdown = (tmp_path / "a.md").read_text()
+    assert "| method | batch size | iterations | nfe | measured FID | published FID | network | source |" in markdown
+    assert "| AYT | 128 | 400,000 | 1 |" in markdown
+    tables.write_methods(table(), fids("digits"), tmp_path / "b", "")
+    assert "On digits nothing is published." in (tmp_path / "b.md").read_text()
+
+
+def test_grids_and_animations(tmp_path):
+    pixels = np.arange(5 * 4, dtype=np.uint8).reshape(5, 1, 2, 2)
+    grid = grids.tile(pixels, columns=3, scale=1)
+    assert np.asarray(grid).tolist() == [
+        [0, 1, 4, 5, 8, 9],
+        [2, 3, 6, 7, 10, 11],
+        [12, 13, 16, 17, 255, 255],
+        [14, 15, 18, 19, 255, 255],
+    ]
+    assert grids.tile(pixels).width >= 320
+    grids.write_animation(tmp_path / "a.gif", [grid, grids.tile(255 - pixels, 3, 1)], ["one", "two"])
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.n_frames == 2
+        assert animation.info["loop"] == 0
 
 
 def test_published_numbers_are_a_table_of_their_own(tmp_path):

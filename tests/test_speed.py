@@ -7,7 +7,7 @@ from test_figures import table
 
 from ayt import tables
 from ayt.errors import UserError
-from ayt.speed import iterations_to_reach, speed_ups
+from ayt.speed import iterations_to_reach, reaching, speed_ups
 
 
 def scores(curves):
@@ -91,3 +91,15 @@ def test_the_table_says_what_the_csv_says(tmp_path):
 def test_without_a_reference_nothing_is_compared(tmp_path):
     with pytest.raises(UserError, match="no method was trained at a batch size of 'ect'"):
         tables.write_speed_ups(scores({("ayt", 0): {100: 40}}), tmp_path / "speed", "", "ect")
+
+
+def test_iterations_to_given_scores(tmp_path):
+    rows = scores({("ect", 0): {100: 40, 400: 10}, ("ect", 1): {100: 30, 400: 20}, ("ayt", 0): {50: 8, 100: 5}})
+    found = reaching(rows, [25, 10]).set_index(["label", "target"])
+    assert found.loc[("ECT", 25), ["runs", "reached", "median", "low", "high"]].tolist() == [2, 2, 250, 250, 250]
+    assert found.loc[("ECT", 10), ["runs", "reached", "median"]].tolist() == [2, 1, 400]
+    assert found.loc[("AYT", 10), "at_first"] == 1
+    tables.write_reaching(rows, tmp_path / "reach", "Title", [25, 10, 1])
+    markdown = (tmp_path / "reach.md").read_text()
+    assert "| ECT, batch 8 | 250 (250–250), 2 of 2 | 400, 1 of 2 | 0 of 2 |" in markdown
+    assert "| AYT, batch 8 | ≤ 50, 1 of 1 | ≤ 50, 1 of 1 | 0 of 1 |" in markdown

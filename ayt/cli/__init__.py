@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ayt import __version__
-from ayt.cli import assets, drawing, evaluation, experiment, foreign, training, watching
+from ayt.cli import about, analysis, assets, drawing, evaluation, experiment, foreign, toy, training, watching
 from ayt.errors import UserError
 
 EPILOG = """\
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ayt {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
-    for group in (experiment, assets, foreign, training, evaluation, drawing, watching):
+    for group in (experiment, assets, foreign, training, evaluation, analysis, toy, drawing, about, watching):
         group.add_verbs(verbs)
     return top
 

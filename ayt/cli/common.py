@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,17 @@ Verbs = Any  # argparse's own name for it is private
 
 
 def verb(
-    verbs: Verbs, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
+    verbs: Verbs,
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    summary: str,
+    example: str,
+    aliases: Sequence[str] = (),
 ) -> argparse.ArgumentParser:
-    """Add a verb with its help and examples."""
+    """Add a verb with its help and examples; ``aliases`` are other names for it."""
     added: argparse.ArgumentParser = verbs.add_parser(
         name,
+        aliases=aliases,
         help=summary,
         description=summary,
         epilog=f"Example:\n  {example}",

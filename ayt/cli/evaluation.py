@@ -146,15 +146,26 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "sample",
         run_sample,
-        "Sample images from one snapshot into a PNG.",
-        "ayt sample results/runs/digits/RUN/run.yaml --iteration 800 --steps 2:0.821 --samples 64 --output grid.png",
+        "Sample a grid of images from a snapshot into a PNG, or from several, with the same noise, into an animation.",
+        "ayt sample results/runs/digits/RUN/run.yaml --iteration 600 --steps 2:0.821 --output grid.png\n"
+        "  ayt sample results/runs/digits/RUN/run.yaml --steps 1 --output training.gif",
+        aliases=["samples"],
     )
     sample.add_argument(
         "record", type=Path, nargs="?", metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml"
     )
-    sample.add_argument("--iteration", type=count, help="of the run's snapshot")
+    sample.add_argument(
+        "--iteration",
+        type=count,
+        action="append",
+        help="of a snapshot; may be repeated for a GIF (default: the last for a PNG, all for a GIF)",
+    )
     sample.add_argument("--model", type=Path, metavar="FOLDER", help="made by ayt export, instead of a run's snapshot")
-    sample.add_argument("--output", type=Path, required=True, help="the PNG to write")
+    sample.add_argument("--output", type=Path, required=True, help="the .png or .gif to write")
+    sample.add_argument("--columns", type=count, help="images of a row (default: a square)")
+    sample.add_argument(
+        "--scale", type=count, help="side of the square that each pixel becomes (default: for 320 pixels in all)"
+    )
     add_sampling(sample, samples=64)
 
 
@@ -285,31 +296,59 @@ def run_export(options: argparse.Namespace) -> None:
 
 
 def run_sample(options: argparse.Namespace) -> None:
-    """Write one PNG, a row of images below the other."""
+    """Write one PNG, a row of images below the other, or one GIF with such a grid for each snapshot."""
     import torch
-    from PIL import Image
 
-    from ayt import release
     from ayt.errors import UserError
     from ayt.evaluation.score import batches, sampled
-    from ayt.files import written_beside
+    from ayt.figures import grids
+    from ayt.progress import ProgressLine
+    from ayt.release import image_shape
+    from ayt.sampling import to_uint8
 
-    device = choose_device(options)
-    network, spec = _model(options)
-    network = network.to(device)
-    shape = release.image_shape(spec)
+    if options.output.suffix not in (".png", ".gif"):
+        raise UserError(f"--output {options.output}: must end in .png, or in .gif for an animation over training")
     (evaluation, *others) = _evaluations(options)
     if others:
         raise UserError("--steps: sample takes one number of steps")
-    size = options.batch_size
-    parts = range(batches(options.samples, size))
-    images = torch.cat([sampled(network, evaluation, 0, shape, part, size, device).cpu() for part in parts])
-    columns = max(1, round(len(images) ** 0.5))
-    blank = (-len(images)) % columns
-    images = torch.cat([images, images.new_full((blank, *shape), 255)])
-    rows = images.reshape(-1, columns, *shape).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (H, W, C)
-    with written_beside(options.output) as beside:
-        Image.fromarray(rows.squeeze(-1).numpy()).save(beside)
+    device, size = choose_device(options), options.batch_size
+    pictures, captions = [], []
+    iterations = _iterations(options)
+    with ProgressLine("sampling", options.samples * len(iterations)) as line:
+        for iteration in iterations:
+            network, spec = _model(options, iteration)
+            network, images = network.to(device), []
+            for part in range(batches(options.samples, size)):
+                drawn = sampled(network, evaluation, 0, image_shape(spec), part, size, device)
+                images.append(to_uint8(drawn).cpu())
+                line.advance(len(drawn))
+            pictures.append(grids.tile(torch.cat(images).numpy(), options.columns, options.scale))
+            captions.append(f"iteration {iteration:,}")
+    if options.output.suffix == ".gif":
+        grids.write_animation(options.output, pictures, captions)
+    else:
+        grids.write_picture(options.output, pictures[0])
+
+
+def _iterations(options: argparse.Namespace) -> list[int]:
+    """The snapshots that ``ayt sample`` is asked for; [0] for a model in a folder of its own."""
+    from ayt import paths
+    from ayt.errors import UserError
+
+    if bool(options.model) == bool(options.record) or (options.model and options.iteration):
+        raise UserError("name either a run's record, with --iteration if you like, or --model FOLDER")
+    animated = options.output.suffix == ".gif"
+    if options.model:
+        if animated:
+            raise UserError("--output: one model makes no animation; name a .png, or a run's record")
+        return [0]
+    if options.iteration and len(options.iteration) > 1 and not animated:
+        raise UserError("--iteration: several make an animation; name a .gif as --output")
+    present = paths.snapshots(options.record.parent)
+    found = sorted(options.iteration or present)
+    if not found:
+        raise UserError(f"{options.record.parent}: has no snapshots yet")
+    return found if animated else found[-1:]
 
 
 def _evaluations(options: argparse.Namespace) -> list[Evaluation]:
@@ -350,20 +389,17 @@ def _extractor(network: tuple[Path, int] | None, device: torch.device) -> Extrac
     return features.of_classifier(models.frozen_classifier(upstream, spec.dataset, record.parent, device))
 
 
-def _model(options: argparse.Namespace) -> tuple[EDMPrecond, ConsistencySpec | PretrainSpec]:
+def _model(options: argparse.Namespace, iteration: int) -> tuple[EDMPrecond, ConsistencySpec | PretrainSpec]:
     """What ``ayt sample`` is asked to sample, and how it was trained."""
     from ayt import release
-    from ayt.errors import UserError
     from ayt.specs import ClassifierSpec, read_record
 
-    if options.model and not options.record and options.iteration is None:
+    if options.model:
         return release.load(options.model)
-    if options.record and options.iteration is not None and not options.model:
-        spec = read_record(options.record)
-        network = _denoiser(spec, options.record, options.iteration)
-        assert not isinstance(spec, ClassifierSpec)  # it was refused
-        return network, spec
-    raise UserError("name either a run's record with --iteration, or --model FOLDER")
+    spec = read_record(options.record)
+    network = _denoiser(spec, options.record, iteration)
+    assert not isinstance(spec, ClassifierSpec)  # it was refused
+    return network, spec
 
 
 def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Path, iteration: int) -> EDMPrecond:

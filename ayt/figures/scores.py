@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,25 +21,25 @@ PUBLISHED: Any = {"linewidth": 0.7, "linestyle": (0, (6, 2))}
 STEP_NAMES = {1: "one step", 2: "two steps"}
 
 
-def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+def over_seeds(scores: pd.DataFrame, band: Literal["seeds", "repeats"] = "seeds") -> pd.DataFrame:
     """Mean, lowest and highest score over seeds, by method, batch size, steps, metric and iteration.
 
-    With one seed ``low`` and ``high`` are those over sampling repeats.
+    ``failed`` is how many seeds have no finite score there; the others' are averaged. ``band``: what ``low`` and
+    ``high`` span: seeds, or sampling runs of all seeds; both are missing where there is only one.
     """
     grouped = scores.groupby([*KEY, "iteration"], sort=False)
     table = grouped.agg(
         images=("images", "first"),
         mean=("mean", "mean"),
-        low=("mean", "min"),
-        high=("mean", "max"),
+        low=("min" if band == "repeats" else "mean", "min"),
+        high=("max" if band == "repeats" else "mean", "max"),
         seeds=("seed", "nunique"),
-        repeats_low=("min", "min"),
-        repeats_high=("max", "max"),
+        failed=("mean", lambda values: int(values.isna().sum())),
+        repeats=("repeats", "min"),
     ).reset_index()
-    single = table["seeds"] == 1
-    table.loc[single, "low"] = table.loc[single, "repeats_low"]
-    table.loc[single, "high"] = table.loc[single, "repeats_high"]
-    return table.drop(columns=["repeats_low", "repeats_high"])
+    alone = (table["repeats"] if band == "repeats" else table["seeds"] - table["failed"]) <= 1
+    table.loc[alone, ["low", "high"]] = np.nan
+    return table.drop(columns="repeats")
 
 
 def at_end(scores: pd.DataFrame) -> pd.DataFrame:
@@ -56,12 +56,19 @@ def sampling_note(scores: pd.DataFrame) -> str:
 
 
 def curves(
-    scores: pd.DataFrame, out: Path, title: str, steps: list[int], published: pd.DataFrame | None = None
+    scores: pd.DataFrame,
+    out: Path,
+    title: str,
+    steps: list[int],
+    published: pd.DataFrame | None = None,
+    band: Literal["seeds", "repeats"] = "seeds",
+    notes: str = "",
 ) -> None:
     """Draw scores over iterations, one panel for each number of steps.
 
-    Colour and marker tell the method, the line's dashes the batch size; the band spans the seeds. Published curves
-    are thin and dashed, in the colour of the method of that name, as far as our runs go; they are not in the CSV.
+    Colour and marker tell the method, the line's dashes the batch size. Scores that are not finite are crosses at the
+    upper edge. Published curves are thin and dashed, in the colour of the method of that name, as far as our runs go;
+    they are not in the CSV.
 
     Args:
         scores: rows of ``scores.csv``.
@@ -69,12 +76,14 @@ def curves(
         title: of the figure.
         steps: numbers of sampling steps.
         published: one-step FIDs: method, batch_size, iteration, fid.
+        band: what the bands span, seeds or sampling runs.
+        notes: more to say below: what the curves claim, what is missing.
 
     Raises:
         UserError: there are no such scores.
     """
     require(scores, steps)
-    table = over_seeds(scores[scores["steps"].isin(steps)])
+    table = over_seeds(scores[scores["steps"].isin(steps)], band)
     with rc_context(RC):
         figure, panels, methods, sizes = _panels(table)
         for panel, shown in panels:
@@ -91,6 +100,7 @@ def curves(
                     markerfacecolor=colour if size == sizes[-1] else "white",
                     linestyle=LINES[(len(sizes) - 1 - sizes.index(size)) % len(LINES)],
                 )
+                _cross(panel, line.loc[line["failed"] > 0, "iteration"], colour)
             panel.set_xlabel("training iterations")
             panel.set_xlim(left=0)
         theirs = _draw_published(panels, table, methods, published)
@@ -99,14 +109,38 @@ def curves(
             Line2D(
                 [], [], color="#555555", linestyle=LINES[(len(sizes) - 1 - i) % len(LINES)], label=f"batch size {size}"
             )
-            for i, size in enumerate(sizes)
+            for i, size in enumerate(sizes if len(sizes) > 1 else [])
         ]
         if theirs:
             handles.append(Line2D([], [], color="#555555", **PUBLISHED, label="published, with\nbatch size at its end"))
-        figure.legend(handles=handles, loc="outside right upper", frameon=False)
-        band = "seeds" if table["seeds"].max() > 1 else "sampling runs"
-        caption = f"{better(table)} Lines: means; bands: lowest to highest of the {band}. {sampling_note(scores)}."
-        finish(figure, out, title, caption, table)
+        handles += _failure_handles(int(table["failed"].sum()))
+        figure.legend(handles=handles, loc="outside right center", frameon=False)
+        caption = f"{better(table)} {_band_note(table, band)} {sampling_note(scores)}. {notes}"
+        finish(figure, out, title, caption.strip(), table)
+
+
+def _band_note(table: pd.DataFrame, band: str) -> str:
+    """What lines and bands are; where there is one seed there is no band, and that is said."""
+    has = table["low"].notna()
+    what = "sampling runs of all seeds" if band == "repeats" else "seeds"
+    if not has.any():
+        return f"Lines: one {'sampling run' if band == 'repeats' else 'seed'}, so there are no bands."
+    single = sorted(table.loc[table["seeds"] == 1, "label"].unique()) if band == "seeds" else []
+    without = f" (one seed, no band: {', '.join(single)})" if single else ""
+    return f"Lines: means; bands: lowest to highest of the {what}{without}."
+
+
+def _cross(panel: Axes, places: Any, colour: str) -> None:
+    """Mark scores that are not finite at the panel's upper edge."""
+    if len(places):
+        height = np.full(len(places), 0.97)
+        at_edge = panel.get_xaxis_transform()
+        panel.plot(places, height, "x", color=colour, markersize=6, markeredgewidth=1.8, transform=at_edge)
+
+
+def _failure_handles(failures: int) -> list[Line2D]:
+    """The legend's entry for crosses, if there are any."""
+    return [Line2D([], [], linestyle="", marker="x", color="#555555", label="failed")] if failures else []
 
 
 def _draw_published(
@@ -133,14 +167,17 @@ def _draw_published(
     return drawn
 
 
-def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None:
+def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int], notes: str = "") -> None:
     """Draw the score at the end of training by batch size and method: a dot for each seed, a bar for their mean.
+
+    Scores that are not finite are crosses at the upper edge.
 
     Args:
         scores: rows of ``scores.csv``.
         out: where to, without ending.
         title: of the figure.
         steps: numbers of sampling steps.
+        notes: more to say below: what is missing.
 
     Raises:
         UserError: there are no such scores.
@@ -161,7 +198,9 @@ def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None
                     colour = COLOURS[method % len(COLOURS)]
                     spread = place + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [place]
                     panel.plot(spread, values, MARKERS[method % len(MARKERS)], color=colour, markersize=4, alpha=0.8)
-                    panel.plot([place - 0.34, place + 0.34], [values.mean()] * 2, color=colour, linewidth=2)
+                    if np.isfinite(values).any():
+                        panel.plot([place - 0.34, place + 0.34], [np.nanmean(values)] * 2, color=colour, linewidth=2)
+                    _cross(panel, np.asarray(spread)[np.isnan(values)], colour)
                     place += 1
                 edges.append((begin + place - 1) / 2)
                 names.append(f"{size}")
@@ -170,12 +209,13 @@ def final(scores: pd.DataFrame, out: Path, title: str, steps: list[int]) -> None
             panel.grid(axis="x", visible=False)
             panel.set_xlabel("batch size")
         _from_zero(panels)
-        figure.legend(handles=_method_handles(methods), loc="outside right upper", frameon=False)
+        handles = _method_handles(methods) + _failure_handles(int(rows["mean"].isna().sum()))
+        figure.legend(handles=handles, loc="outside right center", frameon=False)
         ends = sorted(rows["iteration"].unique())
         when = f"after {ends[0]:,} iterations" if len(ends) == 1 else f"after {ends[0]:,} to {ends[-1]:,} iterations"
-        caption = f"{better(rows)} Scores {when}; markers: seeds; bars: their means. {sampling_note(rows)}."
+        caption = f"{better(rows)} Scores {when}; markers: seeds; bars: their means. {sampling_note(rows)}. {notes}"
         columns = ["label", "batch_size", "seed", "steps", "metric", "iteration", "mean", "repeats", "samples"]
-        finish(figure, out, title, caption, rows[columns])
+        finish(figure, out, title, caption.strip(), rows[columns])
 
 
 def better(table: pd.DataFrame) -> str:

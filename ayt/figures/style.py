@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import textwrap
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ayt.errors import UserError
 from ayt.files import write_text, written_beside
+from ayt.pages import figure_page
 
 WIDTH = 7.0
 """Inches: the text width of a two-column paper."""
@@ -39,7 +42,8 @@ RC: Any = {
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
 }
-SUFFIXES = ("pdf", "png", "csv")
+SUFFIXES = ("pdf", "png", "csv", "html")
+DPI = 200
 
 
 def new_figure(height: float) -> Figure:
@@ -50,18 +54,31 @@ def new_figure(height: float) -> Figure:
 
 
 def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFrame) -> None:
-    """Write ``out`` with the endings pdf, png and csv: the figure, and the numbers that it shows.
+    """Write ``out`` with the endings pdf, png, csv and html: the figure, the numbers that it shows, a page with all.
 
     The same figure gives the same bytes: no dates are written.
     """
+    # The page says title and caption as text.
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     if title:
-        figure.suptitle(title, fontsize=9.5)
+        figure.suptitle("\n".join(textwrap.wrap(title, 95)), fontsize=9.5)
     if caption:
         figure.supxlabel("\n".join(textwrap.wrap(caption, 125)), fontsize=7, color="#333333", x=0.01, ha="left")
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with written_beside(out.with_suffix(f".{suffix}")) as beside:
-            figure.savefig(beside, dpi=200, metadata=metadata)
+            figure.savefig(beside, dpi=DPI, metadata=metadata)
     write_text(out.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
+    files = {suffix: out.with_suffix(f".{suffix}").read_bytes() for suffix in ("png", "pdf", "csv")}
+    write_text(out.with_suffix(".html"), figure_page(out.name, title, caption, picture.getvalue(), files))
+
+
+def placeholder(out: Path, title: str, reason: str) -> None:
+    """Write what stands in a figure's place until it can be drawn: a page that says why it is not."""
+    with rc_context(RC):
+        figure = new_figure(1.2)
+        figure.text(0.5, 0.45, "\n".join(textwrap.wrap(reason, 100)), ha="center", va="center")
+        finish(figure, out, title, "", pd.DataFrame({"missing": [reason]}))
 
 
 def plural(count: int, thing: str) -> str:

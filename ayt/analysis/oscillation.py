@@ -1,0 +1,186 @@
+"""Do tangents oscillate near convergence? The tangents of fixed trajectories while training goes on for a little.
+
+Two things are asked of them: how much the tangent after one iteration has in common with those after later ones, and
+which share of it lies along the data manifold (see `ayt.analysis.spaces` for how little is known of that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ayt import models, paths
+from ayt.analysis.spaces import dimension, neighbour_space, share, transformation_space
+from ayt.analysis.tangents import Points, pair_at, unit
+from ayt.consistency.losses import Distance, Loss, direction, weight
+from ayt.consistency.schedules import stage_at
+from ayt.data import Images, to_float
+from ayt.errors import UserError
+from ayt.progress import ProgressLine
+from ayt.specs import ConsistencySpec
+from ayt.training import tasks
+from ayt.training.loop import advance
+from ayt.training.state import TrainingState
+
+Tangent = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""D_t, D_r (K, C, H, W), w (K,) and the iteration to unit vectors (K, C, H, W)."""
+
+SPACES = ("neighbours", "transformations")
+
+
+def further(
+    spec: ConsistencySpec, folder: Path, iteration: int, iterations: int, data: Images, device: torch.device
+) -> Iterator[TrainingState]:
+    """Train on from the state at ``iteration``: yields the state before the first and after each iteration.
+
+    Each iteration is the one that ``ayt train`` would do. Nothing is written.
+
+    Raises:
+        UserError: there is no such state, or the loss stops being finite.
+    """
+    path = paths.state(folder, iteration)
+    if not path.exists():
+        there = ", ".join(str(int(file.stem)) for file in sorted(path.parent.glob("*.safetensors"))) or "none"
+        raise UserError(f"{path}: no such file; states are kept at the end of segments, here at iterations: {there}")
+    task = tasks.build(spec, folder, device)
+    state = TrainingState(task.network, spec.optimiser, spec.name, models.origin(spec))
+    state.load(path)
+    yield state
+    for _ in range(iterations):
+        loss, _, norm = advance(state, task, spec, data, [slice(0, spec.batch_size)])
+        if not torch.isfinite(loss + norm):
+            raise UserError(f"{spec.name}: the loss or its gradient is not finite at iteration {state.iteration}")
+        yield state
+
+
+def of_loss(loss: Loss) -> Tangent:
+    """The gradient of a loss with respect to D_t at unit length: the tangent that its training follows.
+
+    For ECT it is (D_t - D_r) / |D_t - D_r|_2; for a loss in a distance `direction`, stretched where it is shorter.
+    """
+
+    def tangent(D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int) -> Tensor:
+        point = D_t.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(point, D_r, w, iteration).loss, point)
+        return unit(gradient)
+
+    return tangent
+
+
+def in_pixels(D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int) -> Tensor:
+    """(D_t - D_r) / |D_t - D_r|_2, whatever the loss."""
+    return unit(D_t - D_r)
+
+
+def in_features(distance: Distance) -> Tangent:
+    """`direction` in a distance, whatever the loss."""
+
+    def tangent(D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int) -> Tensor:
+        return unit(direction(D_t, D_r, distance)[0])
+
+    return tangent
+
+
+def probe(
+    spec: ConsistencySpec,
+    folder: Path,
+    iteration: int,
+    iterations: int,
+    data: Images,
+    device: torch.device,
+    points: Points,
+    noise_levels: Sequence[float],
+    neighbours: int,
+    dimensions: int,
+    distance: Distance | None = None,
+) -> dict[str, np.ndarray]:
+    """Follow the tangents of fixed trajectories over ``iterations`` further iterations of a training.
+
+    They are taken with the weights in training, not their average, without dropout, at the run's own precision, and
+    with r of the stage that the first of these iterations is in.
+
+    Args:
+        spec: of the run.
+        folder: of the run; only read.
+        iteration: of the training state to start from.
+        iterations: M.
+        data: the dataset, on the device.
+        device: where to train.
+        points: K images and their noise, on the device.
+        noise_levels: T of them.
+        neighbours: k of the local PCA.
+        dimensions: d of the local PCA.
+        distance: MFD, to take AYT's tangent along this run's trajectory too.
+
+    Returns:
+        ``kinds`` (S,): ``own`` (what the run's loss follows), ``pixel``, and with a distance ``feature``.
+        ``t`` (T,), ``index`` (K,), ``pixels`` (n = C H W), ``neighbours``, ``dimensions``.
+        ``successive`` (S, T, K, M): cosines between the tangents after iterations i and i + 1.
+        ``lag`` (S, T, K, M): mean cosine between tangents that lie 1 to M iterations apart; the longer the lag, the
+        fewer pairs there are to average.
+        ``spaces`` (E,) = neighbours, transformations; ``shares`` (E, S, M+1, T, K): `share` of each tangent's energy
+        in each space at its D_t; ``space_dimension`` (E, M+1, T, K): divided by n, the chance level;
+        ``image_shares`` (E, T, K): the share of the difference of two random images of the dataset in the first
+        spaces, which shows what any smooth direction gets.
+    """
+    own = of_loss(tasks.consistency_loss(spec.loss, tasks.own_distance(spec, folder, device)))
+    followed: dict[str, Tangent] = {"own": own, "pixel": in_pixels}
+    if distance:
+        followed["feature"] = in_features(distance)
+    stage = stage_at(iteration, spec.times.stage_iterations)
+    apart = points.x - to_float(data.pixels[points.others[:, 0].to(device)])
+    taken, shares, sizes, image_shares = [], [], [], []
+    with ProgressLine(f"probing {spec.name}", iterations) as line:
+        for done, state in enumerate(further(spec, folder, iteration, iterations, data, device)):
+            for noise_level in noise_levels:
+                D_t, tangents = _tangents(state.network, spec, points, noise_level, stage, followed, state.iteration)
+                spaces = [neighbour_space(D_t, data, neighbours, dimensions), transformation_space(D_t)]
+                taken.append(tangents.flatten(2).cpu())
+                shares.append(torch.stack([torch.stack([share(v, space) for v in tangents]) for space in spaces]).cpu())
+                sizes.append(torch.stack([dimension(space) for space in spaces]).cpu())
+                if done == 0:
+                    image_shares.append(torch.stack([share(apart, space) for space in spaces]).cpu())
+            line.update(done)
+    levels = (iterations + 1, len(noise_levels))
+    lags, successive = _cosines(torch.stack(taken).reshape(*levels, *taken[0].shape))
+    return {
+        "kinds": np.array(list(followed)),
+        "t": np.array(noise_levels),
+        "index": points.places.numpy(),
+        "pixels": np.array(points.x[0].numel()),
+        "neighbours": np.array(neighbours),
+        "dimensions": np.array(dimensions),
+        "successive": successive.numpy(),
+        "lag": lags.numpy(),
+        "spaces": np.array(SPACES),
+        "shares": torch.stack(shares).reshape(*levels, *shares[0].shape).permute(2, 3, 0, 1, 4).numpy(),
+        "space_dimension": torch.stack(sizes).reshape(*levels, *sizes[0].shape).permute(2, 0, 1, 3).numpy(),
+        "image_shares": torch.stack(image_shares).transpose(0, 1).numpy(),
+    }
+
+
+def _tangents(
+    network: nn.Module,
+    spec: ConsistencySpec,
+    points: Points,
+    noise_level: float,
+    stage: int,
+    followed: dict[str, Tangent],
+    iteration: int,
+) -> tuple[Tensor, Tensor]:
+    """D_t (K, C, H, W) and the tangents of each kind there, (S, K, C, H, W)."""
+    D_t, D_r, t, r = pair_at(network, points, noise_level, spec.times, stage)
+    w = weight(t, r)
+    return D_t, torch.stack([tangent(D_t, D_r, w, iteration) for tangent in followed.values()])
+
+
+def _cosines(tangents: Tensor) -> tuple[Tensor, Tensor]:
+    """Of unit vectors (M+1, T, S, K, n): mean cosine by lag 1 to M, and cosine of neighbours, (S, T, K, M) each."""
+    vectors = tangents.permute(2, 1, 3, 0, 4)  # (S, T, K, M+1, n)
+    products = vectors @ vectors.transpose(3, 4)
+    diagonals = [products.diagonal(lag, 3, 4) for lag in range(1, products.shape[3])]
+    return torch.stack([diagonal.mean(3) for diagonal in diagonals], dim=3), diagonals[0]

@@ -1,0 +1,37 @@
+"""The verb that says what was run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ayt.cli.common import Verbs, verb
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    about = verb(
+        verbs,
+        "about",
+        run_about,
+        "Write the report's first page: what was run, on what, when and how, and what was not.",
+        "ayt about results/embedded/experiment.yaml",
+    )
+    about.add_argument(
+        "experiment",
+        type=Path,
+        metavar="EXPERIMENT.YAML",
+        help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
+    )
+
+
+def run_about(options: argparse.Namespace) -> None:
+    """Write ``about.rst`` beside the experiment."""
+    from ayt import paths
+    from ayt.about import about
+    from ayt.config import resolved
+    from ayt.files import write_text
+    from ayt.plan import Plan
+
+    plan = Plan(resolved.read(options.experiment))
+    write_text(paths.about(plan.experiment.name), about(plan))

@@ -1,0 +1,263 @@
+"""From an experiment's results to its figures and tables: what each kind is drawn from, and what is said beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ayt import paths, published, tables
+from ayt.config import schema
+from ayt.config.schema import base_name
+from ayt.cost import costs
+from ayt.errors import UserError
+from ayt.evaluation.gather import failure, gather_scores, write_table
+from ayt.figures import images, manifold, oscillation, scores, tangents, toy
+from ayt.figures.images import read_images
+from ayt.figures.style import placeholder
+from ayt.files import write_text
+from ayt.pages import index_page
+from ayt.plan import Plan, Run
+from ayt.speed import speed_ups
+
+NAMED = 4
+"""Runs that a note names; of more it tells the number."""
+
+
+def draw_figure(plan: Plan, name: str, place: str) -> None:
+    """Draw one figure of an experiment.
+
+    Args:
+        plan: of the experiment.
+        name: of the figure.
+        place: the folder of results in which scores are looked for and the figure is written: the experiment's name, or
+            `paths.so_far`.
+
+    Raises:
+        UserError: a file that it is drawn from is missing or damaged.
+    """
+    figure = plan.experiment.figures[name]
+    out = _stem(paths.figure(place, name, "png"))
+    if isinstance(figure, schema.ScoreFigure):
+        _score_figure(plan, figure, place, out)
+    elif isinstance(figure, schema.SamplesFigure):
+        _samples(plan, figure, out)
+    elif isinstance(figure, schema.TransformationsFigure):
+        table, pixels = plan.figure_data(name)
+        images.transformations(read_images(pixels), _read_csv(table), out, figure.title)
+    elif isinstance(figure, schema.OscillationFigure):
+        runs = [
+            (analysis.run.label, analysis.run.spec.batch_size, read_images(analysis.path))
+            for analysis in plan.analyses(name)
+        ]
+        oscillation.oscillation(runs, out, figure.title)
+    else:
+        draw = {"tangents": tangents.tangents, "manifold": manifold.manifold, "toy": toy.toy}[figure.kind]
+        draw(read_images(plan.figure_data(name)[0]), out, figure.title)
+
+
+def draw_table(plan: Plan, name: str, place: str) -> None:
+    """Write one table of an experiment; arguments as those of `draw_figure`.
+
+    Raises:
+        UserError: a file that it is made from is missing or damaged.
+    """
+    experiment = plan.experiment
+    table = experiment.tables[name]
+    out = _stem(paths.table(place, name, "csv"))
+    if isinstance(table, schema.PublishedTable):
+        tables.write_published(published.fids(experiment.dataset.name), out, table.title)
+    elif isinstance(table, schema.CostTable):
+        tables.write_cost(costs(plan), out, table.title)
+    else:
+        found, note = chosen_scores(plan, place, table.metric, table.methods, table.batch_sizes)
+        if isinstance(table, schema.SpeedTable):
+            tables.write_speed_ups(found, out, table.title, table.reference, note)
+        elif isinstance(table, schema.ReachTable):
+            tables.write_reaching(found, out, table.title, table.targets, note)
+        elif isinstance(table, schema.MethodsTable):
+            tables.write_methods(found, published.fids(experiment.dataset.name), out, table.title, note)
+        else:
+            tables.write(found, out, table.title, note)
+
+
+def draw_what_is_there(plan: Plan) -> list[str]:
+    """Gather the scores that are there, and draw all figures and tables from what is there, into `paths.so_far`.
+
+    In place of what cannot be made yet stands a page that says why; ``index.html`` leads to all pages.
+
+    Returns:
+        What could not be drawn, a line each.
+    """
+    experiment = plan.experiment
+    place = paths.so_far(experiment.name)
+    write_table(paths.scores_table(place), gather_scores(plan, partial=True))
+    problems = [
+        *_all_drawn(plan, place, "figure", experiment.figures, draw_figure, placeholder),
+        *_all_drawn(plan, place, "table", experiment.tables, draw_table, tables.write_missing),
+    ]
+    links = {
+        heading: {name: options.title or name for name, options in named.items()}
+        for heading, named in (("figures", experiment.figures), ("tables", experiment.tables))
+    }
+    write_text(paths.experiment_folder(place) / "index.html", index_page(f"{experiment.name}, so far", links, problems))
+    return problems
+
+
+def _all_drawn(
+    plan: Plan,
+    place: str,
+    kind: str,
+    named: Mapping[str, schema.Figure | schema.Table],
+    draw: Callable[[Plan, str, str], None],
+    instead: Callable[[Path, str, str], None],
+) -> Iterator[str]:
+    """Draw what can be drawn, and something ``instead`` of the rest; what could not be drawn."""
+    path = {"figure": paths.figure, "table": paths.table}[kind]
+    for name, options in named.items():
+        try:
+            draw(plan, name, place)
+        except UserError as error:
+            instead(_stem(path(place, name, "csv")), options.title, f"Not there yet: {error}.")
+            yield f"{kind} {name}: {error}"
+
+
+def chosen_scores(
+    plan: Plan, place: str, metric: str | None = None, methods: Sequence[str] = (), batch_sizes: Sequence[int] = ()
+) -> tuple[pd.DataFrame, str]:
+    """The rows of ``scores.csv`` that a figure or table shows, and what is missing of them or failed.
+
+    Args:
+        plan: of the experiment.
+        place: the folder of results with the scores: the experiment's name, or `paths.so_far`.
+        metric: its key; None: the first of the evaluation's.
+        methods: names without variants; empty: all.
+        batch_sizes: empty: all.
+
+    Raises:
+        UserError: the scores were not gathered, or none is there.
+    """
+    table = _read_csv(paths.scores_table(place))
+
+    def shown(method: str, batch_size: int) -> bool:
+        return (not methods or base_name(method) in methods) and (not batch_sizes or batch_size in batch_sizes)
+
+    table = table[table["key"] == (metric or plan.experiment.evaluation.metrics[0])]
+    kept = [shown(method, size) for method, size in zip(table["method"], table["batch_size"], strict=True)]
+    table = table[kept]
+    if table.empty:
+        raise UserError("no score of it is there yet")
+    missing = [
+        text
+        for method, run, text in missing_runs(plan, table, {metric or plan.experiment.evaluation.metrics[0]})
+        if shown(method, run.spec.batch_size)
+    ]
+    failed = [
+        f"{run.label}, batch size {run.spec.batch_size}, seed {run.spec.seed}{_why(run)}"
+        for method, run in plan.methods_and_runs()
+        if table.loc[table["run"] == run.name, "mean"].isna().any() and shown(method, run.spec.batch_size)
+    ]
+    notes = [f"{head}: {_listed(names)}." for head, names in (("Not there yet", missing), ("Failed", failed)) if names]
+    return table, " ".join(notes)
+
+
+def missing_runs(
+    plan: Plan, scores_table: pd.DataFrame, metrics: set[str] | None = None
+) -> Iterator[tuple[str, Run, str]]:
+    """Runs with fewer scores than the experiment asks for: method, run, and which scores are there.
+
+    Args:
+        plan: of the experiment.
+        scores_table: rows of ``scores.csv``.
+        metrics: keys; None: any.
+    """
+    present = scores_table[["run", "iteration", "steps"]].drop_duplicates().groupby("run").size()
+    steps = [
+        evaluation.steps for evaluation in plan.evaluations if metrics is None or metrics & set(evaluation.metrics)
+    ]
+    for method, run in plan.methods_and_runs():
+        wanted, found = len(run.snapshots) * len(steps), int(present.get(run.name, 0))
+        if found < wanted:
+            who = f"{run.label}, batch size {run.spec.batch_size}, seed {run.spec.seed}"
+            yield method, run, f"{who} ({found} of {wanted} scores)"
+
+
+def claims(table: pd.DataFrame, reference: str) -> str:
+    """What curves claim, in words: how much faster than the reference others reach the scores that it ends with.
+
+    Args:
+        table: rows of ``scores.csv`` of one metric.
+        reference: a method; where the table has it not, nothing is claimed.
+    """
+    if reference not in set(table["method"]):
+        return ""
+    found = speed_ups(table, reference)
+    found = found[found["steps"] == found["steps"].min()]
+    if found.empty:
+        return ""
+    label = table.loc[table["method"] == reference, "label"].iloc[0]
+    parts = [
+        f"{row.label}, batch size {row.batch_size}: {'≥ ' if row.at_least else ''}{row.median:.1f}"
+        f" ({row.low:.1f}–{row.high:.1f}), {row.reached} of {row.pairs} pairs"
+        for row in found.itertuples()
+    ]
+    steps = found["steps"].iloc[0]
+    return (
+        f"Speed-up over {label}, {'one step' if steps == 1 else f'{steps} steps'}: iterations after which {label} has"
+        f" the score that it ends with, divided by those of the other; median (lowest–highest) over pairs of runs, 0"
+        f" where it is not reached, and how many pairs reach it. {_listed(parts)}."
+    )
+
+
+def _score_figure(plan: Plan, figure: schema.ScoreFigure, place: str, out: Path) -> None:
+    table, note = chosen_scores(plan, place, figure.metric, figure.methods, figure.batch_sizes)
+    steps = figure.steps or sorted(table["steps"].unique())
+    if figure.kind == "final":
+        scores.final(table, out, figure.title, steps, note)
+        return
+    theirs = published.batch_size_curves(plan.experiment.dataset.name)
+    said = " ".join(part for part in (claims(table[table["steps"].isin(steps)], figure.reference), note) if part)
+    scores.curves(table, out, figure.title, steps, theirs, figure.band, said)
+
+
+def _samples(plan: Plan, figure: schema.SamplesFigure, out: Path) -> None:
+    wanted = plan.grids(figure)
+    grids = [
+        images.Grid(label, run.spec.batch_size, run.name, run.iterations, read_images(path)["images"])
+        for label, run, path in wanted
+        if path.exists()
+    ]
+    if wanted and not grids:
+        raise UserError(f"{wanted[0][2]}: no such file, nor those of the other runs")
+    mids = ", ".join(f"{mid:g}" for mid in plan.evaluation(figure.steps).mids)
+    times = f"80 → {mids} → 0.002" if mids else "80 → 0.002"
+    caption = (
+        f"Samples at the end of training, one seed each; sampling steps: {figure.steps} (noise levels {times}). "
+        "All images of a column come from the same noise."
+    )
+    missing = [f"{label}, batch size {run.spec.batch_size}" for label, run, path in wanted if not path.exists()]
+    caption += f" Not there yet: {_listed(missing)}." if missing else ""
+    images.samples(grids, out, figure.title, figure.columns, caption)
+
+
+def _why(run: Run) -> str:
+    """`` (the loss is not finite at iteration 42)``, for a training that failed."""
+    reason = failure(run.folder)[1]
+    return f" ({reason})" if reason else ""
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _stem(path: Path) -> Path:
+    return path.with_suffix("")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
