@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test test-slurm lint install clean
+.PHONY: demo test test-slurm test-report lint install clean
 
 demo: install  ## the embedded experiment: from data to figures, on a laptop, in minutes
 	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
@@ -11,10 +11,13 @@ demo: install  ## the embedded experiment: from data to figures, on a laptop, in
 	$(BIN)/ayt summary results/embedded/experiment.yaml
 
 test: install  ## the tests
-	$(BIN)/python -m pytest -m "not slurm"
+	$(BIN)/python -m pytest -m "not slurm and not report"
 
 test-slurm: install  ## those on a real Slurm, which they install and start: for root on Debian, as in a container
 	$(BIN)/python -m pytest -m slurm
+
+test-report: install  ## the report in Chromium, the tables in LaTeX; installs both: for root on Debian, as in a container
+	$(BIN)/python -m pytest -m report
 
 lint: install  ## formatting, types, the workflow's own linter
 	$(BIN)/ruff check .

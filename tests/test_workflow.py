@@ -15,8 +15,10 @@ from conftest import BIN, ROOT
 
 from ayt.config import load, resolved
 
-# Jobs that gather what is there; none of them trains or scores.
-GATHERING = {"gather", "figure", "table", "all"}
+# Jobs that look at what is there; none of them trains or scores.
+GATHERING = {"gather", "analyse", "figure", "table", "about", "all"}
+FIGURES = ("curves", "final", "samples", "transformations", "tangents", "oscillation", "manifold", "toy")
+TABLES = ("scores", "methods", "speed", "reach", "cost")
 
 
 class Workflow:
@@ -76,9 +78,9 @@ def test_everything_is_made_and_nothing_is_left_to_do(finished, experiment):
     made = {
         str(path.relative_to(finished.folder / "results/tiny")) for path in finished.folder.glob("results/tiny/**/*.*")
     }
-    for figure in ("curves", "final", "samples", "transformations"):
-        assert {f"figures/{figure}.{suffix}" for suffix in ("pdf", "png", "csv")} <= made
-    assert {"tables/scores.csv", "tables/scores.md", "tables/scores.tex", "scores.csv"} <= made
+    assert {f"figures/{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png", "csv", "html")} <= made
+    assert {f"tables/{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex", "html")} <= made
+    assert {"scores.csv", "about.rst"} <= made
     assert finished.planned(experiment) == []
     rows = (finished.folder / "results/tiny/scores.csv").read_text().splitlines()
     assert len(rows) == 1 + 4 * 4 * 2  # runs x snapshots x numbers of steps
@@ -108,12 +110,38 @@ def test_a_batch_size_less_only_gathers(finished, experiment):
     assert {"gather", "figure", "table"} <= rules
 
 
-def test_a_title_redraws_its_figure(finished, experiment):
-    figures = {name: {"kind": name} for name in ("curves", "final", "samples", "transformations")}
-    figures["curves"]["title"] = "Another title"
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_title_redraws_its_figure(finished, experiment, name):
+    figures = yaml.safe_load(experiment.read_text())["figures"]
+    figures[name]["title"] = "Another title"
     planned = finished.planned(edited(experiment, "tiny.yaml", {"figures": figures}))
     assert [rule for rule, _ in planned].count("figure") == 1
     assert {rule for rule, _ in planned} == {"figure", "all"}
+
+
+def test_another_noise_level_takes_other_tangents_only(finished, experiment):
+    figures = yaml.safe_load(experiment.read_text())["figures"]
+    figures["tangents"]["times"] = [0.1, 5.0]
+    planned = finished.rules(edited(experiment, "tiny.yaml", {"figures": figures}))
+    assert planned == {"analyse", "figure", "about", "all"}
+
+
+def test_a_failed_training_leaves_the_others_to_look_at(experiment, tmp_path):
+    workflow = Workflow(tmp_path)
+    content = yaml.safe_load(experiment.read_text())
+    content["methods"] = {"ect": {"lr": 1e30, "label": "ECT that fails"}, "ayt": None}
+    content.update(figures={"curves": {"kind": "curves"}}, tables={"scores": {}}, batch_sizes=[4])
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content))
+    done = workflow.run(path)
+    assert done.returncode != 0
+    place = tmp_path / "results/tiny/so_far"
+    text = (place / "tables/scores.md").read_text()
+    assert "| AYT | **" in text
+    assert re.search(r"Failed: ECT that fails, batch size 4, seed 0 \(the loss or its gradient is not finite at", text)
+    assert (place / "figures/curves.png").exists()
+    assert "results/tiny/so_far/index.html" in done.stderr + done.stdout
+    assert not (tmp_path / "results/tiny/tables").exists()
 
 
 def test_more_iterations_train_new_segments(finished, experiment):

@@ -29,6 +29,7 @@ SHARED = (
 # Changes when other runs or scores are asked for, or a method is called otherwise. Without it a new score would be
 # made by nobody: a missing input alone does not make Snakemake rerun a job whose output is there.
 RUNS = digest(plan.contents())
+ANALYSED = plan.analysed
 
 
 def one_of(runs):

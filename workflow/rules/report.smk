@@ -1,9 +1,29 @@
-# Figures and tables of one experiment, made on the machine where Snakemake runs.
+# Figures, tables and the report's first page of one experiment, made on the machine where Snakemake runs. The report
+# shows their pages, which hold the other files for download.
 
 
 localrules:
     figure,
     table,
+    about,
+
+
+# The report's sections, by the kinds of figures.
+SECTIONS = {
+    "curves": "Scores",
+    "final": "Scores",
+    "samples": "Samples",
+    "tangents": "Tangents",
+    "oscillation": "Tangents",
+    "toy": "Toy experiment",
+    "manifold": "Feature networks",
+    "transformations": "Feature networks",
+}
+
+
+def label(kind, name, options):
+    """What the report's menu calls a figure or table. Snakemake takes braces for wildcards."""
+    return {kind: (options.title or name).replace("{", "(").replace("}", ")")}
 
 
 rule figure:
@@ -11,16 +31,23 @@ rule figure:
         data=lambda wildcards: plan.figure_data(wildcards.figure),
     output:
         report(
-            paths.figure("{experiment}", "{figure}", "png"),
-            category="Figures",
-            labels={"figure": "{figure}"},
+            paths.figure("{experiment}", "{figure}", "html"),
+            category=lambda wildcards: SECTIONS[
+                experiment.figures[wildcards.figure].kind
+            ],
+            labels=lambda wildcards: label(
+                "figure", wildcards.figure, experiment.figures[wildcards.figure]
+            ),
             caption="../report/figure.rst",
         ),
-        [paths.figure("{experiment}", "{figure}", suffix) for suffix in ("pdf", "csv")],
+        [
+            paths.figure("{experiment}", "{figure}", suffix)
+            for suffix in ("png", "pdf", "csv")
+        ],
     log:
         paths.job_log("figure", "{experiment}", "{figure}"),
     wildcard_constraints:
-        figure="|".join(experiment.figures),
+        figure="|".join(experiment.figures) or "none",
     conda:
         "../../envs/ayt.yaml"
     params:
@@ -36,20 +63,45 @@ rule table:
         data=lambda wildcards: plan.table_data(wildcards.table),
     output:
         report(
-            paths.table("{experiment}", "{table}", "csv"),
+            paths.table("{experiment}", "{table}", "html"),
             category="Tables",
-            labels={"table": "{table}"},
+            labels=lambda wildcards: label(
+                "table", wildcards.table, experiment.tables[wildcards.table]
+            ),
             caption="../report/table.rst",
         ),
-        [paths.table("{experiment}", "{table}", suffix) for suffix in ("md", "tex")],
+        [
+            paths.table("{experiment}", "{table}", suffix)
+            for suffix in ("csv", "md", "tex")
+        ],
     log:
         paths.job_log("table", "{experiment}", "{table}"),
     wildcard_constraints:
-        table="|".join(experiment.tables),
+        table="|".join(experiment.tables) or "none",
     conda:
         "../../envs/ayt.yaml"
     params:
         experiment=EXPERIMENT,
         table=lambda wildcards: experiment.tables[wildcards.table].model_dump_json(),
+        runs=RUNS,
     shell:
         "ayt table {params.experiment} {wildcards.table} > {log} 2>&1"
+
+
+rule about:
+    input:
+        paths.scores_table("{experiment}"),
+        lambda wildcards: [
+            path for name in experiment.figures for path in plan.figure_data(name)
+        ],
+    output:
+        paths.about("{experiment}"),
+    log:
+        paths.job_log("about", "{experiment}"),
+    conda:
+        "../../envs/ayt.yaml"
+    params:
+        experiment=EXPERIMENT,
+        runs=RUNS,
+    shell:
+        "ayt about {params.experiment} > {log} 2>&1"
