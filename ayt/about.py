@@ -77,6 +77,7 @@ def about(plan: Plan) -> str:
         _methods(plan, found),
         "Before them:",
         _bullets(_upstream(plan, found)),
+        *(["Beside them:", _bullets(_toys(plan))] if plan.toys else []),
         _heading("How it is scored"),
         _scoring(plan),
         _heading("What was not"),
@@ -199,6 +200,14 @@ def _upstream(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
             yield f"{run.name}: {KINDS[run.spec.kind]}, {length}; {_state(run, found[run.name])}"
     for name in plan.checkpoints:
         yield f"{name}: published weights, not trained here"
+
+
+def _toys(plan: Plan) -> Iterator[str]:
+    """The toy experiments."""
+    for name, toy in plan.toys.items():
+        state = "finished" if paths.toy(name).exists() else "not there"
+        length = f"{toy.iterations:,} iterations at batch size {toy.batch_size}, {plural(len(toy.seeds), 'seed')}"
+        yield f"{name}: consistency models of points on a known {toy.manifold}, {length}; {state}"
 
 
 def _scoring(plan: Plan) -> str:

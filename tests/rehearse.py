@@ -45,6 +45,13 @@ SIZES = {
     },
 }
 """What ``--config`` cuts; ``classifiers``: each that the experiment trains."""
+FIGURES = {
+    "tangents": {"images": 2, "times": [0.1, 5.0]},
+    "oscillation": {"iterations": 2, "images": 2, "times": [1.0], "neighbours": 8, "dimensions": 4},
+    "manifold": {"images": 2},
+}
+"""What is cut of figures of these kinds."""
+TOY = {"seeds": [0], "iterations": 20, "pretrain_iterations": 20, "classifier_iterations": 20, "measure_every": 10}
 
 
 def images(count):
@@ -90,10 +97,14 @@ def rehearse(folder, size, experiment="batch_size_ablation", more=()):
         for file in files.iterdir():
             server.script[f"/{file.name}"] = [Reply(file.read_bytes())]
         (folder / "assets.yaml").write_text(yaml.safe_dump(make_table(files, lambda name: server.url(f"/{name}"))))
-        there = yamlio.read(ROOT / "config" / f"{experiment}.yaml").get("classifiers") or {}
+        content = yamlio.read(ROOT / "config" / f"{experiment}.yaml")
+        there = content.get("classifiers") or {}
         trained = [name for name, options in there.items() if "checkpoint" not in (options or {})]
         overrides = {**SIZES[size], "assets": {"table": "assets.yaml"}}
         overrides["classifiers"] = dict.fromkeys(trained, SIZES[size]["classifiers"])
+        kinds = {name: figure["kind"] for name, figure in content["figures"].items()}
+        overrides["figures"] = {name: FIGURES[kind] for name, kind in kinds.items() if kind in FIGURES}
+        overrides["toys"] = dict.fromkeys(content.get("toys", {}), TOY)
         values = [f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}" for key, value in overrides.items()]
         command = [Path(sys.executable).parent / "snakemake", *more, "--snakefile", ROOT / "workflow" / "Snakefile"]
         command += ["--directory", folder, "--profile", ROOT / "local"]

@@ -31,7 +31,8 @@ def test_every_figure_and_table_is_made(finished):
     folder, _ = finished
     made = {path.name for path in (folder / "results" / "batch_size_ablation").glob("*/*")}
     assert {"batch_size.png", "final.pdf", "samples.png", "transformations.png"} <= made
-    assert {"scores.md", "scores.tex", "published.csv", "published.md"} <= made
+    assert {"tangents.png", "oscillation.png", "toy_curve.png", "toy_surface.png", "manifold.png"} <= made
+    assert {"scores.md", "scores.tex", "published.csv", "published.md", "methods.md", "cost.md", "reach.md"} <= made
 
 
 def test_scores_are_fids_of_every_run(finished):

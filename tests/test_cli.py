@@ -30,10 +30,19 @@ VERBS = [
     "score",
     "recognise",
     "gather",
+    "export",
     "sample",
+    "tangents",
+    "oscillation",
+    "manifold",
+    "toy",
     "figure",
     "table",
+    "draw",
+    "about",
     "summary",
+    "status",
+    "plan",
 ]
 
 
@@ -152,6 +161,7 @@ def test_checkpoints_are_imported_and_used(ayt, tiny, tmp_path, checkpoint):
     content = yaml.safe_load(tiny.read_text())
     content["start"] = {"checkpoint": "mine"}
     content["methods"] = {"ayt": {"classifier": "published"}}
+    content.update(figures={}, tables={})
     content["classifiers"] |= {
         "published": {"checkpoint": "theirs", "group": "geo_deg", "widths": [8, 8], "convs": [1, 1]}
     }

@@ -80,6 +80,13 @@ def test_nested_overrides_are_read_as_what_they_are(tmp_path):
     assert experiment.evaluation.mids == {2: [0.5]}
 
 
+def test_one_mapping_may_take_over_the_keys_of_another(tmp_path):
+    text = yaml.safe_dump({key: value for key, value in changed({}).items() if key != "methods"})
+    text += "methods:\n  ect: &one {seeds: [5], lr: 0.5}\n  ayt: {<<: *one, lr: 0.25}\n"
+    methods = load([write(tmp_path / "x.yaml", text)]).methods
+    assert (methods["ayt"].seeds, methods["ayt"].lr, methods["ect"].lr) == ([5], 0.25, 0.5)
+
+
 def test_later_files_change_single_keys(tmp_path):
     first = write(tmp_path / "x.yaml", changed({"training": {"lr": 1e-3, "ema": 0.9}}))
     experiment = load([first, write(tmp_path / "y.yaml", {"training": {"lr": 5e-4}})])
@@ -156,6 +163,47 @@ MISTAKES = {
     "published numbers of another dataset": (
         {"tables": {"others": {"kind": "published"}}},
         "tables.others.kind = 'published': what is published is of cifar10",
+    ),
+    "tangents of a method that is not there": (
+        {"figures": {"a": {"kind": "tangents", "method": "l1"}}},
+        "figures.a.method = 'l1': not in this experiment; choose from ayt, ect",
+    ),
+    "tangents of a batch size that is not there": (
+        {"figures": {"a": {"kind": "tangents", "batch_size": 5}}},
+        "figures.a.batch_size = 5: not in this experiment; choose from ",
+    ),
+    "tangents through a class-label network": (
+        {"figures": {"a": {"kind": "tangents", "classifier": "labels"}}},
+        "figures.a.classifier = 'labels': its task is not 'transformations'; choose from transformations",
+    ),
+    "a noise level below 0": (
+        {"figures": {"a": {"kind": "tangents", "times": [-1.0]}}},
+        "figures.a.times.0 = -1.0: must be greater than 0",
+    ),
+    "as many directions as neighbours": (
+        {"figures": {"a": {"kind": "oscillation", "neighbours": 8, "dimensions": 8}}},
+        "figures.a.dimensions = 8: must be below neighbours = 8",
+    ),
+    "unknown band": (
+        {"figures": {"a": {"kind": "curves", "band": "runs"}}},
+        "figures.a.band = 'runs': unknown; choose from seeds, repeats",
+    ),
+    "unknown toy": (
+        {"toys": {"line": {}}, "figures": {"a": {"kind": "toy", "toy": "lines"}}},
+        "figures.a.toy = 'lines': not in this experiment; did you mean line? choose from line",
+    ),
+    "unknown manifold": (
+        {"toys": {"line": {"manifold": "curv"}}},
+        "toys.line.manifold = 'curv': unknown; did you mean curve? choose from curve, surface",
+    ),
+    "measurements": (
+        {"toys": {"line": {"iterations": 100, "measure_every": 30}}},
+        "toys.line: measure_every 30 does not divide iterations 100",
+    ),
+    "no scores to reach": ({"tables": {"a": {"kind": "reach"}}}, "tables.a.targets: is missing"),
+    "table of a method that is not there": (
+        {"tables": {"a": {"kind": "methods", "methods": ["act"]}}},
+        "tables.a.methods = 'act': not in this experiment; did you mean ect?",
     ),
     "training of a checkpoint": (
         {"classifiers": {"transformations": {"checkpoint": "published", "lr": 0.1}}},

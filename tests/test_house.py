@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 LEVELS = [
     {"cli"},
-    {"training", "evaluation", "analysis", "toy", "figures", "tables", "published", "drawing", "about", "cost"},
+    {"training", "evaluation", "analysis", "toy", "figures", "tables", "published", "drawing", "about", "cost", "speed"},
     {"models"},
     {"features", "consistency", "sampling"},
     {"networks", "data"},
@@ -20,7 +20,7 @@ LEVELS = [
     {"plan"},
     {"specs", "weights", "progress", "randomness"},
     {"config"},
-    {"yamlio", "paths", "files"},
+    {"yamlio", "paths", "files", "pages"},
     {"errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

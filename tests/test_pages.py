@@ -70,12 +70,12 @@ def test_the_same_figure_is_the_same_page(tmp_path):
 
 
 def test_a_table_has_a_page_with_its_cells_and_files():
-    cells = pd.DataFrame({"<1> step": ["1 ± 2", "3"], "2 & more": ["–", "4"]}, index=["ECT", "AYT <b>"])
+    cells = pd.DataFrame({"<1> step": ["1 ± 2", "<i>3"], "2 & more": ["–", "4"]}, index=["ECT", "AYT <b>"])
     files = {"csv": "a,±\n", "md": "|a|", "tex": "\\a"}
     text = pages.table_page("x", TITLE, "What & why <i>", cells, {("AYT <b>", "2 & more")}, files)
     page = Page(text)
     assert page.texts["th"] == ["method", "<1> step", "2 & more"]
-    assert page.texts["td"] == ["ECT", "1 ± 2", "–", "AYT <b>", "3"]
+    assert page.texts["td"] == ["ECT", "1 ± 2", "–", "AYT <b>", "<i>3"]
     assert page.texts["b"] == ["4"]
     assert page.texts["figcaption"] == ["What & why <i>"]
     assert page.files() == {f"x.{ending}": content.encode() for ending, content in files.items()}

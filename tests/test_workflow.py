@@ -116,7 +116,7 @@ def test_a_title_redraws_its_figure(finished, experiment, name):
     figures[name]["title"] = "Another title"
     planned = finished.planned(edited(experiment, "tiny.yaml", {"figures": figures}))
     assert [rule for rule, _ in planned].count("figure") == 1
-    assert {rule for rule, _ in planned} == {"figure", "all"}
+    assert {rule for rule, _ in planned} == {"figure", "about", "all"}
 
 
 def test_another_noise_level_takes_other_tangents_only(finished, experiment):

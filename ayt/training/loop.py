@@ -374,10 +374,10 @@ def _signals() -> Iterator[list[int]]:
 
 
 def source_commit() -> str | None:
-    """The commit of the source that runs, or None outside a repository."""
+    """The commit of the source that runs, ``-dirty`` if it was changed since; None outside a repository."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
+            ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"],
             cwd=Path(ayt.__file__).parent,
             capture_output=True,
             text=True,

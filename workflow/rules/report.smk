@@ -1,6 +1,8 @@
 # Figures, tables and the report's first page of one experiment, made on the machine where Snakemake runs. The report
 # shows their pages, which hold the other files for download.
 
+from ayt.pages import listed
+
 
 localrules:
     figure,
@@ -21,9 +23,11 @@ SECTIONS = {
 }
 
 
-def label(kind, name, options):
-    """What the report's menu calls a figure or table. Snakemake takes braces for wildcards."""
-    return {kind: (options.title or name).replace("{", "(").replace("}", ")")}
+# What the report's menu calls them.
+LISTED = {
+    kind: listed({name: options.title for name, options in shown.items()})
+    for kind, shown in (("figure", experiment.figures), ("table", experiment.tables))
+}
 
 
 rule figure:
@@ -35,9 +39,7 @@ rule figure:
             category=lambda wildcards: SECTIONS[
                 experiment.figures[wildcards.figure].kind
             ],
-            labels=lambda wildcards: label(
-                "figure", wildcards.figure, experiment.figures[wildcards.figure]
-            ),
+            labels=lambda wildcards: {"figure": LISTED["figure"][wildcards.figure]},
             caption="../report/figure.rst",
         ),
         [
@@ -65,9 +67,7 @@ rule table:
         report(
             paths.table("{experiment}", "{table}", "html"),
             category="Tables",
-            labels=lambda wildcards: label(
-                "table", wildcards.table, experiment.tables[wildcards.table]
-            ),
+            labels=lambda wildcards: {"table": LISTED["table"][wildcards.table]},
             caption="../report/table.rst",
         ),
         [
@@ -91,9 +91,8 @@ rule table:
 rule about:
     input:
         paths.scores_table("{experiment}"),
-        lambda wildcards: [
-            path for name in experiment.figures for path in plan.figure_data(name)
-        ],
+        [paths.figure("{experiment}", name, "png") for name in experiment.figures],
+        [paths.table("{experiment}", name, "csv") for name in experiment.tables],
     output:
         paths.about("{experiment}"),
     log:
