@@ -33,9 +33,16 @@ for name in experiment.figures:
     check(len(pd.read_csv(FOLDER / "figures" / f"{name}.csv")) > 0, f"{name}.csv is empty")
 for name in experiment.tables:
     check("\\toprule" in (FOLDER / "tables" / f"{name}.tex").read_text(), f"{name}.tex is no table")
-check((FOLDER / "report.html").stat().st_size > 500_000, "the report is small")
+    page = (FOLDER / "tables" / f"{name}.html").read_text()
+    check(page.count('<a download="') == 3, f"the page of table {name} has not three files to download")
+check(500_000 < (FOLDER / "report.html").stat().st_size < 15_000_000, "the report is small, or too large to send")
+check(
+    "Everything that the experiment asks for was" in (FOLDER / "about.rst").read_text(),
+    "the first page misses something",
+)
 
 last = scores[(scores["iteration"] == scores["iteration"].max()) & (scores["steps"] == 1)]
+last = last[last["method"].isin(["ect", "ayt"])]  # variants may fail: that is a result too
 mean_image = 140  # the digits' mean image, a little noise added, scored 144.5 when it was measured
 check((last["mean"] < mean_image).all(), "a run is no better than the mean image")
 # Which method is ahead is a result, not a condition: on other processors rounding leads to other runs.

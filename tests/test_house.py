@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 LEVELS = [
     {"cli"},
-    {"training", "evaluation", "analysis", "toy", "figures", "tables", "published", "drawing", "about", "cost", "speed"},
+    {"training", "evaluation", "analysis", "toy", "figures", "tables", "published", "drawing", "about", "cost"},
     {"models"},
     {"features", "consistency", "sampling"},
     {"networks", "data"},
