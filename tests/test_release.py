@@ -51,6 +51,17 @@ def test_it_samples_what_the_snapshot_does(trained, exported, tmp_path, ayt):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_snapshots_make_an_animation(trained, tmp_path, ayt):
+    folder, record = trained
+    for name in ("two", "all"):
+        chosen = ("--iteration", 2, "--iteration", 2) if name == "two" else ()
+        how = ("--steps", 1, "--samples", 4, "--scale", 2, "--device", "cpu", "--output", tmp_path / f"{name}.gif")
+        done = ayt("samples", record, *chosen, *how, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "all.gif") as animation:
+        assert (animation.n_frames, animation.width) == (1, 2 * 2 * 8)
+
+
 def test_the_cards_example_runs_as_printed(exported, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text(), re.DOTALL)
     assert len(code.strip().splitlines()) <= 10
@@ -71,7 +82,13 @@ def test_mistakes_are_one_line(trained, exported, tmp_path, ayt):
     cases = [
         (("export", record, "--iteration", 2, "--output", exported), "is not empty; name a new folder"),
         (("export", record, "--iteration", 3, "--output", tmp_path / "x"), "0000003.safetensors: no such file"),
-        (("sample", "--steps", 1, "--output", "x.png"), "name either a run's record with --iteration, or --model"),
+        (("sample", "--steps", 1, "--output", "x.png"), "name either a run's record, with --iteration if you like, or"),
+        (("sample", record, "--steps", 1, "--output", "x.jpg"), "--output x.jpg: must end in .png, or in .gif"),
+        (("sample", "--model", exported, "--steps", 1, "--output", "x.gif"), "one model makes no animation"),
+        (
+            ("sample", record, "--iteration", 1, "--iteration", 2, "--steps", 1, "--output", "x.png"),
+            "several make an animation; name a .gif",
+        ),
         (("sample", "--model", tmp_path, "--steps", 1, "--output", "x.png"), "run.yaml"),
     ]
     for arguments, message in cases:
