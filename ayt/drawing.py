@@ -18,7 +18,7 @@ from ayt.figures.images import read_images
 from ayt.figures.style import placeholder
 from ayt.files import write_text
 from ayt.pages import index_page
-from ayt.plan import Plan, Run
+from ayt.plan import Analysis, Plan, Run
 from ayt.speed import speed_ups
 
 NAMED = 4
@@ -47,11 +47,7 @@ def draw_figure(plan: Plan, name: str, place: str) -> None:
         table, pixels = plan.figure_data(name)
         images.transformations(read_images(pixels), _read_csv(table), out, figure.title)
     elif isinstance(figure, schema.OscillationFigure):
-        runs = [
-            (analysis.run.label, analysis.run.spec.batch_size, read_images(analysis.path))
-            for analysis in plan.analyses(name)
-        ]
-        oscillation.oscillation(runs, out, figure.title)
+        _oscillation(plan.analyses(name), figure, out)
     else:
         draw = {"tangents": tangents.tangents, "manifold": manifold.manifold, "toy": toy.toy}[figure.kind]
         draw(read_images(plan.figure_data(name)[0]), out, figure.title)
@@ -143,18 +139,15 @@ def chosen_scores(
     def shown(method: str, batch_size: int) -> bool:
         return (not methods or base_name(method) in methods) and (not batch_sizes or batch_size in batch_sizes)
 
-    table = table[table["key"] == (metric or plan.experiment.evaluation.metrics[0])]
+    metric = metric or plan.experiment.evaluation.metrics[0]
+    table = table[table["key"] == metric]
     kept = [shown(method, size) for method, size in zip(table["method"], table["batch_size"], strict=True)]
     table = table[kept]
     if table.empty:
         raise UserError("no score of it is there yet")
-    missing = [
-        text
-        for method, run, text in missing_runs(plan, table, {metric or plan.experiment.evaluation.metrics[0]})
-        if shown(method, run.spec.batch_size)
-    ]
+    missing = [text for method, run, text in _missing(plan, table, metric) if shown(method, run.spec.batch_size)]
     failed = [
-        f"{run.label}, batch size {run.spec.batch_size}, seed {run.spec.seed}{_why(run)}"
+        f"{_who(run)}{_why(run)}"
         for method, run in plan.methods_and_runs()
         if table.loc[table["run"] == run.name, "mean"].isna().any() and shown(method, run.spec.batch_size)
     ]
@@ -162,25 +155,18 @@ def chosen_scores(
     return table, " ".join(notes)
 
 
-def missing_runs(
-    plan: Plan, scores_table: pd.DataFrame, metrics: set[str] | None = None
-) -> Iterator[tuple[str, Run, str]]:
-    """Runs with fewer scores than the experiment asks for: method, run, and which scores are there.
-
-    Args:
-        plan: of the experiment.
-        scores_table: rows of ``scores.csv``.
-        metrics: keys; None: any.
-    """
-    present = scores_table[["run", "iteration", "steps"]].drop_duplicates().groupby("run").size()
-    steps = [
-        evaluation.steps for evaluation in plan.evaluations if metrics is None or metrics & set(evaluation.metrics)
-    ]
+def _missing(plan: Plan, table: pd.DataFrame, metric: str) -> Iterator[tuple[str, Run, str]]:
+    """Runs with fewer scores by a metric than the experiment asks for: method, run, and how many are there."""
+    present = table[["run", "iteration", "steps"]].drop_duplicates().groupby("run").size()
+    scored = sum(metric in evaluation.metrics for evaluation in plan.evaluations)
     for method, run in plan.methods_and_runs():
-        wanted, found = len(run.snapshots) * len(steps), int(present.get(run.name, 0))
+        wanted, found = len(run.snapshots) * scored, int(present.get(run.name, 0))
         if found < wanted:
-            who = f"{run.label}, batch size {run.spec.batch_size}, seed {run.spec.seed}"
-            yield method, run, f"{who} ({found} of {wanted} scores)"
+            yield method, run, f"{_who(run)} ({found} of {wanted} scores)"
+
+
+def _who(run: Run) -> str:
+    return f"{run.label}, batch size {run.spec.batch_size}, seed {run.spec.seed}"
 
 
 def claims(table: pd.DataFrame, reference: str) -> str:
@@ -217,8 +203,22 @@ def _score_figure(plan: Plan, figure: schema.ScoreFigure, place: str, out: Path)
         scores.final(table, out, figure.title, steps, note)
         return
     theirs = published.batch_size_curves(plan.experiment.dataset.name)
-    said = " ".join(part for part in (claims(table[table["steps"].isin(steps)], figure.reference), note) if part)
+    said = " ".join(
+        part for part in (claims(table[table["steps"].isin(steps)], figure.reference or "ect"), note) if part
+    )
     scores.curves(table, out, figure.title, steps, theirs, figure.band, said)
+
+
+def _oscillation(analyses: Sequence[Analysis], figure: schema.OscillationFigure, out: Path) -> None:
+    if not analyses:
+        raise UserError("no run has the figure's batch size and seed")
+    there = [analysis for analysis in analyses if analysis.path.exists()]
+    if not there:
+        raise UserError(f"{analyses[0].path}: no such file, nor those of the other runs")
+    runs = [(analysis.run.label, analysis.run.spec.batch_size, read_images(analysis.path)) for analysis in there]
+    missing = [_who(analysis.run) for analysis in analyses if analysis not in there]
+    note = f"Not there yet: {_listed(missing)}." if missing else ""
+    oscillation.oscillation(runs, out, figure.title, note)
 
 
 def _samples(plan: Plan, figure: schema.SamplesFigure, out: Path) -> None:

@@ -188,6 +188,10 @@ MISTAKES = {
         {"figures": {"a": {"kind": "curves", "band": "runs"}}},
         "figures.a.band = 'runs': unknown; choose from seeds, repeats",
     ),
+    "speed over a method that is not there": (
+        {"figures": {"a": {"kind": "curves", "reference": "l1"}}},
+        "figures.a.reference = 'l1': not in this experiment; choose from ect, ayt",
+    ),
     "unknown toy": (
         {"toys": {"line": {}}, "figures": {"a": {"kind": "toy", "toy": "lines"}}},
         "figures.a.toy = 'lines': not in this experiment; did you mean line? choose from line",

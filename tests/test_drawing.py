@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -107,6 +108,21 @@ def test_nothing_at_all_is_no_error(plan, ayt):
     assert done.returncode == 0, done.stderr
     assert "not there yet: figure curves: no score of it is there yet" in done.stdout
     assert "not made yet" in paths.table(paths.so_far("tiny"), "scores", "md").read_text()
+
+
+def test_runs_that_were_not_probed_yet_are_named(plan, monkeypatch):
+    content = plan.experiment.model_dump(by_alias=True) | {"figures": {"a": {"kind": "oscillation"}}, "tables": {}}
+    write_text(paths.resolved_experiment("tiny"), yamlio.dump(content))
+    plan = Plan(resolved.read(paths.resolved_experiment("tiny")))
+    first, _ = plan.analyses("a")
+    first.path.parent.mkdir(parents=True)
+    np.savez(first.path, nothing=np.zeros(1))
+    drawn = []
+    monkeypatch.setattr(drawing.oscillation, "oscillation", lambda *arguments: drawn.append(arguments))
+    drawing.draw_figure(plan, "a", "tiny")
+    ((runs, _, _, note),) = drawn
+    assert [run[:2] for run in runs] == [("ECT", 4)]
+    assert note == "Not there yet: AYT, batch size 4, seed 0."
 
 
 def test_claims_are_computed(half):

@@ -191,6 +191,7 @@ def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema
         check_known("steps", figure.steps, experiment.evaluation.steps)
         check_known("methods", figure.methods, methods)
         check_known("batch_sizes", figure.batch_sizes, _batch_sizes(experiment))
+        check_known("reference", [figure.reference] if figure.reference else [], experiment.methods)
     elif isinstance(figure, schema.SamplesFigure):
         check_known("steps", [figure.steps], experiment.evaluation.steps)
         check_known("methods", figure.methods, methods)

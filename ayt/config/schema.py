@@ -400,8 +400,8 @@ class ScoreFigure(Figure):
     """Empty: all."""
     band: Literal["seeds", "repeats"] = "seeds"
     """What the bands of `curves` span: seeds (none where there is one), or sampling runs of all seeds."""
-    reference: str = "ect"
-    """The method that `curves` compares the others' speed with, if the experiment has it."""
+    reference: str | None = None
+    """The method that `curves` compares the others' speed with; absent: `ect`, if it is shown."""
 
 
 class SamplesFigure(Figure):

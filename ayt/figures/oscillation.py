@@ -27,7 +27,7 @@ KIND_MARKERS = {"pixel": "x", "feature": "+"}
 SPACES = {"neighbours": "local PCA of the data", "transformations": "span of transformations"}
 
 
-def oscillation(runs: Runs, out: Path, title: str) -> None:
+def oscillation(runs: Runs, out: Path, title: str, note: str = "") -> None:
     """Draw cosines between tangents over lags, and shares of their energy along the estimated manifold.
 
     Runs of the same label and batch size are averaged.
@@ -36,6 +36,7 @@ def oscillation(runs: Runs, out: Path, title: str) -> None:
         runs: label, batch size, and what ``ayt oscillation`` wrote.
         out: where to, without ending.
         title: of the figure.
+        note: what is missing; empty if nothing.
 
     Raises:
         UserError: there is no run, or runs were probed at different noise levels.
@@ -66,7 +67,8 @@ def oscillation(runs: Runs, out: Path, title: str) -> None:
         upper.legend(handles=_run_handles(labels, sizes), loc="outside right upper", frameon=False)
         lower.legend(handles=_kind_handles(kinds), loc="outside right upper", frameon=False)
         table = pd.concat([cosines.assign(measured="cosine"), shares.assign(measured="share")])
-        finish(figure, out, title, _caption(runs, len(runs) // max(1, len({run[:2] for run in runs}))), table)
+        caption = _caption(runs, len(runs) // max(1, len({run[:2] for run in runs})))
+        finish(figure, out, title, f"{caption} {note}".strip(), table)
 
 
 def _caption(runs: Runs, each: int) -> str:
