@@ -134,7 +134,7 @@ def _summary(plan: Plan, found: dict[str, RunStatus]) -> str:
         "Trained": f"{done} of {plural(len(plan.trained), 'run')}",
         "When": _when(plan),
         "On": _counted([state.get("device") for state in states]),
-        "Threads": f"{plan.experiment.execution.threads} for each process",
+        "Threads": f"{plan.experiment.execution.threads} for each process, as configured",
         "Software": _counted(software),
         "Commit": _counted([state.get("commit") for state in states]),
     }

@@ -19,7 +19,7 @@ from ayt.figures.style import placeholder
 from ayt.files import write_text
 from ayt.pages import index_page
 from ayt.plan import Analysis, Plan, Run
-from ayt.speed import speed_ups
+from ayt.speed import bound, speed_ups
 
 NAMED = 4
 """Runs that a note names; of more it tells the number."""
@@ -39,7 +39,7 @@ def draw_figure(plan: Plan, name: str, place: str) -> None:
     """
     figure = plan.experiment.figures[name]
     out = _stem(paths.figure(place, name, "png"))
-    if isinstance(figure, schema.ScoreFigure):
+    if isinstance(figure, schema.CurvesFigure | schema.FinalFigure):
         _score_figure(plan, figure, place, out)
     elif isinstance(figure, schema.SamplesFigure):
         _samples(plan, figure, out)
@@ -137,7 +137,8 @@ def chosen_scores(
     table = _read_csv(paths.scores_table(place))
 
     def shown(method: str, batch_size: int) -> bool:
-        return (not methods or base_name(method) in methods) and (not batch_sizes or batch_size in batch_sizes)
+        named = not methods or bool({method, base_name(method)} & set(methods))
+        return named and (not batch_sizes or batch_size in batch_sizes)
 
     metric = metric or plan.experiment.evaluation.metrics[0]
     table = table[table["key"] == metric]
@@ -173,18 +174,18 @@ def claims(table: pd.DataFrame, reference: str) -> str:
     """What curves claim, in words: how much faster than the reference others reach the scores that it ends with.
 
     Args:
-        table: rows of ``scores.csv`` of one metric.
+        table: rows of ``scores.csv``; of several metrics nothing is claimed.
         reference: a method; where the table has it not, nothing is claimed.
     """
-    if reference not in set(table["method"]):
+    if reference not in set(table["method"]) or table["metric"].nunique() > 1:
         return ""
     found = speed_ups(table, reference)
-    found = found[found["steps"] == found["steps"].min()]
+    found = found[(found["steps"] == found["steps"].min()) & (found["pairs"] > 0)]
     if found.empty:
         return ""
     label = table.loc[table["method"] == reference, "label"].iloc[0]
     parts = [
-        f"{row.label}, batch size {row.batch_size}: {'≥ ' if row.at_least else ''}{row.median:.1f}"
+        f"{row.label}, batch size {row.batch_size}: {bound(row.at_least, row.at_most)}{row.median:.1f}"
         f" ({row.low:.1f}–{row.high:.1f}), {row.reached} of {row.pairs} pairs"
         for row in found.itertuples()
     ]
@@ -192,17 +193,18 @@ def claims(table: pd.DataFrame, reference: str) -> str:
     return (
         f"Speed-up over {label}, {'one step' if steps == 1 else f'{steps} steps'}: iterations after which {label} has"
         f" the score that it ends with, divided by those of the other; median (lowest–highest) over pairs of runs, 0"
-        f" where it is not reached, and how many pairs reach it. {_listed(parts)}."
+        f" where it is not reached, and how many pairs reach it. {'; '.join(parts)}."
     )
 
 
-def _score_figure(plan: Plan, figure: schema.ScoreFigure, place: str, out: Path) -> None:
+def _score_figure(plan: Plan, figure: schema.CurvesFigure | schema.FinalFigure, place: str, out: Path) -> None:
     table, note = chosen_scores(plan, place, figure.metric, figure.methods, figure.batch_sizes)
     steps = figure.steps or sorted(table["steps"].unique())
-    if figure.kind == "final":
+    if isinstance(figure, schema.FinalFigure):
         scores.final(table, out, figure.title, steps, note)
         return
     theirs = published.batch_size_curves(plan.experiment.dataset.name)
+    theirs = theirs[theirs["batch_size"].isin(table["batch_size"])]
     said = " ".join(
         part for part in (claims(table[table["steps"].isin(steps)], figure.reference or "ect"), note) if part
     )
@@ -231,7 +233,8 @@ def _samples(plan: Plan, figure: schema.SamplesFigure, out: Path) -> None:
     if wanted and not grids:
         raise UserError(f"{wanted[0][2]}: no such file, nor those of the other runs")
     mids = ", ".join(f"{mid:g}" for mid in plan.evaluation(figure.steps).mids)
-    times = f"80 → {mids} → 0.002" if mids else "80 → 0.002"
+    end = "0" if plan.experiment.evaluation.convention == "ect" else "0.002"
+    times = f"80 → {mids} → {end}" if mids else f"80 → {end}"
     caption = (
         f"Samples at the end of training, one seed each; sampling steps: {figure.steps} (noise levels {times}). "
         "All images of a column come from the same noise."
@@ -261,3 +264,5 @@ def _read_csv(path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None

@@ -100,6 +100,7 @@ def estimate(plan: Plan) -> Estimate:
         *(paths.figure(experiment.name, name, "png") for name in experiment.figures),
         *(paths.table(experiment.name, name, "csv") for name in experiment.tables),
         paths.scores_table(experiment.name),
+        paths.about(experiment.name),
     ]
     others = sum(not path.exists() for path in files)
     return Estimate(left, len(costs) - len(left), scoring_jobs, images, others)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ayt import paths
 from ayt.config import schema
+from ayt.config.checks import DENOISING
 from ayt.config.schema import Experiment, base_name
 from ayt.specs import (
     ANALYSIS_VERSION,
@@ -33,7 +34,7 @@ from ayt.specs import (
 )
 
 VERBS = {"pretrain": "pretrain", "classifier": "train-classifier", "train": "train"}
-DENOISING_METRICS = {"denoised_frechet", "lpips"}
+DENOISING_METRICS = set(DENOISING)
 """Metrics of real images that were noised and denoised in one step."""
 KEPT_METRICS = {"kid", "precision", "recall", "density", "coverage"}
 """Metrics that compare features one by one."""
@@ -436,7 +437,8 @@ class Plan:
     def contents(self) -> list[list[str]]:
         """Which scores there are, and what their methods are called; in no order of the experiment's file."""
         methods = sorted([name, run.label, run.name] for name, run in self._methods)
-        return [*methods, sorted(map(str, self.scores()))]
+        # Figures and tables show the first metric, unless they say another.
+        return [*methods, sorted(map(str, self.scores())), [str(self.experiment.evaluation.metrics[0])]]
 
     def grids(self, figure: schema.SamplesFigure) -> list[tuple[str, Run, Path]]:
         """For a figure of samples: label, run and images of each run with its seed."""
@@ -448,8 +450,8 @@ class Plan:
         ]
 
     def _chosen(self, methods: Sequence[str]) -> list[tuple[str, Run]]:
-        """The consistency runs of some methods, by their names without variants; of all if none are named."""
-        return [(name, run) for name, run in self._methods if not methods or base_name(name) in methods]
+        """The consistency runs of some methods, by their names with or without variants; of all if none are named."""
+        return [(name, run) for name, run in self._methods if not methods or {name, base_name(name)} & set(methods)]
 
     def analyses(self, name: str) -> list[Analysis]:
         """The analyses that a figure is drawn from; none if its kind needs none."""
@@ -480,7 +482,7 @@ class Plan:
         for method, settings in self.experiment.methods.items():
             size = figure.batch_size or min(settings.batch_sizes)
             seed = settings.seeds[0] if figure.seed is None else figure.seed
-            chosen = not figure.methods or base_name(method) in figure.methods
+            chosen = not figure.methods or bool({method, base_name(method)} & set(figure.methods))
             if chosen and size in settings.batch_sizes and seed in settings.seeds:
                 runs.append(self._run(method, size, seed))
         return runs
@@ -660,7 +662,7 @@ def network_spec(settings: schema.AnyClassifier) -> VGGSpec | ResNetSpec | Dense
 
 
 def _times(times: Sequence[float]) -> str:
-    return " ".join(f"--time {t:g}" for t in times)
+    return " ".join(f"--time {t!r}" for t in times)
 
 
 def _optimiser(settings: schema.Optimisation, decay: int | None) -> Optimiser:

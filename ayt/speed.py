@@ -8,7 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-SPEED_UP_COLUMNS = ("label", "batch_size", "steps", "metric", "pairs", "reached", "at_least", "median", "low", "high")
+SPEED_UP_COLUMNS = (
+    "label",
+    "batch_size",
+    "steps",
+    "metric",
+    "pairs",
+    "reached",
+    "at_least",
+    "at_most",
+    "median",
+    "low",
+    "high",
+)
 
 
 def iterations_to_reach(iterations: Sequence[float], scores: Sequence[float], target: float) -> tuple[float, bool]:
@@ -48,9 +60,10 @@ def speed_ups(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     Returns:
         A row for each method, batch size and number of steps with runs of both: ``pairs`` of runs; in how many the
         target was ``reached``; in how many of those at the first scored snapshot or before, so that the speed-up is
-        ``at_least`` what was counted; ``median``, ``low`` and ``high`` of the speed-ups, those of pairs in which the
-        target was not reached as 0 (so that a median of 0 says: not reached in most). Runs of the reference whose last
-        score is NaN are left out.
+        ``at_least`` what was counted; in how many the reference's run had it there already, so that it is ``at_most``
+        that; ``median``, ``low`` and ``high`` of the speed-ups, those of pairs in which the target was not reached as 0
+        (so that a median of 0 says: not reached in most). Runs of the reference whose last score is NaN are left out;
+        where none is left, there are 0 pairs.
     """
     sign = -1 if scores["better"].iloc[0] == "higher" else 1
     rows = []
@@ -64,20 +77,26 @@ def speed_ups(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
         theirs = [curve for (method, _, _), curve in runs.items() if method == reference]
         for label in dict.fromkeys(label for method, label, _ in runs if method != reference):
             ours = [curve for (_, other, _), curve in runs.items() if other == label]
-            found, bounds = [], 0
+            found, fast_bounds, slow_bounds = [], 0, 0
             for (slow, slow_scores), (fast, fast_scores) in itertools.product(theirs, ours):
                 target = slow_scores[-1]
                 if np.isnan(target):
                     continue  # a reference that failed has no score to reach
-                needed, _ = iterations_to_reach(slow, slow_scores, target)
-                reached, bound = iterations_to_reach(fast, fast_scores, target)
+                needed, slow_bound = iterations_to_reach(slow, slow_scores, target)
+                reached, fast_bound = iterations_to_reach(fast, fast_scores, target)
                 found.append(0.0 if np.isnan(reached) else needed / reached)
-                bounds += bound
-            if found:
-                reaching = sum(value > 0 for value in found)
-                summary = (len(found), reaching, bounds, float(np.median(found)), min(found), max(found))
-                rows.append((label, size, steps, metric, *summary))
+                fast_bounds += fast_bound
+                slow_bounds += slow_bound and not np.isnan(reached)
+            if theirs:
+                counts = (len(found), sum(value > 0 for value in found), fast_bounds, slow_bounds)
+                spread = (float(np.median(found)), min(found), max(found)) if found else (np.nan,) * 3
+                rows.append((label, size, steps, metric, *counts, *spread))
     return pd.DataFrame(rows, columns=list(SPEED_UP_COLUMNS))
+
+
+def bound(at_least: int, at_most: int) -> str:
+    """What stands before a speed-up of which so many pairs are bounds."""
+    return {(True, False): "≥ ", (False, True): "≤ ", (True, True): "≈ "}.get((at_least > 0, at_most > 0), "")
 
 
 def reaching(scores: pd.DataFrame, targets: Sequence[float]) -> pd.DataFrame:

@@ -13,8 +13,9 @@ from ayt.errors import UserError
 from ayt.figures.scores import at_end, better, sampling_note
 from ayt.files import write_text
 from ayt.pages import table_page
-from ayt.speed import reaching, speed_ups
+from ayt.speed import bound, reaching, speed_ups
 
+GREEK = ("alpha", "beta", "gamma", "epsilon", "kappa", "lambda", "mu", "sigma")
 SUFFIXES = ("csv", "md", "tex", "html")
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -32,6 +33,9 @@ LATEX_ESCAPES = {
     "×": r"$\times$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
+    "≈": r"$\approx$",
+    "→": r"$\to$",
+    **{letter: rf"$\{name}$" for letter, name in zip("αβγεκλμσ", GREEK, strict=True)},
 }
 
 
@@ -139,7 +143,7 @@ def write_methods(scores: pd.DataFrame, published: pd.DataFrame, out: Path, titl
                 for _, row in table.fillna({"seeds": 0}).iterrows()
             ],
             "published FID": ["–" if pd.isna(value) else f"{value:.2f}" for value in table["published"]],
-            "network": table["network"].fillna("–"),
+            "published network": table["network"].fillna("–"),
             "source": table["source"].fillna("–"),
         }
     ).set_axis(table["method"])
@@ -167,7 +171,7 @@ def write_speed_ups(scores: pd.DataFrame, out: Path, title: str, reference: str,
     """
     table = speed_ups(scores, reference)
     if table.empty:
-        raise UserError(f"{out.name}: no method was trained at a batch size of {reference!r}, whose scores are the aim")
+        raise UserError(f"{out.name}: no method shares a batch size with {reference!r}, whose scores are the aim")
     text = [_speed_up(row) for _, row in table.iterrows()]
     columns = [_column(steps, size, None) for steps, size in zip(table["steps"], table["batch_size"], strict=True)]
     order = table.assign(column=columns).sort_values(["steps", "batch_size"])["column"].unique()
@@ -178,7 +182,8 @@ def write_speed_ups(scores: pd.DataFrame, out: Path, title: str, reference: str,
     caption = (
         f"How many times fewer iterations than {label} needs to reach the {table['metric'].iloc[0]} that it ends with:"
         " median (lowest to highest) over pairs of runs, and in how many pairs it was reached; not reached counts as 0."
-        f" ≥: in some pairs at the first scored snapshot already. {sampling_note(scores)}."
+        f" ≥: in some pairs at the first scored snapshot already; ≤: in some {label} was there at its first; ≈: both."
+        f" Runs of {label} whose last score is not finite are left out. {sampling_note(scores)}."
     )
     _write(out, table, cells, set(), title, caption, note)
 
@@ -250,8 +255,8 @@ def write_cost(costs: pd.DataFrame, out: Path, title: str, note: str = "") -> No
         f"Time of one run on its {unit} (on several GPUs, the sum of theirs), mean over seeds: its own training, that"
         " of its feature network, that of the weights it starts from (– where there is none, or it was published), and"
         " their sum. What several runs share is counted in full for each, though it is trained once. Time is images"
-        " seen by images per second in the training logs; scoring is not counted. Peak memory: of one process, on its"
-        " GPU if it has one."
+        " seen by images per second in the training logs, whatever else the machine was doing: jobs that ran side by"
+        " side slowed each other. Scoring is not counted. Peak memory: of one process, on its GPU if it has one."
     )
     _write(out, costs, cells, set(), title, caption, note)
 
@@ -288,9 +293,11 @@ def _reached(row: pd.Series[Any]) -> str:
 
 
 def _speed_up(row: pd.Series[Any]) -> str:
+    if not row["pairs"]:
+        return "reference failed"
     if not row["reached"]:
         return f"0 of {row['pairs']}"
-    sign = "≥ " if row["at_least"] else ""
+    sign = bound(row["at_least"], row["at_most"])
     return f"{sign}{row['median']:.1f}× ({row['low']:.1f}–{row['high']:.1f}), {row['reached']} of {row['pairs']}"
 
 

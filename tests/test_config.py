@@ -184,6 +184,32 @@ MISTAKES = {
         {"figures": {"a": {"kind": "oscillation", "neighbours": 8, "dimensions": 8}}},
         "figures.a.dimensions = 8: must be below neighbours = 8",
     ),
+    "a band of what has none": (
+        {"figures": {"a": {"kind": "final", "band": "seeds"}}},
+        "figures.a.band = 'seeds': unknown key; choose from title, metric, steps, methods, batch_sizes, kind",
+    ),
+    "more neighbours than images": (
+        {"figures": {"a": {"kind": "oscillation", "neighbours": 5000}}},
+        "figures.a.neighbours = 5000: more than the dataset has (1797 images)",
+    ),
+    "a batch size and a seed that no run has together": (
+        {
+            "methods": {"ect": {"batch_sizes": [4], "seeds": [1]}},
+            "figures": {"a": {"kind": "oscillation", "batch_size": 4, "seed": 0}},
+        },
+        "figures.a.batch_size = 4: no method has it together with seed 0",
+    ),
+    "speed over a method that the table has not": (
+        {"tables": {"a": {"kind": "speed", "methods": ["ayt"]}}},
+        "tables.a.reference = 'ect': no such method; choose from ayt",
+    ),
+    "one value of several": (
+        {
+            "evaluation": {"metrics": ["frechet", "denoised_frechet"]},
+            "tables": {"a": {"kind": "reach", "targets": [1.0], "metric": "denoised_frechet"}},
+        },
+        "tables.a.metric = 'denoised_frechet': has a value for each of evaluation.denoise",
+    ),
     "unknown band": (
         {"figures": {"a": {"kind": "curves", "band": "runs"}}},
         "figures.a.band = 'runs': unknown; choose from seeds, repeats",

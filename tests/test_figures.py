@@ -199,7 +199,7 @@ def test_missing_scores_and_images_are_named(tmp_path):
     with pytest.raises(UserError, match="there are no scores"):
         tables.final_scores(table()[:0])
     (tmp_path / "broken.npz").write_bytes(b"PK half")
-    with pytest.raises(UserError, match="not an array of images"):
+    with pytest.raises(UserError, match="not arrays"):
         images.read_images(tmp_path / "broken.npz")
     with pytest.raises(UserError, match="no run to show"):
         images.samples([], tmp_path / "a", "", 8, "")
@@ -261,7 +261,10 @@ def test_measured_and_published_numbers_have_columns_of_their_own(tmp_path):
     assert np.isnan(row(rows, method="ECT", iterations=100_000, nfe=1)["measured"])
     assert rows["published"].notna().sum() == len(fids("cifar10"))
     markdown = (tmp_path / "a.md").read_text()
-    assert "| method | batch size | iterations | nfe | measured FID | published FID | network | source |" in markdown
+    assert (
+        "| method | batch size | iterations | nfe | measured FID | published FID | published network | source |"
+        in markdown
+    )
     assert "| AYT | 128 | 400,000 | 1 |" in markdown
     tables.write_methods(table(), fids("digits"), tmp_path / "b", "")
     assert "On digits nothing is published." in (tmp_path / "b.md").read_text()

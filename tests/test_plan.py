@@ -127,7 +127,7 @@ def cifar(**evaluation):
         ({}, {"metrics": ["frechet", "kid"]}),
         ({}, {"reference": "dataset"}),
         ({"metrics": ["kid"]}, {"metrics": ["kid"], "kept": 500}),
-        ({"metrics": ["lpips"]}, {"metrics": ["lpips"], "denoise": [0.5]}),
+        ({"metrics": ["kid", "lpips"]}, {"metrics": ["kid", "lpips"], "denoise": [0.5]}),
     ],
 )
 def test_what_changes_scores_changes_their_names(before, after):
@@ -147,6 +147,11 @@ def test_what_changes_scores_changes_their_names(before, after):
 def test_what_changes_no_score_changes_no_name(before, after):
     first, second = cifar(**before).evaluations, cifar(**after).evaluations
     assert [evaluation.name for evaluation in first] == [evaluation.name for evaluation in second]
+
+
+def test_another_first_metric_is_drawn_anew():
+    first, second = (cifar(metrics=metrics).contents() for metrics in (["kid", "recall"], ["recall", "kid"]))
+    assert first != second
 
 
 def test_metrics_of_denoised_images_are_scores_of_one_step():

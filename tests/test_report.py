@@ -266,7 +266,14 @@ def cells_of_latex(path):
 
 
 def plain(latex):
-    for written, meant in (("$\\pm$", "±"), ("$\\times$", "×"), ("$\\geq$", "≥"), ("$\\leq$", "≤"), ("--", "–")):
+    for written, meant in (
+        ("$\\pm$", "±"),
+        ("$\\times$", "×"),
+        ("$\\geq$", "≥"),
+        ("$\\leq$", "≤"),
+        ("$\\approx$", "≈"),
+        ("--", "–"),
+    ):
         latex = latex.replace(written, meant)
     return re.sub(r"\\textbf\{(.*)\}|\\([&%$#_{}])", r"\1\2", latex.strip())
 

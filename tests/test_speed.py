@@ -68,7 +68,7 @@ def test_pairs_of_runs_are_compared():
 def test_a_reference_that_was_better_before_its_end_is_timed_when_it_was():
     found = speed_ups(scores({("ect", 0): {100: 10, 200: 4, 300: 10}, ("ayt", 0): {50: 10, 300: 9}}), "ect")
     assert found.iloc[0]["median"] == 2
-    assert found.iloc[0]["at_least"] == 1
+    assert (found.iloc[0]["at_least"], found.iloc[0]["at_most"]) == (1, 1)
 
 
 def test_where_high_is_better():
@@ -76,8 +76,17 @@ def test_where_high_is_better():
     assert speed_ups(rows, "ect").iloc[0]["median"] == 4
 
 
-def test_a_failed_reference_is_no_aim():
-    assert speed_ups(scores({("ect", 0): {100: 4, 200: np.nan}, ("ayt", 0): {100: 4}}), "ect").empty
+def test_a_failed_reference_is_no_aim_and_that_is_said(tmp_path):
+    rows = scores({("ect", 0): {100: 4, 200: np.nan}, ("ayt", 0): {100: 4}})
+    (row,) = speed_ups(rows, "ect").itertuples()
+    assert (row.pairs, row.reached) == (0, 0)
+    tables.write_speed_ups(rows, tmp_path / "speed", "", "ect")
+    assert "| AYT | reference failed |" in (tmp_path / "speed.md").read_text()
+
+
+def test_a_reference_that_begins_with_its_last_score_bounds_the_speed_up_from_above():
+    found = speed_ups(scores({("ect", 0): {100: 5, 200: 6}, ("ayt", 0): {50: 9, 60: 6}}), "ect")
+    assert (found.iloc[0]["at_least"], found.iloc[0]["at_most"]) == (0, 1)
 
 
 def test_the_table_says_what_the_csv_says(tmp_path):
@@ -89,7 +98,7 @@ def test_the_table_says_what_the_csv_says(tmp_path):
 
 
 def test_without_a_reference_nothing_is_compared(tmp_path):
-    with pytest.raises(UserError, match="no method was trained at a batch size of 'ect'"):
+    with pytest.raises(UserError, match="no method shares a batch size with 'ect'"):
         tables.write_speed_ups(scores({("ayt", 0): {100: 40}}), tmp_path / "speed", "", "ect")
 
 

@@ -17,14 +17,14 @@ def add_verbs(verbs: Verbs) -> None:
         "figure",
         run_figure,
         "Draw one figure of an experiment.",
-        "ayt figure results/embedded/experiment.yaml curves",
+        "ayt figure results/embedded/experiment.yaml batch_size",
     )
     table = verb(
         verbs,
         "table",
         run_table,
         "Write one table of an experiment.",
-        "ayt table results/embedded/experiment.yaml scores",
+        "ayt table results/embedded/experiment.yaml batch_sizes",
     )
     draw = verb(
         verbs,
@@ -111,7 +111,7 @@ def run_summary(options: argparse.Namespace) -> None:
     for heading in ("method", "batch size", "steps", "mean", "std over seeds", "seeds", "iterations"):
         shown.add_column(heading, justify="left" if heading == "method" else "right")
     for row in scores.sort_values(["steps", "batch_size"], kind="stable").itertuples():
-        std = "" if row.seeds == 1 else f"{row.std:.2f}"
+        std = "" if str(row.std) == "nan" else f"{row.std:.2f}"
         seeds = f"{row.seeds!r}, {row.failed!r} failed" if row.failed else row.seeds
         numbers = (row.batch_size, row.steps, f"{row.mean:.2f}", std, seeds, row.iteration)
         shown.add_row(str(row.label), *map(str, numbers))

@@ -11,6 +11,9 @@ from ayt.config.datasets import facts
 from ayt.config.schema import Experiment, base_name
 from ayt.paths import RESERVED_NAMES
 
+DENOISING = ("denoised_frechet", "lpips")
+"""Metrics that are measured at each of evaluation.denoise."""
+
 PUBLISHED = "cifar10"
 """The dataset that `ayt.published` has numbers of."""
 
@@ -185,13 +188,14 @@ def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema
     def check_known(key: str, values: Iterable[Any], known: Iterable[Any]) -> None:
         _check_known(mistake, (*where, key), values, known)
 
-    methods = sorted({base_name(key) for key in experiment.methods})
+    methods = sorted({base_name(key) for key in experiment.methods} | set(experiment.methods))
     if isinstance(figure, schema.ScoreFigure):
         check_known("metric", [figure.metric] if figure.metric else [], experiment.evaluation.metrics)
         check_known("steps", figure.steps, experiment.evaluation.steps)
         check_known("methods", figure.methods, methods)
         check_known("batch_sizes", figure.batch_sizes, _batch_sizes(experiment))
-        check_known("reference", [figure.reference] if figure.reference else [], experiment.methods)
+        if isinstance(figure, schema.CurvesFigure) and figure.reference:
+            check_known("reference", [figure.reference], _shown(experiment, figure.methods))
     elif isinstance(figure, schema.SamplesFigure):
         check_known("steps", [figure.steps], experiment.evaluation.steps)
         check_known("methods", figure.methods, methods)
@@ -202,15 +206,39 @@ def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema
     elif isinstance(figure, schema.TangentsFigure | schema.OscillationFigure):
         named = [figure.method] if isinstance(figure, schema.TangentsFigure) else figure.methods
         check_known("method" if isinstance(figure, schema.TangentsFigure) else "methods", named, methods)
-        shown = [name for name in experiment.methods if not named or base_name(name) in named]
+        shown = _shown(experiment, named)
         for key, value in (("batch_size", figure.batch_size), ("seed", figure.seed)):
             known = _batch_sizes(experiment, shown) if key == "batch_size" else _seeds(experiment, shown)
             check_known(key, [] if value is None or not shown else [value], known)
-        if isinstance(figure, schema.OscillationFigure) and figure.dimensions >= figure.neighbours:
-            problem = f"must be below neighbours = {figure.neighbours}, whose principal components they are"
-            mistake((*where, "dimensions"), figure.dimensions, problem)
+        if isinstance(figure, schema.OscillationFigure):
+            _check_oscillation(experiment, where, figure, shown, mistake)
     elif isinstance(figure, schema.ToyFigure):
         check_known("toy", [figure.toy], experiment.toys)
+    size = facts(experiment.dataset).size
+    for key in ("images", "neighbours"):
+        if getattr(figure, key, 0) > size:
+            mistake((*where, key), getattr(figure, key), f"more than the dataset has ({size} images)")
+
+
+def _check_oscillation(
+    experiment: Experiment, where: tuple[str, ...], figure: schema.OscillationFigure, shown: list[str], mistake: Mistake
+) -> None:
+    if figure.dimensions >= figure.neighbours:
+        problem = f"must be below neighbours = {figure.neighbours}, whose principal components they are"
+        mistake((*where, "dimensions"), figure.dimensions, problem)
+    both = [
+        name
+        for name in shown
+        if figure.batch_size in (None, *experiment.methods[name].batch_sizes)
+        and figure.seed in (None, *experiment.methods[name].seeds)
+    ]
+    if shown and not both:
+        mistake((*where, "batch_size"), figure.batch_size, f"no method has it together with seed {figure.seed}")
+
+
+def _shown(experiment: Experiment, methods: Sequence[str]) -> list[str]:
+    """The experiment's methods, variants of sweeps included, that these names stand for; all if there are none."""
+    return [name for name in experiment.methods if not methods or {name, base_name(name)} & set(methods)]
 
 
 def _check_table(experiment: Experiment, where: tuple[str, ...], table: schema.AnyTable, mistake: Mistake) -> None:
@@ -218,13 +246,20 @@ def _check_table(experiment: Experiment, where: tuple[str, ...], table: schema.A
         if isinstance(table, schema.PublishedTable) and experiment.dataset.name != PUBLISHED:
             mistake((*where, "kind"), "published", f"what is published is of {PUBLISHED}")
         return
-    metrics, methods = experiment.evaluation.metrics, sorted({base_name(key) for key in experiment.methods})
+    metrics = experiment.evaluation.metrics
+    methods = sorted({base_name(key) for key in experiment.methods} | set(experiment.methods))
     _check_known(mistake, (*where, "metric"), [table.metric] if table.metric else [], metrics)
     _check_known(mistake, (*where, "methods"), table.methods, methods)
     _check_known(mistake, (*where, "batch_sizes"), table.batch_sizes, _batch_sizes(experiment))
-    if isinstance(table, schema.SpeedTable) and table.reference not in experiment.methods:
-        problem = f"no such method; {choices(table.reference, experiment.methods)}"
-        mistake((*where, "reference"), table.reference, problem)
+    if isinstance(table, schema.SpeedTable):
+        shown = _shown(experiment, table.methods)
+        if table.reference not in shown:
+            mistake((*where, "reference"), table.reference, f"no such method; {choices(table.reference, shown)}")
+    one_value = isinstance(table, schema.SpeedTable | schema.ReachTable | schema.MethodsTable)
+    metric = table.metric or metrics[0]
+    if one_value and metric in DENOISING and len(experiment.evaluation.denoise) > 1:
+        problem = "has a value for each of evaluation.denoise, and the table shows one; choose another metric"
+        mistake((*where, "metric"), metric, problem)
 
 
 def _batch_sizes(experiment: Experiment, methods: Iterable[str] | None = None) -> list[int]:

@@ -42,8 +42,8 @@ DEFAULT_FIGURES: dict[str, Any] = {
 }
 DEFAULT_TABLES: dict[str, Any] = {"scores": {"kind": "scores"}}
 FIGURES: dict[str, type[Section]] = {
-    "curves": schema.ScoreFigure,
-    "final": schema.ScoreFigure,
+    "curves": schema.CurvesFigure,
+    "final": schema.FinalFigure,
     "samples": schema.SamplesFigure,
     "transformations": schema.TransformationsFigure,
     "tangents": schema.TangentsFigure,

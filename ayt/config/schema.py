@@ -387,9 +387,8 @@ class Figure(Section):
 
 
 class ScoreFigure(Figure):
-    """`curves`: scores over iterations; `final`: scores at the end by method and batch size."""
+    """What figures of scores share."""
 
-    kind: Literal["curves", "final"]
     metric: Metric | None = None
     """Absent: the first of the evaluation's."""
     steps: list[Count] = []
@@ -398,10 +397,22 @@ class ScoreFigure(Figure):
     """Empty: all."""
     batch_sizes: list[Count] = []
     """Empty: all."""
+
+
+class FinalFigure(ScoreFigure):
+    """Scores at the end of training by method and batch size."""
+
+    kind: Literal["final"]
+
+
+class CurvesFigure(ScoreFigure):
+    """Scores over iterations."""
+
+    kind: Literal["curves"]
     band: Literal["seeds", "repeats"] = "seeds"
-    """What the bands of `curves` span: seeds (none where there is one), or sampling runs of all seeds."""
+    """What the bands span: seeds (none where there is one), or sampling runs of all seeds."""
     reference: str | None = None
-    """The method that `curves` compares the others' speed with; absent: `ect`, if it is shown."""
+    """The method that the others' speed is compared with; absent: `ect`, if it is shown."""
 
 
 class SamplesFigure(Figure):
@@ -504,7 +515,8 @@ class ToyFigure(Figure):
 
 
 AnyFigure = Annotated[
-    ScoreFigure
+    CurvesFigure
+    | FinalFigure
     | SamplesFigure
     | TransformationsFigure
     | TangentsFigure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,7 @@ class Grid(NamedTuple):
 
 
 def read_images(path: Path) -> dict[str, np.ndarray]:
-    """Read arrays of images.
+    """Read arrays that were kept for a figure.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -36,8 +37,8 @@ def read_images(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not an array of images ({error}); delete it to have it made again") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not arrays ({error}); delete it to have it made again") from None
 
 
 def samples(grids: Sequence[Grid], out: Path, title: str, columns: int, caption: str) -> None:

@@ -89,11 +89,13 @@ def _caption(runs: Runs, each: int) -> str:
 def _different(arrays: Mapping[str, np.ndarray]) -> list[tuple[int, str]]:
     """The kinds of tangents, without those that are what the run's loss follows anyhow."""
     kinds = [str(kind) for kind in arrays["kinds"]]
-    return [
-        (index, kind)
-        for index, kind in enumerate(kinds)
-        if index == 0 or not np.allclose(arrays["lag"][index], arrays["lag"][0], atol=1e-3)
-    ]
+    lag, shares = arrays["lag"], arrays["shares"]
+
+    def same(index: int) -> bool:
+        close = np.allclose(lag[index], lag[0], atol=1e-3) and np.allclose(shares[:, index], shares[:, 0], atol=1e-3)
+        return bool(close)
+
+    return [(index, kind) for index, kind in enumerate(kinds) if index == 0 or not same(index)]
 
 
 def _cosines(runs: Runs) -> pd.DataFrame:

@@ -124,6 +124,8 @@ def _band_note(table: pd.DataFrame, band: str) -> str:
     has = table["low"].notna()
     what = "sampling runs of all seeds" if band == "repeats" else "seeds"
     if not has.any():
+        if table["failed"].any():
+            return "Lines: means of what is finite, of which there is too little for bands."
         return f"Lines: one {'sampling run' if band == 'repeats' else 'seed'}, so there are no bands."
     single = sorted(table.loc[table["seeds"] == 1, "label"].unique()) if band == "seeds" else []
     without = f" (one seed, no band: {', '.join(single)})" if single else ""

@@ -232,7 +232,7 @@ class _UnderWay:
         if found == self.state_file:
             _say(f"{state.run}: resuming at iteration {state.iteration}")
         if wrote and self._commit and wrote != self._commit:
-            _say(f"warning: the state was written by commit {wrote[:12]}, this is {self._commit[:12]}")
+            _say(f"warning: the state was written by commit {wrote}, this is {self._commit}")
         wanted = {self._snapshot(i) for i in self.segment.snapshots(self.segment.start, state.iteration)}
         with self.lease.commit():
             paths.failure(self.folder).unlink(missing_ok=True)
