@@ -274,10 +274,11 @@ def test_grids_and_animations(tmp_path):
     pixels = np.arange(5 * 4, dtype=np.uint8).reshape(5, 1, 2, 2)
     grid = grids.tile(pixels, columns=3, scale=1)
     assert np.asarray(grid).tolist() == [
-        [0, 1, 4, 5, 8, 9],
-        [2, 3, 6, 7, 10, 11],
-        [12, 13, 16, 17, 255, 255],
-        [14, 15, 18, 19, 255, 255],
+        [0, 1, 255, 4, 5, 255, 8, 9],
+        [2, 3, 255, 6, 7, 255, 10, 11],
+        [255] * 8,
+        [12, 13, 255, 16, 17, 255, 255, 255],
+        [14, 15, 255, 18, 19, 255, 255, 255],
     ]
     assert grids.tile(pixels).width >= 320
     grids.write_animation(tmp_path / "a.gif", [grid, grids.tile(255 - pixels, 3, 1)], ["one", "two"])

@@ -58,7 +58,7 @@ def test_snapshots_make_an_animation(trained, tmp_path, ayt):
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "training.gif") as animation:
         assert animation.n_frames == len(paths.snapshots(folder / record.parent))
-        assert animation.width == 2 * 2 * 8
+        assert animation.width == 2 * (8 + 1 + 8)
 
 
 def test_the_cards_example_runs_as_printed(exported, tmp_path):

@@ -19,18 +19,20 @@ LAST_FRAME_MILLISECONDS = 2500
 
 
 def tile(images: np.ndarray, columns: int | None = None, scale: int | None = None) -> Image.Image:
-    """Put images side by side, row by row.
+    """Put images side by side, row by row, with a white gap of 1/16 of their width, at least a pixel.
 
     Args:
         images: (n, 1 or 3, H, W) uint8.
         columns: images of a row; None: about as many as rows.
         scale: side of the square that each pixel becomes; None: what makes the grid 320 pixels wide, at least 1.
     """
+    gap = max(1, images.shape[3] // 16)
+    images = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=255)
     count, channels, height, width = images.shape
     columns = min(columns or max(1, round(count**0.5)), count)
     blank = np.full(((-count) % columns, channels, height, width), 255, np.uint8)
     rows = np.concatenate([images, blank]).reshape(-1, columns, channels, height, width)
-    whole = rows.transpose(0, 3, 1, 4, 2).reshape(len(rows) * height, columns * width, channels)
+    whole = rows.transpose(0, 3, 1, 4, 2).reshape(len(rows) * height, columns * width, channels)[:-gap, :-gap]
     scale = scale or -(-SHOWN_WIDTH // whole.shape[1])
     return Image.fromarray(whole.squeeze(-1) if channels == 1 else whole).resize(
         (whole.shape[1] * scale, whole.shape[0] * scale), Image.Resampling.NEAREST
