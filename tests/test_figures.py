@@ -168,6 +168,22 @@ def test_everything_drawn_can_be_seen(tmp_path, monkeypatch, draw, level):
         assert low == 0 or level != 4000
 
 
+def test_what_is_drawn_is_what_the_csv_says(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(scores, "finish", lambda figure, out, title, caption, table: shown.append((figure, table)))
+    scores.curves(table(), tmp_path / "a", "", [1, 2])
+    scores.final(table(), tmp_path / "b", "", [1, 2])
+    (curves, curves_table), (final, final_table) = shown
+    lines = [line for panel in curves.axes for line in panel.lines]
+    assert sorted(np.concatenate([line.get_ydata() for line in lines])) == sorted(curves_table["mean"])
+    bands = [band for panel in curves.axes for band in panel.collections]
+    assert len(bands) == len(lines)
+    edges = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in bands])
+    assert {edges.min(), edges.max()} == {curves_table["low"].min(), curves_table["high"].max()}
+    markers = [line for panel in final.axes for line in panel.lines if line.get_linestyle() == "None"]
+    assert sorted(np.concatenate([line.get_ydata() for line in markers])) == sorted(final_table["mean"])
+
+
 def test_the_same_figure_is_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         scores.curves(table(), tmp_path / name, "Title", [1])
