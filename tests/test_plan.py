@@ -176,3 +176,25 @@ def test_a_file_that_the_table_lacks_is_one_error(tmp_path):
     overrides = {"assets": {"table": str(tmp_path / "assets.yaml")}}
     with pytest.raises(UserError, match=r"assets\.yaml: has no asset 'torchvision-vgg16'; choose from"):
         assets.needed(Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], overrides)))
+
+
+def test_figures_choose_their_runs(tiny):
+    figures = {"figures": {"wide": {"kind": "tangents"}, "narrow": {"kind": "tangents", "batch_size": 4}}}
+    plan = Plan(load([tiny], figures))
+    sizes = {name: [one.run.spec.batch_size for one in plan.analyses(name)] for name in plan.experiment.figures}
+    assert (sizes["wide"], sizes["narrow"], sizes["oscillation"]) == ([8], [4], [4, 4])
+    assert [one.run.spec.loss.name for one in plan.analyses("oscillation")] == ["ect", "ayt"]
+    assert plan.analyses("manifold")[0].run.spec.kind == "classifier"
+    assert plan.analyses("curves") == []
+
+
+def test_equal_analyses_are_done_once(tiny):
+    figures = {"figures": {name: {"kind": "tangents", "title": name, "images": 3} for name in ("a", "b")}}
+    assert sum(key[1].startswith("tangents") for key in Plan(load([tiny], figures)).analysed) == 2  # and the file's own
+
+
+def test_a_variant_of_a_sweep_can_be_named(tiny):
+    change = {"methods": {"hybrid": {"lambda": [0.1, 1.0]}}, "figures": {"a": {"kind": "tangents"}}}
+    change["figures"]["a"]["method"] = "hybrid lambda=1.0"
+    (one,) = Plan(load([tiny], change)).analyses("a")
+    assert one.run.spec.loss.lambda_ == 1.0

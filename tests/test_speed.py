@@ -112,3 +112,8 @@ def test_iterations_to_given_scores(tmp_path):
     markdown = (tmp_path / "reach.md").read_text()
     assert "| ECT, batch 8 | 250 (250–250), 2 of 2 | 400, 1 of 2 | 0 of 2 |" in markdown
     assert "| AYT, batch 8 | ≤ 50, 1 of 1 | ≤ 50, 1 of 1 | 0 of 1 |" in markdown
+
+
+def test_scores_to_reach_may_be_high():
+    rows = scores({("ect", 0): {100: 0.1, 300: 0.5}}).assign(better="higher")
+    assert reaching(rows, [0.3])["median"].tolist() == [200]
