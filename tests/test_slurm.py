@@ -324,8 +324,9 @@ def test_trainings_ask_for_a_gpu_and_tables_stay_here(experiment):
     _, rows = experiment
     names = {row[1].split(".")[0] for row in rows}
     assert any(name.startswith("train_") for name in names)
-    assert not names & {"prepare", "record", "gather", "figure", "table"}
-    assert all("gres/gpu=1" in row[3] for row in rows)
+    assert not names & {"prepare", "record", "gather", "figure", "table", "about"}
+    assert "toy" in names
+    assert all(("gres/gpu=1" in row[3]) == (not row[1].startswith("toy")) for row in rows)  # toys are too small for one
 
 
 def test_equal_jobs_are_arrays_and_a_segments_scores_one_job(experiment):
