@@ -284,7 +284,7 @@ def _state(run: Run, status: RunStatus) -> str:
 
 
 def _who(plan: Plan, run: Run) -> str:
-    return f"{run.label}, batch size {run.spec.batch_size}, seed {run.spec.seed}" if run in plan.trained else run.name
+    return run.title if run in plan.trained else run.name
 
 
 def _limits(plan: Plan) -> Iterator[str]:

@@ -148,7 +148,7 @@ def chosen_scores(
         raise UserError("no score of it is there yet")
     missing = [text for method, run, text in _missing(plan, table, metric) if shown(method, run.spec.batch_size)]
     failed = [
-        f"{_who(run)}{_why(run)}"
+        f"{run.title}{_why(run)}"
         for method, run in plan.methods_and_runs()
         if table.loc[table["run"] == run.name, "mean"].isna().any() and shown(method, run.spec.batch_size)
     ]
@@ -163,11 +163,7 @@ def _missing(plan: Plan, table: pd.DataFrame, metric: str) -> Iterator[tuple[str
     for method, run in plan.methods_and_runs():
         wanted, found = len(run.snapshots) * scored, int(present.get(run.name, 0))
         if found < wanted:
-            yield method, run, f"{_who(run)} ({found} of {wanted} scores)"
-
-
-def _who(run: Run) -> str:
-    return f"{run.label}, batch size {run.spec.batch_size}, seed {run.spec.seed}"
+            yield method, run, f"{run.title} ({found} of {wanted} scores)"
 
 
 def claims(table: pd.DataFrame, reference: str) -> str:
@@ -218,7 +214,7 @@ def _oscillation(analyses: Sequence[Analysis], figure: schema.OscillationFigure,
     if not there:
         raise UserError(f"{analyses[0].path}: no such file, nor those of the other runs")
     runs = [(analysis.run.label, analysis.run.spec.batch_size, read_images(analysis.path)) for analysis in there]
-    missing = [_who(analysis.run) for analysis in analyses if analysis not in there]
+    missing = [analysis.run.title for analysis in analyses if analysis not in there]
     note = f"Not there yet: {_listed(missing)}." if missing else ""
     oscillation.oscillation(runs, out, figure.title, note)
 

@@ -94,6 +94,11 @@ class Run:
         return paths.run_folder(self.spec.dataset.name, self.name)
 
     @property
+    def title(self) -> str:
+        """As captions name it: ``ECT, batch size 8, seed 0``."""
+        return f"{self.label}, batch size {self.spec.batch_size}, seed {self.spec.seed}"
+
+    @property
     def record(self) -> str:
         """Its specification as JSON, as ``ayt record`` wants it; the same text for the same run."""
         return json.dumps(self.spec.model_dump(mode="json"), sort_keys=True)

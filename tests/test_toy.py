@@ -216,10 +216,13 @@ def test_the_same_specification_gives_the_same_bytes(tmp_path, results):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("{", "--spec: not JSON: Expecting property name"),
-        ("[]", "--spec: it: Input should be a valid dictionary"),
-        ('{"manifold": "sphere"}', "--spec: manifold: Input should be 'curve' or 'surface'"),
-        ('{"seed": 0}', "--spec: seed: Extra inputs are not permitted"),
+        ("{", "--spec:1:2: not valid YAML"),
+        ("[]", "--spec: toy = []: must be a valid dictionary"),
+        ('{"manifold": "sphere"}', "--spec: toy.manifold = 'sphere': unknown; choose from curve, surface"),
+        (
+            '{"seed": 0}',
+            "--spec: toy.seed = 0: unknown key; did you mean seeds? choose from manifold, seeds, batch_size",
+        ),
         ('{"iterations": 10, "measure_every": 3}', "measure_every 3 does not divide iterations 10"),
     ],
 )

@@ -49,13 +49,13 @@ def add_verbs(verbs: Verbs) -> None:
         "oscillation",
         run_oscillation,
         "Train a run a little further, in memory, and follow the tangents of fixed trajectories.",
-        "ayt oscillation results/runs/digits/RUN/run.yaml --iteration 600 --iterations 32 --images 16 \\\n"
+        "ayt oscillation results/runs/digits/RUN/run.yaml --iteration 600 --iterations 64 --images 16 \\\n"
         "      --time 0.2 --time 1 --time 5 --output oscillation.npz",
     )
     add_record(oscillation)
     oscillation.add_argument("--iteration", type=count, required=True, help="of the training state to start from")
     oscillation.add_argument(
-        "--iterations", type=count, default=32, help="how many further iterations (default: %(default)s)"
+        "--iterations", type=count, default=64, help="how many further iterations (default: %(default)s)"
     )
     add_classifier(oscillation, "of AYT's direction, to follow that too", "only the run's own tangent is followed")
     oscillation.add_argument(

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ayt.cli.common import Verbs, add_device, choose_device, verb
-from ayt.errors import UserError
-
-if TYPE_CHECKING:
-    from ayt.config.schema import Toy
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -32,7 +26,10 @@ def run(options: argparse.Namespace) -> None:
     """Run one toy experiment."""
     import numpy as np
 
-    spec = _read(options.spec)
+    from ayt import yamlio
+    from ayt.config import toy
+
+    spec = toy(yamlio.parse(options.spec, "--spec"), "--spec")
 
     from ayt.files import written_beside
     from ayt.toy import experiment
@@ -40,23 +37,3 @@ def run(options: argparse.Namespace) -> None:
     arrays = experiment.run(spec, choose_device(options))
     with written_beside(options.output) as beside:
         np.savez_compressed(beside, **arrays)  # type: ignore[arg-type]
-
-
-def _read(text: str) -> Toy:
-    """Read what ``--spec`` gives.
-
-    Raises:
-        UserError: it is not JSON, or has mistakes.
-    """
-    from pydantic import ValidationError
-
-    from ayt.config.schema import Toy
-
-    try:
-        return Toy.model_validate(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise UserError(f"--spec: not JSON: {error}") from None
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        key = ".".join(map(str, detail["loc"])) or "it"
-        raise UserError(f"--spec: {key}: {detail['msg']}") from None

@@ -99,6 +99,19 @@ def dataset(value: Any, source: str) -> schema.Dataset:
     return section
 
 
+def toy(value: Any, source: str) -> schema.Toy:
+    """A toy experiment from its options.
+
+    Raises:
+        UserError: an option is unknown, or has a value that it cannot have.
+    """
+    reader = _Reader([(source, {"toy": value})])
+    section = reader.section(schema.Toy, value, ("toy",))
+    reader.stop_if_mistaken()
+    assert isinstance(section, schema.Toy)
+    return section
+
+
 def check_machine(experiment: Experiment) -> None:
     """Make sure that jobs of the experiment can run as plain processes on this machine.
 

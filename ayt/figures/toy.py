@@ -138,8 +138,8 @@ def _caption(arrays: Mapping[str, np.ndarray], flat: bool) -> str:
     over = f", and over {seeds} seeds; bands: lowest to highest of the seeds." if seeds > 1 else "."
     alone = "" if seeds > 1 else " There is one seed, so there are no bands."
     above = (
-        "Above: the direction that each loss goes down, taken at the output D(x + t eps; t) of the network in training:"
-        " the share of its energy along the manifold at the point nearest to the output (right axis: across it)."
+        "Above: the direction of each loss, its gradient at the output D(x + t eps; t) of the network in training: the"
+        " share of its energy along the manifold at the point nearest to the output (right axis: across it)."
         f" Means over n = {points} fixed points at each noise level t{over}{alone}"
     )
     if flat:

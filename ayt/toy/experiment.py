@@ -70,7 +70,10 @@ class Method(NamedTuple):
 
 
 class Tangents(NamedTuple):
-    """Outputs D_t (B, D) of a network, and the unit directions (B, D) that a loss goes down from there; in float64."""
+    """Outputs D_t (B, D) of a network, and the unit gradients (B, D) of a distance there; in float64.
+
+    Training moves the output against them.
+    """
 
     output: Tensor
     direction: Tensor
