@@ -291,7 +291,7 @@ def snakemake(slurm, folder, *more):
     command += [
         "--default-resources",
         "runtime=10",
-        "mem_mb=1500 * attempt",
+        "mem_mb=2000 * attempt",
         "--seconds-between-status-checks",
         2,
         *more,
@@ -310,14 +310,15 @@ def experiment(slurm, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     fields = "JobID,JobName,State,ReqTRES,Submit"
     rows = [row for row in slurm.accounts(fields) if row[4] >= begin]
+    # What went wrong before a retry succeeded is in Snakemake's output only.
+    assert not [row for row in rows if row[2] != "COMPLETED"], done.stderr
     return folder, rows
 
 
 def test_the_whole_chain_runs(experiment):
-    folder, rows = experiment
+    folder, _ = experiment
     scores = pd.read_csv(folder / "results" / "tiny" / "scores.csv")
     assert set(scores["method"]) == {"ect", "ayt"}
-    assert {row[2] for row in rows} == {"COMPLETED"}
 
 
 def test_trainings_ask_for_a_gpu_and_tables_stay_here(experiment):

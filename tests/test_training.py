@@ -339,3 +339,28 @@ def test_a_training_whose_lease_was_taken_writes_nothing(tmp_path):
 def test_tensorboard_gets_the_log(plan, tmp_path):
     folder = train_here(plan.pretrained, tmp_path, (0, 4, 4), log_every=2, sinks=["tensorboard"])
     assert list((folder / "tensorboard").glob("events.*"))
+
+
+def test_another_commits_state_is_warned_of(plan, tmp_path, capsys):
+    folder = train_here(plan.pretrained, tmp_path, (0, 2, 2), commit="abc")
+    _, metadata = weights.read(paths.state(folder, 2), "state")
+    assert metadata["commit"] == "abc"
+    train_here(plan.pretrained, tmp_path, (2, 4, 2), commit="abc")
+    assert "warning" not in capsys.readouterr().err
+    train_here(plan.pretrained, tmp_path, (4, 6, 2), commit="def")
+    assert "warning: the state was written by commit abc, this is def" in capsys.readouterr().err
+
+
+def test_git_is_asked_before_torch_is_there(plan, tmp_path, ayt):
+    """Forked from a process with torch, git's would count as much memory again: seen to end jobs on a cluster."""
+    folder = prepare(plan.pretrained, tmp_path)
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(f"#!/bin/sh\ngrep -c libtorch /proc/$PPID/maps > {tmp_path}/torch\necho abc\n")
+    git.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{git.parent}:{os.environ['PATH']}"}
+    done = ayt("pretrain", paths.run_record(folder), "--stop", "2", "--device", "cpu", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "torch").read_text() == "0\n"
+    _, metadata = weights.read(paths.state(folder, 2), "state")
+    assert metadata["commit"] == "abc"

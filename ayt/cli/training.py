@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
+from ayt.source import source_commit
 
 SUMMARIES = {
     "pretrain": ("pretrain", "Train a diffusion model with EDM's denoising loss."),
@@ -62,6 +63,8 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train one segment; 128 + n if signal n stopped it."""
+    commit = source_commit()  # before torch is imported
+
     from ayt import data
     from ayt.errors import UserError
     from ayt.processes import joined
@@ -94,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
                 channels_last=not options.channels_first,
                 compiled=options.compile,
                 processes=processes,
+                commit=commit,
             )
     except Interrupted as interrupted:
         print(f"{interrupted}; the same command goes on where it was", file=sys.stderr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-import ayt
 from ayt import models, paths, weights
 from ayt.data import Images
 from ayt.errors import UserError
@@ -72,6 +70,7 @@ def train(
     channels_last: bool = True,
     compiled: bool = False,
     processes: Processes = ALONE,
+    commit: str | None = None,
 ) -> None:
     """Train one segment of a run.
 
@@ -95,6 +94,7 @@ def train(
         compiled: whether the network goes through ``torch.compile``.
         processes: those that train this run together, all called with the same arguments; they share each batch, and
             the first one writes.
+        commit: of the source that runs, noted in states; a state of another commit is warned of.
 
     Raises:
         UserError: a file is missing, damaged or of another run; the disk is full; the loss is not finite; another
@@ -102,7 +102,7 @@ def train(
         Interrupted: by SIGTERM, SIGUSR2 or SIGINT to any of the processes, once the resume state is written.
     """
     share = _share(spec, processes)
-    under_way = _UnderWay(folder, segment, take_over, processes)
+    under_way = _UnderWay(folder, segment, take_over, processes, commit)
     task = tasks.build(spec, folder, device, channels_last, compiled, processes)
     parts = _parts(share, microbatch if task.divisible else None)
     state = TrainingState(task.network, spec.optimiser, spec.name, models.origin(spec))
@@ -206,7 +206,9 @@ class _UnderWay:
     and the resume state would be worth nothing without the snapshots before it.
     """
 
-    def __init__(self, folder: Path, segment: Segment, take_over: bool, processes: Processes) -> None:
+    def __init__(
+        self, folder: Path, segment: Segment, take_over: bool, processes: Processes, commit: str | None
+    ) -> None:
         self.folder = folder
         self.segment = segment
         self.processes = processes
@@ -216,7 +218,7 @@ class _UnderWay:
         self.state_file = self.resume / "state.safetensors"
         self.log = self.resume / "log.csv"
         self._snapshots = self.resume / "snapshots"
-        self._commit = source_commit()
+        self._commit = commit
 
     def begin(self, state: TrainingState) -> None:
         """Load the furthest usable state, in every process; what does not belong to this segment is removed."""
@@ -371,22 +373,6 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def source_commit() -> str | None:
-    """The commit of the source that runs, ``-dirty`` if it was changed since; None outside a repository."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"],
-            cwd=Path(ayt.__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
 
 
 def _say(text: str) -> None:
