@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ayt import paths
-from ayt.plan import Plan, Run
+from ayt.plan import Plan
+from ayt.runs import Run
 from ayt.specs import ClassifierUpstream, ConsistencySpec
 
 SECONDS_PER_HOUR = 3600

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ayt import paths, published, tables
-from ayt.config import schema
+from ayt.config import outputs
 from ayt.config.schema import base_name
 from ayt.cost import costs
 from ayt.errors import UserError
@@ -18,7 +18,8 @@ from ayt.figures.images import read_images
 from ayt.figures.style import placeholder
 from ayt.files import write_text
 from ayt.pages import index_page
-from ayt.plan import Analysis, Plan, Run
+from ayt.plan import Analysis, Plan
+from ayt.runs import Run
 from ayt.speed import bound, speed_ups
 
 NAMED = 4
@@ -39,14 +40,14 @@ def draw_figure(plan: Plan, name: str, place: str) -> None:
     """
     figure = plan.experiment.figures[name]
     out = _stem(paths.figure(place, name, "png"))
-    if isinstance(figure, schema.CurvesFigure | schema.FinalFigure):
+    if isinstance(figure, outputs.CurvesFigure | outputs.FinalFigure):
         _score_figure(plan, figure, place, out)
-    elif isinstance(figure, schema.SamplesFigure):
+    elif isinstance(figure, outputs.SamplesFigure):
         _samples(plan, figure, out)
-    elif isinstance(figure, schema.TransformationsFigure):
+    elif isinstance(figure, outputs.TransformationsFigure):
         table, pixels = plan.figure_data(name)
         images.transformations(read_images(pixels), _read_csv(table), out, figure.title)
-    elif isinstance(figure, schema.OscillationFigure):
+    elif isinstance(figure, outputs.OscillationFigure):
         _oscillation(plan.analyses(name), figure, out)
     else:
         draw = {"tangents": tangents.tangents, "manifold": manifold.manifold, "toy": toy.toy}[figure.kind]
@@ -62,17 +63,17 @@ def draw_table(plan: Plan, name: str, place: str) -> None:
     experiment = plan.experiment
     table = experiment.tables[name]
     out = _stem(paths.table(place, name, "csv"))
-    if isinstance(table, schema.PublishedTable):
+    if isinstance(table, outputs.PublishedTable):
         tables.write_published(published.fids(experiment.dataset.name), out, table.title)
-    elif isinstance(table, schema.CostTable):
+    elif isinstance(table, outputs.CostTable):
         tables.write_cost(costs(plan), out, table.title)
     else:
         found, note = chosen_scores(plan, place, table.metric, table.methods, table.batch_sizes)
-        if isinstance(table, schema.SpeedTable):
+        if isinstance(table, outputs.SpeedTable):
             tables.write_speed_ups(found, out, table.title, table.reference, note)
-        elif isinstance(table, schema.ReachTable):
+        elif isinstance(table, outputs.ReachTable):
             tables.write_reaching(found, out, table.title, table.targets, note)
-        elif isinstance(table, schema.MethodsTable):
+        elif isinstance(table, outputs.MethodsTable):
             tables.write_methods(found, published.fids(experiment.dataset.name), out, table.title, note)
         else:
             tables.write(found, out, table.title, note)
@@ -105,7 +106,7 @@ def _all_drawn(
     plan: Plan,
     place: str,
     kind: str,
-    named: Mapping[str, schema.Figure | schema.Table],
+    named: Mapping[str, outputs.Figure | outputs.Table],
     draw: Callable[[Plan, str, str], None],
     instead: Callable[[Path, str, str], None],
 ) -> Iterator[str]:
@@ -193,10 +194,10 @@ def claims(table: pd.DataFrame, reference: str) -> str:
     )
 
 
-def _score_figure(plan: Plan, figure: schema.CurvesFigure | schema.FinalFigure, place: str, out: Path) -> None:
+def _score_figure(plan: Plan, figure: outputs.CurvesFigure | outputs.FinalFigure, place: str, out: Path) -> None:
     table, note = chosen_scores(plan, place, figure.metric, figure.methods, figure.batch_sizes)
     steps = figure.steps or sorted(table["steps"].unique())
-    if isinstance(figure, schema.FinalFigure):
+    if isinstance(figure, outputs.FinalFigure):
         scores.final(table, out, figure.title, steps, note)
         return
     theirs = published.batch_size_curves(plan.experiment.dataset.name)
@@ -207,7 +208,7 @@ def _score_figure(plan: Plan, figure: schema.CurvesFigure | schema.FinalFigure, 
     scores.curves(table, out, figure.title, steps, theirs, figure.band, said)
 
 
-def _oscillation(analyses: Sequence[Analysis], figure: schema.OscillationFigure, out: Path) -> None:
+def _oscillation(analyses: Sequence[Analysis], figure: outputs.OscillationFigure, out: Path) -> None:
     if not analyses:
         raise UserError("no run has the figure's batch size and seed")
     there = [analysis for analysis in analyses if analysis.path.exists()]
@@ -219,7 +220,7 @@ def _oscillation(analyses: Sequence[Analysis], figure: schema.OscillationFigure,
     oscillation.oscillation(runs, out, figure.title, note)
 
 
-def _samples(plan: Plan, figure: schema.SamplesFigure, out: Path) -> None:
+def _samples(plan: Plan, figure: outputs.SamplesFigure, out: Path) -> None:
     wanted = plan.grids(figure)
     grids = [
         images.Grid(label, run.spec.batch_size, run.name, run.iterations, read_images(path)["images"])

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ayt import models, paths
 from ayt.assets.table import needed
-from ayt.config import schema
+from ayt.config import outputs
 from ayt.errors import UserError
-from ayt.plan import Plan, Run
+from ayt.plan import Plan
+from ayt.runs import Run
 from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec, read_record
 from ayt.status import last_row
 
@@ -85,7 +86,7 @@ def estimate(plan: Plan) -> Estimate:
     reports = [
         path
         for name, figure in experiment.figures.items()
-        if isinstance(figure, schema.TransformationsFigure)
+        if isinstance(figure, outputs.TransformationsFigure)
         for path in plan.figure_data(name)[:1]
     ]
     files = [

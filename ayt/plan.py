@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 from ayt import paths
-from ayt.config import schema
-from ayt.config.checks import DENOISING
+from ayt.config import outputs, schema
 from ayt.config.schema import Experiment, base_name
+from ayt.evaluation.settings import DENOISING_METRICS, KEPT_METRICS, Evaluation, Features, evaluation
+from ayt.runs import Checkpoint, Run, Segment, Snapshot
 from ayt.specs import (
     ANALYSIS_VERSION,
-    EVALUATION_VERSION,
     ClassifierCheckpoint,
     ClassifierSpec,
     ClassifierUpstream,
@@ -33,252 +33,12 @@ from ayt.specs import (
     digest,
 )
 
-VERBS = {"pretrain": "pretrain", "classifier": "train-classifier", "train": "train"}
-DENOISING_METRICS = set(DENOISING)
-"""Metrics of real images that were noised and denoised in one step."""
-KEPT_METRICS = {"kid", "precision", "recall", "density", "coverage"}
-"""Metrics that compare features one by one."""
 NETWORK_SPECS: dict[str, type[VGGSpec | ResNetSpec | DenseNetSpec | ViTSpec]] = {
     "vgg": VGGSpec,
     "resnet": ResNetSpec,
     "densenet": DenseNetSpec,
     "vit": ViTSpec,
 }
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One run's EMA weights at one iteration."""
-
-    run: Run
-    iteration: int
-
-    @property
-    def path(self) -> Path:
-        """Where the weights are."""
-        return paths.snapshot(self.run.folder, self.iteration)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Published weights, converted."""
-
-    name: str
-
-    @property
-    def path(self) -> Path:
-        """Where the weights are."""
-        return paths.checkpoint(self.name)
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One training, with how far it goes and where it is cut; equal runs have equal names."""
-
-    spec: PretrainSpec | ClassifierSpec | ConsistencySpec
-    iterations: int
-    segment: int
-    snapshot_every: int
-    upstream: tuple[Path, ...] = ()
-    """The files that it is made from: the dataset's, if it was downloaded, and weights."""
-    label: str = ""
-
-    @cached_property
-    def name(self) -> str:
-        """The run's folder name."""
-        return self.spec.name
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where the run lives."""
-        return paths.run_folder(self.spec.dataset.name, self.name)
-
-    @property
-    def title(self) -> str:
-        """As captions name it: ``ECT, batch size 8, seed 0``."""
-        return f"{self.label}, batch size {self.spec.batch_size}, seed {self.spec.seed}"
-
-    @property
-    def record(self) -> str:
-        """Its specification as JSON, as ``ayt record`` wants it; the same text for the same run."""
-        return json.dumps(self.spec.model_dump(mode="json"), sort_keys=True)
-
-    @property
-    def last(self) -> Snapshot:
-        """The snapshot at its end."""
-        return Snapshot(self, self.iterations)
-
-    @property
-    def snapshots(self) -> list[Snapshot]:
-        """All snapshots, in order."""
-        return [
-            Snapshot(self, iteration)
-            for iteration in range(self.snapshot_every, self.iterations + 1, self.snapshot_every)
-        ]
-
-    @property
-    def segments(self) -> list[Segment]:
-        """All segments, in order."""
-        return [
-            Segment(self.spec.kind, stop - self.segment, stop, self.snapshot_every)
-            for stop in range(self.segment, self.iterations + 1, self.segment)
-        ]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Iterations ``start`` to ``stop`` of any run of one kind, with a snapshot every ``every`` iterations."""
-
-    kind: str
-    start: int
-    stop: int
-    every: int
-
-    @property
-    def label(self) -> str:
-        """What its rules are called by."""
-        return f"{self.start}_to_{self.stop}_by_{self.every}"
-
-    @property
-    def verb(self) -> str:
-        """The verb of ``ayt`` that trains it."""
-        return VERBS[self.kind]
-
-    def begins_with(self, folder: Path) -> list[Path]:
-        """The state that it begins with; none for a run's first segment."""
-        return [paths.state(folder, self.start)] if self.start else []
-
-    @property
-    def iterations(self) -> list[int]:
-        """The iterations of its snapshots."""
-        return list(range(self.start + self.every, self.stop + 1, self.every))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that changes the score of a snapshot at one number of steps."""
-
-    steps: int
-    mids: tuple[float, ...]
-    samples: int
-    repeats: int
-    seed: int
-    convention: str
-    grid: int
-    metrics: tuple[str, ...]
-    denoise: tuple[float, ...]
-    features: str
-    """``inception``, or the run and the iteration of a classifier."""
-    reference: str
-    """Name of the statistics of real images."""
-
-    @cached_property
-    def name(self) -> str:
-        """``steps{n}-{hash8}``: the folder of the scores."""
-        numbers = {
-            "version": EVALUATION_VERSION,
-            "mids": list(self.mids),
-            "samples": self.samples,
-            "repeats": self.repeats,
-            "seed": self.seed,
-            "convention": self.convention,
-            "grid": self.grid,
-            "metrics": list(self.metrics),
-            "denoise": list(self.denoise),
-            "features": self.features,
-            "reference": self.reference,
-        }
-        return f"steps{self.steps}-{digest(numbers)}"
-
-    @property
-    def argument(self) -> str:
-        """As ``ayt score`` wants it, for example ``1`` or ``2:0.821``."""
-        return f"{self.steps}:{','.join(map(str, self.mids))}" if self.mids else str(self.steps)
-
-
-def evaluation(
-    *,
-    steps: int,
-    mids: Sequence[float],
-    samples: int,
-    repeats: int,
-    seed: int,
-    convention: str,
-    grid: int,
-    metrics: Sequence[str],
-    denoise: Sequence[float],
-    features: str,
-    reference: str,
-) -> Evaluation:
-    """An evaluation with what matters at this number of steps: denoising metrics are scores of one step."""
-    metrics = [metric for metric in metrics if steps == 1 or metric not in DENOISING_METRICS]
-    return Evaluation(
-        steps=steps,
-        mids=tuple(mids),
-        samples=samples,
-        repeats=repeats,
-        seed=seed,
-        convention=convention,
-        grid=grid,
-        metrics=tuple(sorted(metrics)),
-        denoise=tuple(denoise) if DENOISING_METRICS & set(metrics) else (),
-        features=features,
-        reference=reference,
-    )
-
-
-@dataclass(frozen=True)
-class Features:
-    """The network in whose features images are compared: pytorch-fid's Inception network, or a classifier."""
-
-    dataset: schema.Dataset
-    classifier: Snapshot | None
-    statistics: str | None
-    """The asset that holds mean and covariance of real images' features; None: they are computed."""
-    kept: int
-    """Features of real images that are kept whole; 0: no metric needs them."""
-
-    @property
-    def name(self) -> str:
-        """What identifies the network."""
-        if self.classifier is None:
-            return "inception"
-        return f"{self.classifier.run.name}@{self.classifier.iteration}"
-
-    @property
-    def weights(self) -> Path:
-        """Where the network's weights are."""
-        return paths.INCEPTION if self.classifier is None else self.classifier.path
-
-    @property
-    def argument(self) -> str:
-        """As ``ayt score`` wants it: ``inception``, or a run's record with the iteration of its snapshot."""
-        if self.classifier is None:
-            return "inception"
-        return f"{paths.run_record(self.classifier.run.folder)}@{self.classifier.iteration}"
-
-    @property
-    def inputs(self) -> list[Path]:
-        """The files that the network is made from."""
-        return [self.weights, *([paths.run_record(self.classifier.run.folder)] if self.classifier else [])]
-
-    @property
-    def reference_name(self) -> str:
-        """``{network}-{hash8}``, over everything that the statistics of real images depend on."""
-        numbers = {
-            "version": EVALUATION_VERSION,
-            "dataset": self.dataset.model_dump(),
-            "network": self.name,
-            "statistics": self.statistics,
-            "kept": self.kept,
-        }
-        stem = "inception" if self.classifier is None else "classifier"
-        return f"{stem}-{digest(numbers)}"
-
-    @property
-    def reference(self) -> Path:
-        """Where the statistics of real images are."""
-        return paths.reference(self.dataset.name, self.reference_name)
 
 
 @dataclass(frozen=True)
@@ -302,7 +62,7 @@ class Analysis:
         return paths.analysis(self.run.folder, self.name, self.iteration)
 
 
-def toy_name(toy: schema.Toy) -> str:
+def toy_name(toy: outputs.Toy) -> str:
     """``{manifold}-{hash8}``, over everything that changes what the toy experiment measures."""
     return f"{toy.manifold}-{digest([ANALYSIS_VERSION, toy.model_dump()])}"
 
@@ -352,7 +112,7 @@ class Plan:
             for steps in asked.steps
         ]
         for figure in experiment.figures.values():
-            if isinstance(figure, schema.TransformationsFigure | schema.ManifoldFigure | schema.TangentsFigure):
+            if isinstance(figure, outputs.TransformationsFigure | outputs.ManifoldFigure | outputs.TangentsFigure):
                 self.classifier(figure.classifier)
         self.runs: dict[str, Run] = {}
         classifiers = [run for run in self._classifiers.values() if isinstance(run, Run)]
@@ -445,7 +205,7 @@ class Plan:
         # Figures and tables show the first metric, unless they say another.
         return [*methods, sorted(map(str, self.scores())), [str(self.experiment.evaluation.metrics[0])]]
 
-    def grids(self, figure: schema.SamplesFigure) -> list[tuple[str, Run, Path]]:
+    def grids(self, figure: outputs.SamplesFigure) -> list[tuple[str, Run, Path]]:
         """For a figure of samples: label, run and images of each run with its seed."""
         name = self.evaluation(figure.steps).name
         return [
@@ -461,13 +221,13 @@ class Plan:
     def analyses(self, name: str) -> list[Analysis]:
         """The analyses that a figure is drawn from; none if its kind needs none."""
         figure = self.experiment.figures[name]
-        if isinstance(figure, schema.TangentsFigure):
+        if isinstance(figure, outputs.TangentsFigure):
             return [self._tangents(figure)]
-        if isinstance(figure, schema.OscillationFigure):
+        if isinstance(figure, outputs.OscillationFigure):
             return [self._oscillation(figure, run) for run in self._oscillating(figure)]
-        return [self._manifold(figure)] if isinstance(figure, schema.ManifoldFigure) else []
+        return [self._manifold(figure)] if isinstance(figure, outputs.ManifoldFigure) else []
 
-    def _tangents(self, figure: schema.TangentsFigure) -> Analysis:
+    def _tangents(self, figure: outputs.TangentsFigure) -> Analysis:
         method, run = self._chosen([figure.method])[0]
         size = figure.batch_size or max(self.experiment.methods[method].batch_sizes)
         run = self._run(method, size, figure.seed)
@@ -481,7 +241,7 @@ class Plan:
             inputs=(run.last.path, self.classifier_weights(figure.classifier).path, *self.data),
         )
 
-    def _oscillating(self, figure: schema.OscillationFigure) -> list[Run]:
+    def _oscillating(self, figure: outputs.OscillationFigure) -> list[Run]:
         """One run of each method that has the batch size and the seed."""
         runs = []
         for method, settings in self.experiment.methods.items():
@@ -492,7 +252,7 @@ class Plan:
                 runs.append(self._run(method, size, seed))
         return runs
 
-    def _oscillation(self, figure: schema.OscillationFigure, run: Run) -> Analysis:
+    def _oscillation(self, figure: outputs.OscillationFigure, run: Run) -> Analysis:
         return Analysis(
             verb="oscillation",
             run=run,
@@ -503,7 +263,7 @@ class Plan:
             inputs=(paths.state(run.folder, run.iterations), *run.upstream),
         )
 
-    def _manifold(self, figure: schema.ManifoldFigure) -> Analysis:
+    def _manifold(self, figure: outputs.ManifoldFigure) -> Analysis:
         run = self.classifier(figure.classifier)
         assert isinstance(run, Run)
         return Analysis(
@@ -530,32 +290,32 @@ class Plan:
         return {(analysis.run.name, analysis.name): analysis for analysis in found}
 
     @cached_property
-    def toys(self) -> dict[str, schema.Toy]:
+    def toys(self) -> dict[str, outputs.Toy]:
         """The toy experiments that some figure shows, by the names of their results."""
-        figures = [figure for figure in self.experiment.figures.values() if isinstance(figure, schema.ToyFigure)]
+        figures = [figure for figure in self.experiment.figures.values() if isinstance(figure, outputs.ToyFigure)]
         return {toy_name(toy): toy for toy in (self.experiment.toys[figure.toy] for figure in figures)}
 
     def figure_data(self, name: str) -> list[Path]:
         """The files that a figure is drawn from."""
         figure = self.experiment.figures[name]
-        if isinstance(figure, schema.ScoreFigure):
+        if isinstance(figure, outputs.ScoreFigure):
             return [paths.scores_table(self.experiment.name)]
-        if isinstance(figure, schema.SamplesFigure):
+        if isinstance(figure, outputs.SamplesFigure):
             return [path for _, _, path in self.grids(figure)]
-        if isinstance(figure, schema.TransformationsFigure):
+        if isinstance(figure, outputs.TransformationsFigure):
             run = self.classifier(figure.classifier)
             assert isinstance(run, Run)
             return [paths.classifier_report(run.folder, run.iterations, suffix) for suffix in ("csv", "npz")]
-        if isinstance(figure, schema.ToyFigure):
+        if isinstance(figure, outputs.ToyFigure):
             return [paths.toy(toy_name(self.experiment.toys[figure.toy]))]
         return [analysis.path for analysis in self.analyses(name)]
 
     def table_data(self, name: str) -> list[Path]:
         """The files that a table is made from."""
         table = self.experiment.tables[name]
-        if isinstance(table, schema.PublishedTable):
+        if isinstance(table, outputs.PublishedTable):
             return []
-        if isinstance(table, schema.CostTable):
+        if isinstance(table, outputs.CostTable):
             return [
                 paths.training_log(run.folder, segment.stop) for run in self.runs.values() for segment in run.segments
             ]

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ayt import paths
-from ayt.plan import Plan, Run
+from ayt.plan import Plan
+from ayt.runs import Run
 
 QUEUE_SECONDS = 20
 

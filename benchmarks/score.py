@@ -30,8 +30,8 @@ from PIL import Image
 from ayt import models, paths
 from ayt.config.schema import Dataset, UNet
 from ayt.evaluation import features, score
+from ayt.evaluation.settings import Evaluation, evaluation
 from ayt.networks.inception import structure
-from ayt.plan import Evaluation, evaluation
 from ayt.progress import ProgressLine
 from ayt.sampling import to_uint8
 from ayt.specs import UNetSpec

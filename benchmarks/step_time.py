@@ -20,8 +20,9 @@ import torch
 
 from ayt import data, models, paths, weights
 from ayt.config import load
-from ayt.plan import Plan, Run
+from ayt.plan import Plan
 from ayt.randomness import Draws
+from ayt.runs import Run
 from ayt.training import tasks
 from ayt.training.state import TrainingState
 

@@ -20,8 +20,8 @@ from ayt.evaluation import features
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
 from ayt.evaluation.metrics import metric
 from ayt.evaluation.score import Against, score_record, score_snapshot
+from ayt.evaluation.settings import evaluation
 from ayt.networks.inception import Inception
-from ayt.plan import evaluation
 from ayt.progress import ProgressLine
 
 CPU = torch.device("cpu")

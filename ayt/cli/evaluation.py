@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
-from ayt.config import schema
+from ayt.config.basics import Metric
 
 if TYPE_CHECKING:
     import torch
 
     from ayt.evaluation.features import Extractor
+    from ayt.evaluation.settings import Evaluation
     from ayt.networks.precond import EDMPrecond
-    from ayt.plan import Evaluation
     from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
 
 
@@ -89,7 +89,7 @@ def add_verbs(verbs: Verbs) -> None:
     score.add_argument(
         "--metric",
         action="append",
-        choices=get_args(schema.Metric),
+        choices=get_args(Metric),
         required=True,
         help="may be given several times; with Inception features, frechet is FID and denoised_frechet is dFID",
     )
@@ -209,8 +209,8 @@ def run_score(options: argparse.Namespace) -> None:
     from ayt.errors import UserError
     from ayt.evaluation import features, score
     from ayt.evaluation.neighbours import LARGEST_K
+    from ayt.evaluation.settings import DENOISING_METRICS, KEPT_METRICS
     from ayt.features.lpips import lpips
-    from ayt.plan import DENOISING_METRICS, KEPT_METRICS
     from ayt.processes import joined
     from ayt.progress import ProgressLine
     from ayt.specs import read_record
@@ -353,7 +353,7 @@ def _iterations(options: argparse.Namespace) -> list[int]:
 
 def _evaluations(options: argparse.Namespace) -> list[Evaluation]:
     """One for each number of steps; a verb that only samples has no metrics."""
-    from ayt.plan import evaluation
+    from ayt.evaluation.settings import evaluation
 
     network = getattr(options, "features", None)
     reference = getattr(options, "reference", None)

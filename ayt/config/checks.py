@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ayt.config import schema
+from ayt.config import outputs, schema
 from ayt.config.datasets import facts
 from ayt.config.schema import Experiment, base_name
 from ayt.paths import RESERVED_NAMES
@@ -113,9 +113,9 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
         elif isinstance(method, schema.LabelFeatures):
             uses.append((where, method.classifier, "labels"))
     for name, figure in experiment.figures.items():
-        if isinstance(figure, schema.TransformationsFigure | schema.ManifoldFigure | schema.TangentsFigure):
+        if isinstance(figure, outputs.TransformationsFigure | outputs.ManifoldFigure | outputs.TangentsFigure):
             uses.append((("figures", name, "classifier"), figure.classifier, "transformations"))
-    tangents = [name for name, figure in experiment.figures.items() if isinstance(figure, schema.TangentsFigure)]
+    tangents = [name for name, figure in experiment.figures.items() if isinstance(figure, outputs.TangentsFigure)]
     published_too = [
         *(place for place, _, _ in uses if place[0] == "methods"),
         *(("figures", name, "classifier") for name in tangents),
@@ -184,35 +184,35 @@ def _check_known(mistake: Mistake, where: Sequence[Any], values: Iterable[Any], 
             mistake(where, value, f"not in this experiment; {choices(value, known)}")
 
 
-def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema.AnyFigure, mistake: Mistake) -> None:
+def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: outputs.AnyFigure, mistake: Mistake) -> None:
     def check_known(key: str, values: Iterable[Any], known: Iterable[Any]) -> None:
         _check_known(mistake, (*where, key), values, known)
 
     methods = sorted({base_name(key) for key in experiment.methods} | set(experiment.methods))
-    if isinstance(figure, schema.ScoreFigure):
+    if isinstance(figure, outputs.ScoreFigure):
         check_known("metric", [figure.metric] if figure.metric else [], experiment.evaluation.metrics)
         check_known("steps", figure.steps, experiment.evaluation.steps)
         check_known("methods", figure.methods, methods)
         check_known("batch_sizes", figure.batch_sizes, _batch_sizes(experiment))
-        if isinstance(figure, schema.CurvesFigure) and figure.reference:
+        if isinstance(figure, outputs.CurvesFigure) and figure.reference:
             check_known("reference", [figure.reference], _shown(experiment, figure.methods))
-    elif isinstance(figure, schema.SamplesFigure):
+    elif isinstance(figure, outputs.SamplesFigure):
         check_known("steps", [figure.steps], experiment.evaluation.steps)
         check_known("methods", figure.methods, methods)
         check_known("seed", [] if figure.seed is None else [figure.seed], _seeds(experiment))
         if figure.columns > experiment.evaluation.grid:
             problem = f"only evaluation.grid = {experiment.evaluation.grid} samples are kept"
             mistake((*where, "columns"), figure.columns, problem)
-    elif isinstance(figure, schema.TangentsFigure | schema.OscillationFigure):
-        named = [figure.method] if isinstance(figure, schema.TangentsFigure) else figure.methods
-        check_known("method" if isinstance(figure, schema.TangentsFigure) else "methods", named, methods)
+    elif isinstance(figure, outputs.TangentsFigure | outputs.OscillationFigure):
+        named = [figure.method] if isinstance(figure, outputs.TangentsFigure) else figure.methods
+        check_known("method" if isinstance(figure, outputs.TangentsFigure) else "methods", named, methods)
         shown = _shown(experiment, named)
         for key, value in (("batch_size", figure.batch_size), ("seed", figure.seed)):
             known = _batch_sizes(experiment, shown) if key == "batch_size" else _seeds(experiment, shown)
             check_known(key, [] if value is None or not shown else [value], known)
-        if isinstance(figure, schema.OscillationFigure):
+        if isinstance(figure, outputs.OscillationFigure):
             _check_oscillation(experiment, where, figure, shown, mistake)
-    elif isinstance(figure, schema.ToyFigure):
+    elif isinstance(figure, outputs.ToyFigure):
         check_known("toy", [figure.toy], experiment.toys)
     size = facts(experiment.dataset).size
     for key in ("images", "neighbours"):
@@ -221,7 +221,11 @@ def _check_figure(experiment: Experiment, where: tuple[str, ...], figure: schema
 
 
 def _check_oscillation(
-    experiment: Experiment, where: tuple[str, ...], figure: schema.OscillationFigure, shown: list[str], mistake: Mistake
+    experiment: Experiment,
+    where: tuple[str, ...],
+    figure: outputs.OscillationFigure,
+    shown: list[str],
+    mistake: Mistake,
 ) -> None:
     if figure.dimensions >= figure.neighbours:
         problem = f"must be below neighbours = {figure.neighbours}, whose principal components they are"
@@ -241,9 +245,9 @@ def _shown(experiment: Experiment, methods: Sequence[str]) -> list[str]:
     return [name for name in experiment.methods if not methods or {name, base_name(name)} & set(methods)]
 
 
-def _check_table(experiment: Experiment, where: tuple[str, ...], table: schema.AnyTable, mistake: Mistake) -> None:
-    if isinstance(table, schema.PublishedTable | schema.CostTable):
-        if isinstance(table, schema.PublishedTable) and experiment.dataset.name != PUBLISHED:
+def _check_table(experiment: Experiment, where: tuple[str, ...], table: outputs.AnyTable, mistake: Mistake) -> None:
+    if isinstance(table, outputs.PublishedTable | outputs.CostTable):
+        if isinstance(table, outputs.PublishedTable) and experiment.dataset.name != PUBLISHED:
             mistake((*where, "kind"), "published", f"what is published is of {PUBLISHED}")
         return
     metrics = experiment.evaluation.metrics
@@ -251,11 +255,11 @@ def _check_table(experiment: Experiment, where: tuple[str, ...], table: schema.A
     _check_known(mistake, (*where, "metric"), [table.metric] if table.metric else [], metrics)
     _check_known(mistake, (*where, "methods"), table.methods, methods)
     _check_known(mistake, (*where, "batch_sizes"), table.batch_sizes, _batch_sizes(experiment))
-    if isinstance(table, schema.SpeedTable):
+    if isinstance(table, outputs.SpeedTable):
         shown = _shown(experiment, table.methods)
         if table.reference not in shown:
             mistake((*where, "reference"), table.reference, f"no such method; {choices(table.reference, shown)}")
-    one_value = isinstance(table, schema.SpeedTable | schema.ReachTable | schema.MethodsTable)
+    one_value = isinstance(table, outputs.SpeedTable | outputs.ReachTable | outputs.MethodsTable)
     metric = table.metric or metrics[0]
     if one_value and metric in DENOISING and len(experiment.evaluation.denoise) > 1:
         problem = "has a value for each of evaluation.denoise, and the table shows one; choose another metric"

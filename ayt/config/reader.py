@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from ayt import yamlio
-from ayt.config import schema
+from ayt.config import outputs, schema
+from ayt.config.basics import Section
 from ayt.config.checks import choices, cross_check
-from ayt.config.schema import Experiment, Section
+from ayt.config.schema import Experiment
 from ayt.errors import UserError
 
 TOP_KEYS = (
@@ -42,23 +43,23 @@ DEFAULT_FIGURES: dict[str, Any] = {
 }
 DEFAULT_TABLES: dict[str, Any] = {"scores": {"kind": "scores"}}
 FIGURES: dict[str, type[Section]] = {
-    "curves": schema.CurvesFigure,
-    "final": schema.FinalFigure,
-    "samples": schema.SamplesFigure,
-    "transformations": schema.TransformationsFigure,
-    "tangents": schema.TangentsFigure,
-    "oscillation": schema.OscillationFigure,
-    "manifold": schema.ManifoldFigure,
-    "toy": schema.ToyFigure,
+    "curves": outputs.CurvesFigure,
+    "final": outputs.FinalFigure,
+    "samples": outputs.SamplesFigure,
+    "transformations": outputs.TransformationsFigure,
+    "tangents": outputs.TangentsFigure,
+    "oscillation": outputs.OscillationFigure,
+    "manifold": outputs.ManifoldFigure,
+    "toy": outputs.ToyFigure,
 }
 
 TABLES: dict[str, type[Section]] = {
-    "scores": schema.ScoreTable,
-    "methods": schema.MethodsTable,
-    "published": schema.PublishedTable,
-    "speed": schema.SpeedTable,
-    "reach": schema.ReachTable,
-    "cost": schema.CostTable,
+    "scores": outputs.ScoreTable,
+    "methods": outputs.MethodsTable,
+    "published": outputs.PublishedTable,
+    "speed": outputs.SpeedTable,
+    "reach": outputs.ReachTable,
+    "cost": outputs.CostTable,
 }
 
 
@@ -99,16 +100,16 @@ def dataset(value: Any, source: str) -> schema.Dataset:
     return section
 
 
-def toy(value: Any, source: str) -> schema.Toy:
+def toy(value: Any, source: str) -> outputs.Toy:
     """A toy experiment from its options.
 
     Raises:
         UserError: an option is unknown, or has a value that it cannot have.
     """
     reader = _Reader([(source, {"toy": value})])
-    section = reader.section(schema.Toy, value, ("toy",))
+    section = reader.section(outputs.Toy, value, ("toy",))
     reader.stop_if_mistaken()
-    assert isinstance(section, schema.Toy)
+    assert isinstance(section, outputs.Toy)
     return section
 
 
@@ -175,7 +176,7 @@ class _Reader:
             ),
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
-            "toys": self.named("toys", self.mapping("toys"), lambda raw, where: schema.Toy),
+            "toys": self.named("toys", self.mapping("toys"), lambda raw, where: outputs.Toy),
             "figures": self.named("figures", self.mapping("figures", DEFAULT_FIGURES), self.figure_kind),
             "tables": self.named("tables", self.mapping("tables", DEFAULT_TABLES), self.table_kind),
             "assets": self.section(schema.Assets, self.raw.get("assets", {}), ("assets",)),

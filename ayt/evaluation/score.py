@@ -20,9 +20,9 @@ from ayt.evaluation.inception_score import InceptionScore
 from ayt.evaluation.kernel import kid
 from ayt.evaluation.metrics import Metric, metric
 from ayt.evaluation.neighbours import precision_recall_density_coverage
+from ayt.evaluation.settings import DENOISING_METRICS, KEPT_METRICS, Evaluation
 from ayt.features.distance import Distance
 from ayt.files import write_text, written_beside
-from ayt.plan import DENOISING_METRICS, KEPT_METRICS, Evaluation
 from ayt.processes import ALONE, Processes
 from ayt.progress import ProgressLine
 from ayt.randomness import generator

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ayt.config.schema import Toy
+from ayt.config.outputs import Toy
 from ayt.consistency.losses import (
     Distance,
     Loss,
