@@ -65,6 +65,9 @@ DOUBT_EVERY = 10
 """Every so many questions the queue is asked too: accounting may call jobs active whose end it has missed."""
 
 MISSING = "not in the queue"
+UNEXPLAINED = "failed, and accounting does not know yet"
+EXPLAIN_SECONDS = 10.0
+"""How long accounting, which lags behind the queue, may take to say why a job failed."""
 CANNOT_START = "Slurm can never start it"
 
 
@@ -124,8 +127,12 @@ class Slurm(Cluster):
         if never:
             self.cancel(never)
         failed = [job for job in jobs if answer[job.id][0] == "failed" and job not in never]
-        for job_id, why in self._explain(failed).items():
-            answer[job_id] = ("failed", f"{answer[job_id][1]}: {why}" if why else answer[job_id][1])
+        explained = self._explain(failed)
+        for job in failed:
+            if why := explained.get(job.id):
+                answer[job.id] = ("failed", f"{answer[job.id][1]}: {why}")
+            elif why is None and self.accounting and not _lasts_unexplained(job):
+                answer[job.id] = ("active", "")
         return answer
 
     def cancel(self, jobs: Sequence[Submitted]) -> None:
@@ -168,7 +175,7 @@ class Slurm(Cluster):
         return dict(_rows(_ask("squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", "%i|%T|%r")))
 
     def _explain(self, failed: Sequence[Submitted]) -> dict[str, str]:
-        """Why jobs ended as they did, from the records of their steps; nothing where there is no accounting."""
+        """Why jobs ended as they did, from the records of their steps; only of those whose end accounting knows."""
         if not failed or not self.accounting:
             return {}
         try:
@@ -180,7 +187,8 @@ class Slurm(Cluster):
         answer = {}
         for job in failed:
             own = [record for record in records if record[0].split(".")[0] == job.id]
-            answer[job.id] = _why(own) if own else ""
+            if own and own[0][1].split(" ")[0] not in ACTIVE:
+                answer[job.id] = _why(own)
         return answer
 
 
@@ -263,6 +271,11 @@ def _lasts(job: Submitted, odd: str, seconds: float) -> bool:
     if odd and (job.odd is None or job.odd[0] != odd):
         job.odd = (odd, now)
     return job.odd is None or now - job.odd[1] >= seconds
+
+
+def _lasts_unexplained(job: Submitted) -> bool:
+    """Whether accounting has had its time; a job that was odd before has been waited for already."""
+    return (job.odd is not None and job.odd[0] != UNEXPLAINED) or _lasts(job, UNEXPLAINED, EXPLAIN_SECONDS)
 
 
 def _state(row: tuple[str, str] | None) -> str:

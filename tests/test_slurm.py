@@ -26,6 +26,7 @@ def slurm():
         yield cluster
 
 
+# Memory: a Snakemake that starts a shell counts twice for a moment, when the processes' memory is added up.
 SHAPES = """
 rule all:
     input:
@@ -38,34 +39,34 @@ rule here:
 rule one:
     output: "out/{i}"
     log: "logs/{i}.log"
-    resources: runtime=5, mem_mb=300
+    resources: runtime=5, mem_mb=600
     shell: "echo {wildcards.i} > {log}; echo $SLURM_ARRAY_JOB_ID > {output}"
 rule gpu:
     output: "out/gpu"
-    resources: runtime=5, mem_mb=300, gpu=2
+    resources: runtime=5, mem_mb=600, gpu=2
     threads: 3
     shell: "echo $CUDA_VISIBLE_DEVICES $(nproc) $SLURM_CPUS_PER_TASK > {output}"
 rule impossible:
     output: "out/impossible"
-    resources: runtime=5, mem_mb=300, gpu=7
+    resources: runtime=5, mem_mb=600, gpu=7
     shell: "touch {output}"
 rule broken:
     output: "out/broken"
     log: "logs/broken.log"
-    resources: runtime=5, mem_mb=300
+    resources: runtime=5, mem_mb=600
     shell: "echo what is wrong > {log}; exit 3"
 rule hungry:
     output: "out/hungry"
     retries: 1
-    resources: runtime=5, mem_mb=lambda wildcards, attempt: 300 if attempt == 1 else 1200
-    shell: "python3 -c 'import time; x = bytearray(600_000_000); time.sleep(6)'; touch {output}"
+    resources: runtime=5, mem_mb=lambda wildcards, attempt: 600 if attempt == 1 else 1600
+    shell: "python3 -c 'import time; x = bytearray(700_000_000); time.sleep(6)'; touch {output}"
 rule late:
     output: "out/late"
-    resources: runtime=1, mem_mb=300
+    resources: runtime=1, mem_mb=600
     shell: "sleep 200; touch {output}"
 rule long:
     output: "out/long"
-    resources: runtime=5, mem_mb=300
+    resources: runtime=5, mem_mb=600
     shell: "sleep 200; touch {output}"
 """
 
@@ -147,7 +148,7 @@ rule all:
     input: expand("out/{i}", i=range(3))
 rule one:
     output: "out/{i}"
-    resources: runtime=10, mem_mb=200
+    resources: runtime=10, mem_mb=600
     shell: "echo start >> started.{wildcards.i}; sleep 12; touch {output}"
 """
 
@@ -198,6 +199,23 @@ def test_accounting_that_fails_is_replaced_by_the_queue(slurm, tmp_path):
     main = sleepers(tmp_path, with_path(slurm, failing(tmp_path / "bin", "sacct", 10**6)))
     assert main.wait() == 0, main.output
     assert_each_ran_once(main)
+
+
+def test_accounting_that_lags_is_waited_for_when_a_job_fails(slurm, tmp_path):
+    (tmp_path / "Snakefile").write_text(
+        "rule a:\n    output: 'a'\n    resources: runtime=5, mem_mb=600\n    shell: 'touch ended; exit 3'\n"
+    )
+    sacct = tmp_path / "bin" / "sacct"
+    sacct.parent.mkdir()
+    sacct.write_text(
+        f"""#!/bin/bash
+ended=$(stat -c %Y {tmp_path}/ended 2>/dev/null) && (($(date +%s) - ended > 6)) && exec {shutil.which("sacct")} "$@"
+"""
+    )
+    sacct.chmod(0o755)
+    main = Main(tmp_path, with_path(slurm, sacct.parent))
+    assert main.wait() == 1
+    assert "FAILED: exit status 1:0 on node" in main.output
 
 
 def test_a_killed_main_process_takes_its_jobs_over(slurm, tmp_path):

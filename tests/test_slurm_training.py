@@ -63,7 +63,7 @@ def disturbed(slurm, tmp_path_factory):
         )
     (folder / "Snakefile").write_text("\n".join(rules))
     environment = {**slurm.environment, "PATH": f"{BIN}:{slurm.environment['PATH']}"}
-    arguments = ["--submitit-signal-seconds", 30, "--default-resources", "mem_mb=1500", "runtime=10"]
+    arguments = ["--submitit-signal-seconds", 30, "--default-resources", "mem_mb=2000", "runtime=10"]
     main = Main(folder, environment, *arguments)
 
     saved = [paths.resume_folder(folder / case) / "state.safetensors" for case in CASES]
