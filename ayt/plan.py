@@ -1,4 +1,4 @@
-"""From an experiment to what must be computed: runs, their segments, and how snapshots are scored."""
+"""From an experiment to what must be computed: its runs, scores, analyses, and what figures and tables need."""
 
 from __future__ import annotations
 
