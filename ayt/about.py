@@ -18,10 +18,10 @@ from ayt.config.datasets import facts
 from ayt.config.schema import METHOD_LABELS, Experiment
 from ayt.evaluation.gather import failure
 from ayt.evaluation.metrics import metric
-from ayt.evaluation.settings import DENOISING_METRICS
 from ayt.figures.style import plural
 from ayt.plan import Plan
 from ayt.runs import Run
+from ayt.scoring import DENOISING_METRICS
 from ayt.status import RunStatus, statuses
 
 PAPER_ITERATIONS = 400_000

@@ -11,8 +11,8 @@ from pathlib import Path
 from ayt import paths
 from ayt.config import outputs, schema
 from ayt.config.schema import Experiment, base_name
-from ayt.evaluation.settings import DENOISING_METRICS, KEPT_METRICS, Evaluation, Features, evaluation
 from ayt.runs import Checkpoint, Run, Segment, Snapshot
+from ayt.scoring import DENOISING_METRICS, KEPT_METRICS, Evaluation, Features, evaluation
 from ayt.specs import (
     ANALYSIS_VERSION,
     ClassifierCheckpoint,

@@ -30,10 +30,10 @@ from PIL import Image
 from ayt import models, paths
 from ayt.config.schema import Dataset, UNet
 from ayt.evaluation import features, score
-from ayt.evaluation.settings import Evaluation, evaluation
 from ayt.networks.inception import structure
 from ayt.progress import ProgressLine
 from ayt.sampling import to_uint8
+from ayt.scoring import Evaluation, evaluation
 from ayt.specs import UNetSpec
 
 SHAPE = (3, 32, 32)

@@ -20,9 +20,9 @@ from ayt.evaluation import features
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
 from ayt.evaluation.metrics import metric
 from ayt.evaluation.score import Against, score_record, score_snapshot
-from ayt.evaluation.settings import evaluation
 from ayt.networks.inception import Inception
 from ayt.progress import ProgressLine
+from ayt.scoring import evaluation
 
 CPU = torch.device("cpu")
 SHAPE = (3, 32, 32)

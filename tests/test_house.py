@@ -13,14 +13,16 @@ from packaging.utils import canonicalize_name
 LEVELS = [
     {"cli"},
     {"training", "evaluation", "analysis", "toy", "figures", "tables", "published", "drawing", "about", "cost"},
+    {"estimate", "release", "status"},
     {"models"},
     {"features", "consistency", "sampling"},
     {"networks", "data"},
     {"foreign", "assets"},
     {"plan"},
+    {"runs", "scoring"},
     {"specs", "weights", "progress", "randomness"},
     {"config"},
-    {"yamlio", "paths", "files", "pages"},
+    {"yamlio", "paths", "files", "pages", "processes", "speed", "source"},
     {"errors"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -40,6 +42,10 @@ def part(name):
     """The part of the package that a module belongs to, or None."""
     pieces = name.split(".")
     return pieces[1] if pieces[0] == "ayt" and len(pieces) > 1 and pieces[1] in LEVEL else None
+
+
+def test_every_part_has_a_level():
+    assert {path.relative_to(ROOT / "ayt").parts[0].removesuffix(".py") for path in SOURCES} == {"__init__", *LEVEL}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
 
     from ayt.evaluation.features import Extractor
-    from ayt.evaluation.settings import Evaluation
     from ayt.networks.precond import EDMPrecond
+    from ayt.scoring import Evaluation
     from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
 
 
@@ -209,10 +209,10 @@ def run_score(options: argparse.Namespace) -> None:
     from ayt.errors import UserError
     from ayt.evaluation import features, score
     from ayt.evaluation.neighbours import LARGEST_K
-    from ayt.evaluation.settings import DENOISING_METRICS, KEPT_METRICS
     from ayt.features.lpips import lpips
     from ayt.processes import joined
     from ayt.progress import ProgressLine
+    from ayt.scoring import DENOISING_METRICS, KEPT_METRICS
     from ayt.specs import read_record
 
     spec = read_record(options.record)
@@ -353,7 +353,7 @@ def _iterations(options: argparse.Namespace) -> list[int]:
 
 def _evaluations(options: argparse.Namespace) -> list[Evaluation]:
     """One for each number of steps; a verb that only samples has no metrics."""
-    from ayt.evaluation.settings import evaluation
+    from ayt.scoring import evaluation
 
     network = getattr(options, "features", None)
     reference = getattr(options, "reference", None)

@@ -12,9 +12,9 @@ import pandas as pd
 from ayt import paths
 from ayt.errors import UserError
 from ayt.evaluation.metrics import metric
-from ayt.evaluation.settings import DENOISING_METRICS, Evaluation
 from ayt.files import write_text
 from ayt.plan import Plan
+from ayt.scoring import DENOISING_METRICS, Evaluation
 
 COLUMNS = [
     "dataset",

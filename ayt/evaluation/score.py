@@ -20,13 +20,13 @@ from ayt.evaluation.inception_score import InceptionScore
 from ayt.evaluation.kernel import kid
 from ayt.evaluation.metrics import Metric, metric
 from ayt.evaluation.neighbours import precision_recall_density_coverage
-from ayt.evaluation.settings import DENOISING_METRICS, KEPT_METRICS, Evaluation
 from ayt.features.distance import Distance
 from ayt.files import write_text, written_beside
 from ayt.processes import ALONE, Processes
 from ayt.progress import ProgressLine
 from ayt.randomness import generator
 from ayt.sampling import SIGMA_MIN, sample, step, to_uint8
+from ayt.scoring import DENOISING_METRICS, KEPT_METRICS, Evaluation
 
 NEIGHBOURS = KEPT_METRICS - {"kid"}
 
