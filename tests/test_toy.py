@@ -217,7 +217,7 @@ def test_the_same_specification_gives_the_same_bytes(tmp_path, results):
     ("spec", "message"),
     [
         ("{", "--spec:1:2: not valid YAML"),
-        ("[]", "--spec: toy = []: must be a valid dictionary"),
+        ("[]", "--spec: toy = []: must be a mapping of options, not a list"),
         ('{"manifold": "sphere"}', "--spec: toy.manifold = 'sphere': unknown; choose from curve, surface"),
         (
             '{"seed": 0}',

@@ -399,18 +399,21 @@ def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
 def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any) -> str:
     """One phrase for one of pydantic's complaints."""
     kind, context = detail["type"], detail.get("ctx", {})
+    known = {
+        "missing": "is missing",
+        "too_short": "the list is empty",
+        "model_type": f"must be a mapping of options, not {_kind(detail['input'])}",
+    }
+    if kind in known:
+        return known[kind]
     if kind == "extra_forbidden":
         return f"unknown key; {choices(loc[-1], _fields(_model_at(model, loc)))}"
-    if kind == "missing":
-        return "is missing"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
         field = _model_at(model, loc).model_fields.get(str(loc[-1]))
         options = _literals(field.annotation) if field else []
         return f"unknown; {choices(detail['input'], options)}" if options else f"must be {context['expected']}"
-    if kind == "too_short":
-        return "the list is empty"
     message = str(detail["msg"])
     message = message.removeprefix("Input should be ").removeprefix("String should ")
     return f"must be {message}" if message != detail["msg"] else message
@@ -423,5 +426,5 @@ def _literals(annotation: Any) -> list[Any]:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}
+    names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", type(None): "nothing"}
     return names.get(type(value), type(value).__name__)
