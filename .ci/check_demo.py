@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ayt.config import load
-from ayt.plan import Plan
+from ayt.experiment import load
+from ayt.plan.plan import Plan
 
 FOLDER = Path("results/embedded")
 plan = Plan(load([Path("config/embedded.yaml")]))

@@ -27,14 +27,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ayt import models, paths
-from ayt.config.schema import Dataset, UNet
-from ayt.evaluation import features, score
-from ayt.networks.inception import structure
-from ayt.progress import ProgressLine
-from ayt.sampling import to_uint8
-from ayt.scoring import Evaluation, evaluation
-from ayt.specs import UNetSpec
+from ayt.training import work as models
+from ayt.base import paths
+from ayt.experiment.schema import Dataset, UNet
+from ayt.evaluation import score
+from ayt.evaluation import extractors as features
+from ayt.networks.modules.inception import structure
+from ayt.base.progress import ProgressLine
+from ayt.evaluation.sampling import to_uint8
+from ayt.plan.evaluations import Evaluation, evaluation
+from ayt.plan.records import UNetSpec
 
 SHAPE = (3, 32, 32)
 

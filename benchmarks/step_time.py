@@ -18,12 +18,15 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ayt import data, models, paths, weights
-from ayt.config import load
-from ayt.plan import Plan
-from ayt.randomness import Draws
-from ayt.runs import Run
-from ayt.training import tasks
+from ayt.datasets import images as data
+from ayt.training import work as models
+from ayt.base import paths
+from ayt.base import weights
+from ayt.experiment import load
+from ayt.plan.plan import Plan
+from ayt.base.randomness import Draws
+from ayt.plan.runs import Run
+from ayt.training import objectives as tasks
 from ayt.training.state import TrainingState
 
 SIZES = {"embedded": "config/embedded.yaml", "paper": "config/batch_size_ablation.yaml"}

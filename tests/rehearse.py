@@ -22,10 +22,10 @@ from misbehaving import Reply, Server
 from published import write_cifar_archive, write_edm_pickle, write_inception, write_reference, write_vgg16
 from recipe import load_recipe
 
-from ayt import yamlio
-from ayt.config.schema import UNet
-from ayt.networks.precond import EDMPrecond
-from ayt.networks.unet import DDPMpp
+from ayt.base import yamlio
+from ayt.experiment.schema import UNet
+from ayt.networks.modules.precond import EDMPrecond
+from ayt.networks.modules.ddpmpp import DDPMpp
 
 ROOT = Path(__file__).parents[1]
 SIZES = {

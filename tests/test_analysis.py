@@ -10,25 +10,28 @@ from conftest import ROOT
 from PIL import Image
 from recipe import golden, load_recipe
 
-from ayt import cli, data, models, paths
+from ayt import cli
+from ayt.datasets import images as data
+from ayt.training import work as models
+from ayt.base import paths
 from ayt.analysis import manifold, oscillation, spaces, tangents
-from ayt.config import load
-from ayt.config.schema import Dataset
-from ayt.consistency.losses import distance_loss, ect_loss, l2
-from ayt.consistency.schedules import t_to_r
-from ayt.data import Images
-from ayt.errors import UserError
+from ayt.experiment import load
+from ayt.experiment.schema import Dataset
+from ayt.methods.formulas.losses import distance_loss, ect_loss, l2
+from ayt.methods.formulas.schedules import t_to_r
+from ayt.datasets.images import Images
+from ayt.base.errors import UserError
 from ayt.features.distance import frozen, mfd
-from ayt.figures import manifold as manifold_figure
-from ayt.figures import oscillation as oscillation_figure
-from ayt.figures import tangents as tangents_figure
-from ayt.files import write_text
-from ayt.networks.classifier import VGG
-from ayt.networks.precond import EDMPrecond
-from ayt.networks.unet import DDPMpp
-from ayt.plan import Plan
-from ayt.specs import Times, read_record, record_text
-from ayt.training import tasks
+from ayt.reporting.figures import manifold as manifold_figure
+from ayt.reporting.figures import oscillation as oscillation_figure
+from ayt.reporting.figures import tangents as tangents_figure
+from ayt.base.files import write_text
+from ayt.networks.modules.vgg import VGG
+from ayt.networks.modules.precond import EDMPrecond
+from ayt.networks.modules.ddpmpp import DDPMpp
+from ayt.plan.plan import Plan
+from ayt.plan.records import Times, read_record, record_text
+from ayt.training import objectives as tasks
 from ayt.training.loop import Segment, train
 from ayt.training.state import TrainingState
 

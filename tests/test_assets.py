@@ -17,8 +17,8 @@ from misbehaving import Reply, Server
 from ayt.assets.fetch import fetch, verify
 from ayt.assets.table import Asset, read_table
 from ayt.cli import assets
-from ayt.errors import UserError
-from ayt.yamlio import dump
+from ayt.base.errors import UserError
+from ayt.base.yamlio import dump
 
 BODY = random.Random(0).randbytes(100_000)
 OTHER = random.Random(1).randbytes(100_000)

@@ -12,8 +12,8 @@ import torch
 from published import write_cifar_archive
 from rehearse import images, rehearse
 
-from ayt import data
-from ayt.errors import UserError
+from ayt.datasets import images as data
+from ayt.base.errors import UserError
 
 
 @pytest.fixture(scope="module")

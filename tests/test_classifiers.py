@@ -4,12 +4,12 @@ import pytest
 import torch
 from recipe import golden, listing, load_recipe
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 from ayt.features.distance import frozen, mfd
-from ayt.networks.classifier import VGG
-from ayt.networks.densenet import DenseNet
-from ayt.networks.resnet import ResNet
-from ayt.networks.vit import ViT
+from ayt.networks.modules.vgg import VGG
+from ayt.networks.modules.densenet import DenseNet
+from ayt.networks.modules.resnet import ResNet
+from ayt.networks.modules.vit import ViT
 
 FAMILIES = {
     "vgg16": VGG,

@@ -8,13 +8,14 @@ import yaml
 from conftest import BIN, ROOT
 from published import write_edm_pickle
 
-from ayt import paths, weights
-from ayt.config import load
+from ayt.base import paths
+from ayt.base import weights
+from ayt.experiment import load
 from ayt.features.transformations import label_names, names_for
-from ayt.networks.classifier import VGG
-from ayt.networks.precond import EDMPrecond
-from ayt.networks.unet import DDPMpp
-from ayt.plan import Plan
+from ayt.networks.modules.vgg import VGG
+from ayt.networks.modules.precond import EDMPrecond
+from ayt.networks.modules.ddpmpp import DDPMpp
+from ayt.plan.plan import Plan
 
 VERBS = [
     "check",

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ayt.config import load, resolved
-from ayt.errors import UserError
+from ayt.experiment import load
+from ayt.experiment import resolved
+from ayt.base.errors import UserError
 
 MINIMAL = {"dataset": "digits", "network": {"channel_mult": [1]}, "batch_sizes": [8], "methods": {"ect": {}, "ayt": {}}}
 SMALL_CLASSIFIERS = {

@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from ayt import paths, tables
-from ayt.config import load
-from ayt.cost import costs
-from ayt.files import write_text
-from ayt.plan import Plan
+from ayt.base import paths
+from ayt.reporting.tables import scores as tables
+from ayt.experiment import load
+from ayt.reporting.costs import costs
+from ayt.base.files import write_text
+from ayt.plan.plan import Plan
 from ayt.training.log import COLUMNS
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ayt.config.datasets import facts
-from ayt.config.schema import Dataset
-from ayt.data import Images, load, to_float
-from ayt.randomness import Draws, generator
+from ayt.datasets.base import facts
+from ayt.experiment.schema import Dataset
+from ayt.datasets.images import Images, load, to_float
+from ayt.base.randomness import Draws, generator
 
 
 @pytest.mark.parametrize("name", ["digits", "photos"])

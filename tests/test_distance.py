@@ -5,7 +5,7 @@ import torch
 from recipe import golden, load_recipe
 
 from ayt.features.distance import feature_distance, frozen, lpips_like, mfd, ph
-from ayt.networks.classifier import VGG
+from ayt.networks.modules.vgg import VGG
 
 
 @pytest.fixture(scope="module")

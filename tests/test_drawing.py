@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from ayt import drawing, paths, yamlio
-from ayt.config import load, resolved
-from ayt.evaluation.gather import gather_scores
-from ayt.files import write_text
-from ayt.plan import Plan
+from ayt.reporting import drawing
+from ayt.base import paths
+from ayt.base import yamlio
+from ayt.experiment import load
+from ayt.experiment import resolved
+from ayt.reporting.scores import gather_scores
+from ayt.base.files import write_text
+from ayt.plan.plan import Plan
 
 LABEL = "FD (digits features)"
 

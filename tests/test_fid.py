@@ -13,16 +13,16 @@ from conftest import BIN
 from PIL import Image
 from published import write_inception, write_reference
 
-from ayt import paths
-from ayt.data import Images
-from ayt.errors import UserError
-from ayt.evaluation import features
+from ayt.base import paths
+from ayt.datasets.images import Images
+from ayt.base.errors import UserError
+from ayt.evaluation import extractors as features
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
-from ayt.evaluation.metrics import metric
+from ayt.evaluation.naming import metric
 from ayt.evaluation.score import Against, score_record, score_snapshot
-from ayt.networks.inception import Inception
-from ayt.progress import ProgressLine
-from ayt.scoring import evaluation
+from ayt.networks.modules.inception import Inception
+from ayt.base.progress import ProgressLine
+from ayt.plan.evaluations import evaluation
 
 CPU = torch.device("cpu")
 SHAPE = (3, 32, 32)

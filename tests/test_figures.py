@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ayt import tables
-from ayt.errors import UserError
-from ayt.figures import grids, images, scores
-from ayt.published import batch_size_curves, fids
+from ayt.reporting.tables import scores as tables
+from ayt.base.errors import UserError
+from ayt.reporting import grids
+from ayt.reporting.figures import samples as images
+from ayt.reporting import score_plots as scores
+from ayt.reporting.published import batch_size_curves, fids
 
 
 def table(seeds=(0, 1), methods=("ECT", "AYT"), label="{}"):

@@ -24,11 +24,11 @@ from published import edm_modules, python2_batch, write_edm_pickle
 from recipe import load_recipe
 from torch import nn
 
-from ayt.errors import UserError
-from ayt.foreign.checkpoints import compare, read_arrays, read_checkpoint
-from ayt.foreign.pickles import RefusedError, read
-from ayt.networks.precond import EDMPrecond
-from ayt.networks.unet import DDPMpp
+from ayt.base.errors import UserError
+from ayt.assets.foreign.checkpoints import compare, read_arrays, read_checkpoint
+from ayt.assets.foreign.pickles import RefusedError, read
+from ayt.networks.modules.precond import EDMPrecond
+from ayt.networks.modules.ddpmpp import DDPMpp
 
 
 @pytest.fixture(scope="module")

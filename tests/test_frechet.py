@@ -5,7 +5,7 @@ import pytest
 import torch
 from recipe import golden
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
 
 ARRAYS = golden("frechet")

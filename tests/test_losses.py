@@ -5,7 +5,7 @@ import torch
 from recipe import golden, load_recipe
 from torch import nn
 
-from ayt.consistency.losses import (
+from ayt.methods.formulas.losses import (
     consistency_pair,
     denoising_loss,
     distance_loss,
@@ -16,9 +16,9 @@ from ayt.consistency.losses import (
     pseudo_huber,
     weight,
 )
-from ayt.consistency.schedules import lognormal_t, t_to_r
+from ayt.methods.formulas.schedules import lognormal_t, t_to_r
 from ayt.features.distance import frozen, mfd
-from ayt.networks.classifier import VGG
+from ayt.networks.modules.vgg import VGG
 
 
 class Analytic(nn.Module):

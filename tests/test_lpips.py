@@ -5,8 +5,8 @@ import torch
 from published import write_vgg16
 from recipe import golden, listing
 
-from ayt.consistency.losses import distance_loss
-from ayt.errors import UserError
+from ayt.methods.formulas.losses import distance_loss
+from ayt.base.errors import UserError
 from ayt.features.lpips import lpips, lpips_network
 
 CPU = torch.device("cpu")

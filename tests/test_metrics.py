@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 from ayt.evaluation.inception_score import InceptionScore
 from ayt.evaluation.kernel import kid
 from ayt.evaluation.neighbours import precision_recall_density_coverage

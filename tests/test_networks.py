@@ -4,10 +4,10 @@ import pytest
 import torch
 from recipe import golden, listing, load_recipe
 
-from ayt.errors import UserError
-from ayt.networks.classifier import VGG
-from ayt.networks.precond import EDMPrecond, scalings
-from ayt.networks.unet import Block, DDPMpp
+from ayt.base.errors import UserError
+from ayt.networks.modules.vgg import VGG
+from ayt.networks.modules.precond import EDMPrecond, scalings
+from ayt.networks.modules.ddpmpp import Block, DDPMpp
 
 SMALL = {"plain": {}, "aug": {"augment_labels": 9}, "cond": {"classes": 4}}
 

@@ -14,13 +14,16 @@ import pytest
 import yaml
 from test_figures import table
 
-from ayt import pages, paths, weights
-from ayt.about import about, differences
-from ayt.config import load, resolved
-from ayt.figures import scores
-from ayt.files import write_text
-from ayt.plan import Plan
-from ayt.specs import record_text
+from ayt.reporting import pages
+from ayt.base import paths
+from ayt.base import weights
+from ayt.reporting.about import about, differences
+from ayt.experiment import load
+from ayt.experiment import resolved
+from ayt.reporting import score_plots as scores
+from ayt.base.files import write_text
+from ayt.plan.plan import Plan
+from ayt.plan.records import record_text
 
 TITLE = "a < b & \"c\" 'd' {{ e }} {% f %}"
 

@@ -6,12 +6,12 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from ayt import specs
+from ayt.plan.plan import records as specs
 from ayt.assets import table as assets
-from ayt.config import load
-from ayt.errors import UserError
-from ayt.plan import Plan
-from ayt.specs import parse_spec, read_record, record_text
+from ayt.experiment import load
+from ayt.base.errors import UserError
+from ayt.plan.plan import Plan
+from ayt.plan.records import parse_spec, read_record, record_text
 
 
 def plan(tiny, **overrides):

@@ -13,13 +13,14 @@ import pytest
 import torch
 from conftest import BIN, ROOT
 
-from ayt import paths, weights
-from ayt.config import load
-from ayt.errors import UserError
-from ayt.files import write_text
-from ayt.plan import Plan
-from ayt.processes import Processes
-from ayt.specs import record_text
+from ayt.base import paths
+from ayt.base import weights
+from ayt.experiment import load
+from ayt.base.errors import UserError
+from ayt.base.files import write_text
+from ayt.plan.plan import Plan
+from ayt.base.processes import Processes
+from ayt.plan.records import record_text
 from ayt.training.loop import Segment
 from ayt.training.loop import train as train_here
 

@@ -10,11 +10,11 @@ import pytest
 from conftest import BIN, ROOT
 from PIL import Image
 
-from ayt import paths
-from ayt.config import load
-from ayt.files import write_text
-from ayt.plan import Plan
-from ayt.specs import record_text
+from ayt.base import paths
+from ayt.experiment import load
+from ayt.base.files import write_text
+from ayt.plan.plan import Plan
+from ayt.plan.records import record_text
 
 SCORE = {
     "evaluation": {"steps": 1, "repeats": 2, "samples": 5000},

@@ -4,7 +4,7 @@ import torch
 from recipe import golden
 from torch import nn
 
-from ayt.sampling import euler, euler_levels, sample, step, to_uint8
+from ayt.evaluation.sampling import euler, euler_levels, sample, step, to_uint8
 
 
 def analytic(x, s):

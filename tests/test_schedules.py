@@ -3,8 +3,8 @@
 import torch
 from recipe import golden
 
-from ayt.consistency.losses import weight
-from ayt.consistency.schedules import lognormal_t, ramp, stage_at, t_to_r
+from ayt.methods.formulas.losses import weight
+from ayt.methods.formulas.schedules import lognormal_t, ramp, stage_at, t_to_r
 
 
 def test_r_and_weight_against_golden_numbers():

@@ -12,9 +12,10 @@ import pytest
 from cluster import SNAKEMAKE, Main, started, until
 from conftest import BIN, ROOT
 
-from ayt import paths, weights
-from ayt.config import load
-from ayt.plan import Plan
+from ayt.base import paths
+from ayt.base import weights
+from ayt.experiment import load
+from ayt.plan.plan import Plan
 
 pytestmark = pytest.mark.slurm
 TINY = ROOT / "tests" / "experiments" / "tiny.yaml"

@@ -10,9 +10,9 @@ import pytest
 from cluster import Main, started, until
 from conftest import BIN, ROOT
 
-from ayt import paths
-from ayt.config import load
-from ayt.plan import Plan
+from ayt.base import paths
+from ayt.experiment import load
+from ayt.plan.plan import Plan
 
 pytestmark = pytest.mark.slurm
 TINY = ROOT / "tests" / "experiments" / "tiny.yaml"

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from test_figures import table
 
-from ayt import tables
-from ayt.errors import UserError
-from ayt.speed import iterations_to_reach, reaching, speed_ups
+from ayt.reporting.tables import scores as tables
+from ayt.base.errors import UserError
+from ayt.reporting.speed_up import iterations_to_reach, reaching, speed_ups
 
 
 def scores(curves):

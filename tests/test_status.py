@@ -10,13 +10,15 @@ import time
 import pytest
 from conftest import BIN, ROOT
 
-from ayt import paths, weights
-from ayt.config import load, resolved
-from ayt.estimate import estimate
-from ayt.files import write_text
-from ayt.plan import Plan
-from ayt.specs import record_text
-from ayt.status import statuses
+from ayt.base import paths
+from ayt.base import weights
+from ayt.experiment import load
+from ayt.experiment import resolved
+from ayt.operations.estimate import estimate
+from ayt.base.files import write_text
+from ayt.plan.plan import Plan
+from ayt.plan.records import record_text
+from ayt.operations.status import statuses
 
 HEAD = "iteration,images,loss,distance,gradient_norm,images_per_second\n"
 

@@ -11,14 +11,15 @@ from test_figures import check_pictures
 from torch import nn
 
 from ayt.cli import main
-from ayt.config.schema import Toy
-from ayt.consistency.losses import pseudo_huber
-from ayt.consistency.schedules import t_to_r
+from ayt.experiment.schema import Toy
+from ayt.methods.formulas.losses import pseudo_huber
+from ayt.methods.formulas.schedules import t_to_r
 from ayt.features.distance import mfd
-from ayt.figures import toy as figure
-from ayt.randomness import Draws
-from ayt.toy import experiment, manifolds
-from ayt.toy.manifolds import circle, curve, share_along, surface
+from ayt.reporting.figures import toy as figure
+from ayt.base.randomness import Draws
+from ayt.analysis.toy import experiment
+from ayt.analysis.toy import manifolds
+from ayt.analysis.toy.manifolds import circle, curve, share_along, surface
 
 MANIFOLDS = (circle, curve, surface)
 CPU = torch.device("cpu")

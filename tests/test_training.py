@@ -11,14 +11,16 @@ import pytest
 import torch
 from conftest import BIN
 
-from ayt import data, paths, weights
-from ayt.config import load
-from ayt.errors import UserError
-from ayt.evaluation.gather import failure
-from ayt.files import write_text, written_beside
-from ayt.plan import Plan
-from ayt.specs import Optimiser, record_text
-from ayt.training import tasks
+from ayt.datasets import images as data
+from ayt.base import paths
+from ayt.base import weights
+from ayt.experiment import load
+from ayt.base.errors import UserError
+from ayt.reporting.scores import failure
+from ayt.base.files import write_text, written_beside
+from ayt.plan.plan import Plan
+from ayt.plan.records import Optimiser, record_text
+from ayt.training import objectives as tasks
 from ayt.training.lease import Lease, LeaseLostError
 from ayt.training.loop import Segment, train
 from ayt.training.state import TrainingState, learning_rate
@@ -281,7 +283,7 @@ def test_no_space_left_is_one_line_and_leaves_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
     code = (
-        "import torch, sys; from pathlib import Path; from ayt import weights; from ayt.errors import UserError\n"
+        "import torch, sys; from pathlib import Path; from ayt import weights; from ayt.base.errors import UserError\n"
         "try: weights.write(Path(sys.argv[1]), 'snapshot', 'run', 1, {'a': torch.zeros(5000)})\n"
         "except UserError as error: print(error); sys.exit(7)\n"
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from recipe import GOLDEN, golden
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 from ayt.features.transformations import GROUPS, draw, label_names, names_for, transform
 from ayt.features.transformations.geometry import SYM6, affine, apply_geometry, normalised, padding
 from ayt.features.transformations.table import parameters

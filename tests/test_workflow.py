@@ -13,7 +13,8 @@ import pytest
 import yaml
 from conftest import BIN, ROOT
 
-from ayt.config import load, resolved
+from ayt.experiment import load
+from ayt.experiment import resolved
 
 # Jobs that look at what is there; none of them trains or scores.
 GATHERING = {"gather", "analyse", "figure", "table", "about", "all"}
@@ -268,7 +269,7 @@ def processes(text):
 
 def target(experiment):
     """The snapshot that ends the pretraining of an experiment."""
-    from ayt.plan import Plan
+    from ayt.plan.plan import Plan
 
     return Plan(load([experiment])).pretrained.last.path
 

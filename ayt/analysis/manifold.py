@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ayt.analysis.spaces import nearest
 from ayt.analysis.tangents import OTHERS, Points
-from ayt.data import Images, to_float
+from ayt.datasets.images import Images, to_float
 from ayt.features.distance import Distance
 from ayt.features.transformations import GROUPS, Draws, names_for, transform
 from ayt.features.transformations.degradation import add_noise_and_mixup

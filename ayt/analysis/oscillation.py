@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ayt import models, paths
+from ayt.training import work as models
+from ayt.base import paths
 from ayt.analysis.spaces import dimension, neighbour_space, share, transformation_space
 from ayt.analysis.tangents import Points, pair_at, unit
-from ayt.consistency.losses import Distance, Loss, direction, weight
-from ayt.consistency.schedules import stage_at
-from ayt.data import Images, to_float
-from ayt.errors import UserError
-from ayt.progress import ProgressLine
-from ayt.specs import ConsistencySpec
-from ayt.training import tasks
+from ayt.methods.formulas.losses import Distance, Loss, direction, weight
+from ayt.methods.formulas.schedules import stage_at
+from ayt.datasets.images import Images, to_float
+from ayt.base.errors import UserError
+from ayt.base.progress import ProgressLine
+from ayt.plan.records import ConsistencySpec
+from ayt.training import objectives as tasks
 from ayt.training.loop import advance
 from ayt.training.state import TrainingState
 

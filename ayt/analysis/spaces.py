@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from ayt.data import Images, to_float
+from ayt.datasets.images import Images, to_float
 from ayt.features.transformations import names_for
 from ayt.features.transformations.colour import apply_colour
 from ayt.features.transformations.geometry import apply_geometry

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ayt.consistency.losses import Distance, consistency_pair, direction
-from ayt.consistency.schedules import t_to_r
-from ayt.data import Images, to_float
-from ayt.errors import UserError
-from ayt.randomness import generator
-from ayt.specs import Times
+from ayt.methods.formulas.losses import Distance, consistency_pair, direction
+from ayt.methods.formulas.schedules import t_to_r
+from ayt.datasets.images import Images, to_float
+from ayt.base.errors import UserError
+from ayt.base.randomness import generator
+from ayt.plan.records import Times
 
 OTHERS = 4
 """Random partners of each image."""

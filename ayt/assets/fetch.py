@@ -25,9 +25,9 @@ import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ayt.assets.table import Asset
-from ayt.errors import UserError
-from ayt.files import write_text, written_beside
-from ayt.progress import ProgressLine
+from ayt.base.errors import UserError
+from ayt.base.files import write_text, written_beside
+from ayt.base.progress import ProgressLine
 
 CHUNK = 2**20
 """Bytes read at a time."""

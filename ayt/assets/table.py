@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ayt import paths, yamlio
-from ayt.config.checks import choices
-from ayt.errors import UserError
-from ayt.plan import Plan
+from ayt.base import paths
+from ayt.base import yamlio
+from ayt.experiment.checks import choices
+from ayt.base.errors import UserError
+from ayt.plan.plan import Plan
 
 SCHEMES = ("https", "http")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ayt import __version__
 from ayt.cli import about, analysis, assets, drawing, evaluation, experiment, foreign, toy, training, watching
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 EPILOG = """\
 Exit codes: 0 done; 1 an error that is explained in one line; 2 wrong usage; 128 + n stopped by signal n, with the

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from ayt.features.distance import Distance
-    from ayt.specs import ClassifierCheckpoint, ClassifierUpstream, ConsistencySpec
+    from ayt.plan.records import ClassifierCheckpoint, ClassifierUpstream, ConsistencySpec
 
 
 def noise_level(text: str) -> float:
@@ -113,11 +113,13 @@ def run_tangents(options: argparse.Namespace) -> None:
     """Write the tangents."""
     import torch
 
-    from ayt import data, models, paths
+    from ayt.datasets import images as data
+    from ayt.training import work as models
+    from ayt.base import paths
     from ayt.analysis import tangents
-    from ayt.consistency.schedules import stage_at
-    from ayt.errors import UserError
-    from ayt.networks.precond import EDMPrecond
+    from ayt.methods.formulas.schedules import stage_at
+    from ayt.base.errors import UserError
+    from ayt.networks.modules.precond import EDMPrecond
 
     spec = _consistency_spec(options.record)
     distance_of = _upstream(options, spec)
@@ -141,9 +143,9 @@ def run_tangents(options: argparse.Namespace) -> None:
 
 def run_oscillation(options: argparse.Namespace) -> None:
     """Write what became of the tangents."""
-    from ayt import data
+    from ayt.datasets import images as data
     from ayt.analysis import oscillation, tangents
-    from ayt.errors import UserError
+    from ayt.base.errors import UserError
 
     spec = _consistency_spec(options.record)
     device = choose_device(options)
@@ -174,11 +176,12 @@ def run_manifold(options: argparse.Namespace) -> None:
     """Write both distances, and what an untrained network of the same shape makes of the same images."""
     import torch
 
-    from ayt import data, models
+    from ayt.datasets import images as data
+    from ayt.training import work as models
     from ayt.analysis import manifold, tangents
-    from ayt.errors import UserError
+    from ayt.base.errors import UserError
     from ayt.features.distance import frozen, mfd
-    from ayt.specs import ClassifierSpec, ClassifierUpstream, read_record
+    from ayt.plan.records import ClassifierSpec, ClassifierUpstream, read_record
 
     spec = read_record(options.record)
     if not isinstance(spec, ClassifierSpec):
@@ -197,8 +200,8 @@ def run_manifold(options: argparse.Namespace) -> None:
 
 
 def _consistency_spec(record: Path) -> ConsistencySpec:
-    from ayt.errors import UserError
-    from ayt.specs import ConsistencySpec, read_record
+    from ayt.base.errors import UserError
+    from ayt.plan.records import ConsistencySpec, read_record
 
     spec = read_record(record)
     if not isinstance(spec, ConsistencySpec):
@@ -214,9 +217,9 @@ def _upstream(
     Raises:
         UserError: it is not one, or is of another dataset.
     """
-    from ayt import yamlio
-    from ayt.errors import UserError
-    from ayt.specs import ClassifierSpec, ClassifierUpstream, read_record
+    from ayt.base import yamlio
+    from ayt.base.errors import UserError
+    from ayt.plan.records import ClassifierSpec, ClassifierUpstream, read_record
 
     text: str | None = options.classifier
     if text is None:
@@ -242,8 +245,8 @@ def _upstream(
 def _parse_upstream(value: object) -> ClassifierUpstream | ClassifierCheckpoint:
     from pydantic import ValidationError
 
-    from ayt.errors import UserError
-    from ayt.specs import ClassifierCheckpoint, ClassifierUpstream
+    from ayt.base.errors import UserError
+    from ayt.plan.records import ClassifierCheckpoint, ClassifierUpstream
 
     published = isinstance(value, dict) and "checkpoint" in value
     try:
@@ -256,7 +259,7 @@ def _parse_upstream(value: object) -> ClassifierUpstream | ClassifierCheckpoint:
 
 def _group(upstream: ClassifierUpstream | ClassifierCheckpoint) -> str | None:
     """The transformations that it recognises; None: class labels."""
-    from ayt.specs import ClassifierCheckpoint
+    from ayt.plan.records import ClassifierCheckpoint
 
     return upstream.group if isinstance(upstream, ClassifierCheckpoint) else upstream.run.group
 
@@ -264,7 +267,7 @@ def _group(upstream: ClassifierUpstream | ClassifierCheckpoint) -> str | None:
 def _distance(
     upstream: tuple[ClassifierUpstream | ClassifierCheckpoint, Path], spec: ConsistencySpec, device: torch.device
 ) -> Distance:
-    from ayt import models
+    from ayt.training import work as models
     from ayt.features.distance import mfd
 
     classifier, folder = upstream
@@ -272,7 +275,7 @@ def _distance(
 
 
 def _name(upstream: ClassifierUpstream | ClassifierCheckpoint) -> str:
-    from ayt.specs import ClassifierCheckpoint
+    from ayt.plan.records import ClassifierCheckpoint
 
     if isinstance(upstream, ClassifierCheckpoint):
         return upstream.checkpoint
@@ -283,7 +286,7 @@ def _write(options: argparse.Namespace, arrays: dict[str, np.ndarray], **about: 
     """Write arrays, and what they tell of."""
     import numpy as np
 
-    from ayt.files import written_beside
+    from ayt.base.files import written_beside
 
     told = {name: np.array(value) for name, value in {"iteration": options.iteration, **about}.items()}
     with written_beside(options.output) as beside:

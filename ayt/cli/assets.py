@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ayt import paths
+from ayt.base import paths
 from ayt.cli.common import Verbs, verb
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 if TYPE_CHECKING:
     from ayt.assets.table import Asset
@@ -120,7 +120,7 @@ def run_verify(options: argparse.Namespace) -> None:
 def _each(options: argparse.Namespace, work: Callable[[str, Asset], str]) -> None:
     """Print what the work on each asset asked for returns; raise what failed at the end."""
     from ayt.assets.table import read_table
-    from ayt.config.checks import choices
+    from ayt.experiment.checks import choices
 
     table = read_table(options.table)
     for name in options.names:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-    from ayt.config import Experiment
+    from ayt.experiment import Experiment
 
 Verbs = Any  # argparse's own name for it is private
 
@@ -68,8 +68,8 @@ def load_experiment(options: argparse.Namespace) -> Experiment:
     Raises:
         UserError: a file is missing or has mistakes.
     """
-    from ayt import yamlio
-    from ayt.config import load
+    from ayt.base import yamlio
+    from ayt.experiment import load
 
     return load(options.files, yamlio.parse(options.config, "--config") if options.config else None)
 
@@ -99,7 +99,7 @@ def choose_device(options: argparse.Namespace) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
-    from ayt.processes import local_rank
+    from ayt.base.processes import local_rank
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ayt.cli.common import Verbs, verb
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -54,9 +54,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_figure(options: argparse.Namespace) -> None:
     """Draw one figure beside the experiment."""
-    from ayt.config import resolved
-    from ayt.drawing import draw_figure
-    from ayt.plan import Plan
+    from ayt.experiment import resolved
+    from ayt.reporting.drawing import draw_figure
+    from ayt.plan.plan import Plan
 
     plan = Plan(resolved.read(options.experiment))
     _require(options, "figure", plan.experiment.figures)
@@ -65,9 +65,9 @@ def run_figure(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Write one table beside the experiment."""
-    from ayt.config import resolved
-    from ayt.drawing import draw_table
-    from ayt.plan import Plan
+    from ayt.experiment import resolved
+    from ayt.reporting.drawing import draw_table
+    from ayt.plan.plan import Plan
 
     plan = Plan(resolved.read(options.experiment))
     _require(options, "table", plan.experiment.tables)
@@ -76,10 +76,10 @@ def run_table(options: argparse.Namespace) -> None:
 
 def run_draw(options: argparse.Namespace) -> None:
     """Gather, draw and tabulate what is there."""
-    from ayt import paths
-    from ayt.config import resolved
-    from ayt.drawing import draw_what_is_there
-    from ayt.plan import Plan
+    from ayt.base import paths
+    from ayt.experiment import resolved
+    from ayt.reporting.drawing import draw_what_is_there
+    from ayt.plan.plan import Plan
 
     plan = Plan(resolved.read(options.experiment))
     problems = draw_what_is_there(plan)
@@ -99,10 +99,11 @@ def run_summary(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ayt import paths, tables
-    from ayt.config import resolved
-    from ayt.drawing import chosen_scores
-    from ayt.plan import Plan
+    from ayt.base import paths
+    from ayt.reporting.tables import scores as tables
+    from ayt.experiment import resolved
+    from ayt.reporting.drawing import chosen_scores
+    from ayt.plan.plan import Plan
 
     experiment = resolved.read(options.experiment)
     scores = tables.final_scores(chosen_scores(Plan(experiment), experiment.name)[0])

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
-from ayt.config.basics import Metric
+from ayt.base.sections import Metric
 
 if TYPE_CHECKING:
     import torch
 
-    from ayt.evaluation.features import Extractor
-    from ayt.networks.precond import EDMPrecond
-    from ayt.scoring import Evaluation
-    from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
+    from ayt.evaluation.extractors import Extractor
+    from ayt.networks.modules.precond import EDMPrecond
+    from ayt.plan.evaluations import Evaluation
+    from ayt.plan.records import ClassifierSpec, ConsistencySpec, PretrainSpec
 
 
 def steps_and_mids(text: str) -> tuple[int, tuple[float, ...]]:
@@ -190,9 +190,10 @@ def add_sampling(to: argparse.ArgumentParser, samples: int) -> None:
 
 def run_reference(options: argparse.Namespace) -> None:
     """Write the statistics."""
-    from ayt import data, yamlio
-    from ayt.config import dataset
-    from ayt.evaluation import features
+    from ayt.datasets import images as data
+    from ayt.base import yamlio
+    from ayt.experiment import dataset
+    from ayt.evaluation import extractors as features
 
     what = dataset(yamlio.parse(options.dataset, "--dataset"), "--dataset")
     device = choose_device(options)
@@ -204,16 +205,18 @@ def run_reference(options: argparse.Namespace) -> None:
 
 def run_score(options: argparse.Namespace) -> None:
     """Write a score and a grid of samples for each snapshot and number of steps."""
-    from ayt import data, paths
-    from ayt.config.datasets import facts
-    from ayt.errors import UserError
-    from ayt.evaluation import features, score
+    from ayt.datasets import images as data
+    from ayt.base import paths
+    from ayt.datasets.base import facts
+    from ayt.base.errors import UserError
+    from ayt.evaluation import score
+    from ayt.evaluation import extractors as features
     from ayt.evaluation.neighbours import LARGEST_K
     from ayt.features.lpips import lpips
-    from ayt.processes import joined
-    from ayt.progress import ProgressLine
-    from ayt.scoring import DENOISING_METRICS, KEPT_METRICS
-    from ayt.specs import read_record
+    from ayt.base.processes import joined
+    from ayt.base.progress import ProgressLine
+    from ayt.plan.evaluations import DENOISING_METRICS, KEPT_METRICS
+    from ayt.plan.records import read_record
 
     spec = read_record(options.record)
     device = choose_device(options)
@@ -258,9 +261,11 @@ def run_score(options: argparse.Namespace) -> None:
 
 def run_recognise(options: argparse.Namespace) -> None:
     """Write the classifier's report beside its run."""
-    from ayt import data, models, paths
-    from ayt.evaluation import recognition
-    from ayt.specs import ClassifierUpstream
+    from ayt.datasets import images as data
+    from ayt.training import work as models
+    from ayt.base import paths
+    from ayt.analysis import recognition
+    from ayt.plan.records import ClassifierUpstream
 
     spec = _classifier_spec(options.record, "transformations")
     assert spec.group is not None and spec.probability is not None
@@ -279,10 +284,10 @@ def run_recognise(options: argparse.Namespace) -> None:
 
 def run_gather(options: argparse.Namespace) -> None:
     """Write ``scores.csv`` beside the experiment."""
-    from ayt import paths
-    from ayt.config import resolved
-    from ayt.evaluation.gather import gather_scores, write_table
-    from ayt.plan import Plan
+    from ayt.base import paths
+    from ayt.experiment import resolved
+    from ayt.reporting.scores import gather_scores, write_table
+    from ayt.plan.plan import Plan
 
     plan = Plan(resolved.read(options.experiment))
     write_table(paths.scores_table(plan.experiment.name), gather_scores(plan))
@@ -290,7 +295,7 @@ def run_gather(options: argparse.Namespace) -> None:
 
 def run_export(options: argparse.Namespace) -> None:
     """Write the folder."""
-    from ayt import release
+    from ayt.operations import release
 
     release.export(options.record, options.iteration, options.output)
 
@@ -299,12 +304,12 @@ def run_sample(options: argparse.Namespace) -> None:
     """Write one PNG, a row of images below the other, or one GIF with such a grid for each snapshot."""
     import torch
 
-    from ayt.errors import UserError
+    from ayt.base.errors import UserError
     from ayt.evaluation.score import batches, sampled
-    from ayt.figures import grids
-    from ayt.progress import ProgressLine
-    from ayt.release import image_shape
-    from ayt.sampling import to_uint8
+    from ayt.reporting import grids
+    from ayt.base.progress import ProgressLine
+    from ayt.operations.release import image_shape
+    from ayt.evaluation.sampling import to_uint8
 
     if options.output.suffix not in (".png", ".gif"):
         raise UserError(f"--output {options.output}: must end in .png, or in .gif for an animation over training")
@@ -332,8 +337,8 @@ def run_sample(options: argparse.Namespace) -> None:
 
 def _iterations(options: argparse.Namespace) -> list[int]:
     """The snapshots that ``ayt sample`` is asked for; [0] for a model in a folder of its own."""
-    from ayt import paths
-    from ayt.errors import UserError
+    from ayt.base import paths
+    from ayt.base.errors import UserError
 
     if bool(options.model) == bool(options.record) or (options.model and options.iteration):
         raise UserError("name either a run's record, with --iteration if you like, or --model FOLDER")
@@ -353,7 +358,7 @@ def _iterations(options: argparse.Namespace) -> list[int]:
 
 def _evaluations(options: argparse.Namespace) -> list[Evaluation]:
     """One for each number of steps; a verb that only samples has no metrics."""
-    from ayt.scoring import evaluation
+    from ayt.plan.evaluations import evaluation
 
     network = getattr(options, "features", None)
     reference = getattr(options, "reference", None)
@@ -377,9 +382,9 @@ def _evaluations(options: argparse.Namespace) -> list[Evaluation]:
 
 def _extractor(network: tuple[Path, int] | None, device: torch.device) -> Extractor:
     """The feature network that ``--features`` names."""
-    from ayt import models
-    from ayt.evaluation import features
-    from ayt.specs import ClassifierUpstream
+    from ayt.training import work as models
+    from ayt.evaluation import extractors as features
+    from ayt.plan.records import ClassifierUpstream
 
     if network is None:
         return features.inception(device)
@@ -391,8 +396,8 @@ def _extractor(network: tuple[Path, int] | None, device: torch.device) -> Extrac
 
 def _model(options: argparse.Namespace, iteration: int) -> tuple[EDMPrecond, ConsistencySpec | PretrainSpec]:
     """What ``ayt sample`` is asked to sample, and how it was trained."""
-    from ayt import release
-    from ayt.specs import ClassifierSpec, read_record
+    from ayt.operations import release
+    from ayt.plan.records import ClassifierSpec, read_record
 
     if options.model:
         return release.load(options.model)
@@ -405,9 +410,10 @@ def _model(options: argparse.Namespace, iteration: int) -> tuple[EDMPrecond, Con
 def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Path, iteration: int) -> EDMPrecond:
     import torch
 
-    from ayt import models, paths
-    from ayt.errors import UserError
-    from ayt.networks.precond import EDMPrecond
+    from ayt.training import work as models
+    from ayt.base import paths
+    from ayt.base.errors import UserError
+    from ayt.networks.modules.precond import EDMPrecond
 
     network = models.build(spec)
     if not isinstance(network, EDMPrecond):
@@ -417,8 +423,8 @@ def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Pat
 
 
 def _classifier_spec(record: Path, task: str) -> ClassifierSpec:
-    from ayt.errors import UserError
-    from ayt.specs import ClassifierSpec, read_record
+    from ayt.base.errors import UserError
+    from ayt.plan.records import ClassifierSpec, read_record
 
     spec = read_record(record)
     if not isinstance(spec, ClassifierSpec) or spec.task != task:

@@ -38,7 +38,7 @@ def add_verbs(verbs: Verbs) -> None:
 def run_check(options: argparse.Namespace) -> None:
     """Print a summary of what would be computed."""
     from ayt.assets.table import needed
-    from ayt.plan import Plan
+    from ayt.plan.plan import Plan
 
     experiment = load_experiment(options)
     plan = Plan(experiment)
@@ -53,7 +53,7 @@ def run_check(options: argparse.Namespace) -> None:
 
 def run_runs(options: argparse.Namespace) -> None:
     """Print one line a run."""
-    from ayt.plan import Plan
+    from ayt.plan.plan import Plan
 
     for run in Plan(load_experiment(options)).runs.values():
         print(f"{run.folder}  {run.iterations} iterations in {len(run.segments)} segments")
@@ -61,12 +61,12 @@ def run_runs(options: argparse.Namespace) -> None:
 
 def run_record(options: argparse.Namespace) -> None:
     """Write one record, or those of all runs of an experiment."""
-    from ayt import paths
-    from ayt.config import load
-    from ayt.errors import UserError
-    from ayt.files import write_text
-    from ayt.plan import Plan
-    from ayt.specs import parse_spec, record_text
+    from ayt.base import paths
+    from ayt.experiment import load
+    from ayt.base.errors import UserError
+    from ayt.base.files import write_text
+    from ayt.plan.plan import Plan
+    from ayt.plan.records import parse_spec, record_text
 
     if bool(options.files) == bool(options.spec) or bool(options.spec) != bool(options.output):
         raise UserError("name either experiment files, or --spec with --output")

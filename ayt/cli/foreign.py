@@ -52,17 +52,19 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_prepare(options: argparse.Namespace) -> None:
     """Write the arrays."""
-    from ayt import data, paths
+    from ayt.datasets import images as data
+    from ayt.base import paths
 
     data.write(data.read_cifar10(options.archive), options.output or paths.dataset(options.dataset))
 
 
 def run_import(options: argparse.Namespace) -> None:
     """Write the tensors as safetensors, and say what was dropped."""
-    from ayt import paths, weights
-    from ayt.errors import UserError
-    from ayt.files import sha256
-    from ayt.foreign.checkpoints import compare, read_checkpoint
+    from ayt.base import paths
+    from ayt.base import weights
+    from ayt.base.errors import UserError
+    from ayt.base.files import sha256
+    from ayt.assets.foreign.checkpoints import compare, read_checkpoint
 
     if options.classifier and not options.experiment:
         raise UserError("--classifier: says which of the experiment's classifiers; name the experiment with --for")
@@ -85,12 +87,12 @@ def run_import(options: argparse.Namespace) -> None:
 
 def _network(file: Path, classifier: str | None) -> nn.Module:
     """The denoiser of an experiment, or one of its classifiers."""
-    from ayt import models
-    from ayt.config import load
-    from ayt.config.checks import choices
-    from ayt.errors import UserError
-    from ayt.plan import network_spec
-    from ayt.specs import UNetSpec
+    from ayt.training import work as models
+    from ayt.experiment import load
+    from ayt.experiment.checks import choices
+    from ayt.base.errors import UserError
+    from ayt.plan.plan import network_spec
+    from ayt.plan.records import UNetSpec
 
     experiment = load([file])
     if classifier is None:

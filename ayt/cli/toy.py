@@ -26,13 +26,13 @@ def run(options: argparse.Namespace) -> None:
     """Run one toy experiment."""
     import numpy as np
 
-    from ayt import yamlio
-    from ayt.config import toy
+    from ayt.base import yamlio
+    from ayt.experiment import toy
 
     spec = toy(yamlio.parse(options.spec, "--spec"), "--spec")
 
-    from ayt.files import written_beside
-    from ayt.toy import experiment
+    from ayt.base.files import written_beside
+    from ayt.analysis.toy import experiment
 
     arrays = experiment.run(spec, choose_device(options))
     with written_beside(options.output) as beside:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
-from ayt.source import source_commit
+from ayt.base.source import source_commit
 
 SUMMARIES = {
     "pretrain": ("pretrain", "Train a diffusion model with EDM's denoising loss."),
@@ -65,10 +65,10 @@ def run(options: argparse.Namespace) -> int:
     """Train one segment; 128 + n if signal n stopped it."""
     commit = source_commit()  # before torch is imported
 
-    from ayt import data
-    from ayt.errors import UserError
-    from ayt.processes import joined
-    from ayt.specs import read_record
+    from ayt.datasets import images as data
+    from ayt.base.errors import UserError
+    from ayt.base.processes import joined
+    from ayt.plan.records import read_record
     from ayt.training.loop import Interrupted, Segment, train
 
     spec = read_record(options.record)

@@ -65,8 +65,8 @@ def run_plan(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ayt.estimate import estimate
-    from ayt.plan import Plan
+    from ayt.operations.estimate import estimate
+    from ayt.plan.plan import Plan
 
     found = estimate(Plan(load_experiment(options)))
     table = Table("to train", box=box.SIMPLE_HEAD)
@@ -101,12 +101,12 @@ def _statuses(names: list[str]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from ayt import paths
-    from ayt.config import resolved
-    from ayt.config.checks import choices
-    from ayt.errors import UserError
-    from ayt.plan import Plan
-    from ayt.status import statuses
+    from ayt.base import paths
+    from ayt.experiment import resolved
+    from ayt.experiment.checks import choices
+    from ayt.base.errors import UserError
+    from ayt.plan.plan import Plan
+    from ayt.operations.status import statuses
 
     present = sorted(path.parent.name for path in paths.RESULTS.glob("*/experiment.yaml"))
     unknown = [name for name in names if name not in present]

@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 
 class FeatureStatistics:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ayt.errors import UserError
-from ayt.randomness import generator
+from ayt.base.errors import UserError
+from ayt.base.randomness import generator
 
 SUBSETS = 100
 SUBSET_SIZE = 1000

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 BLOCK = 512
 """Rows of distances that are computed at a time: memory stays bounded."""

@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ayt.data import Images, to_float
-from ayt.evaluation.features import Extractor, Reference
+from ayt.datasets.images import Images, to_float
+from ayt.evaluation.extractors import Extractor, Reference
 from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
 from ayt.evaluation.inception_score import InceptionScore
 from ayt.evaluation.kernel import kid
-from ayt.evaluation.metrics import Metric, metric
+from ayt.evaluation.naming import Metric, metric
 from ayt.evaluation.neighbours import precision_recall_density_coverage
 from ayt.features.distance import Distance
-from ayt.files import write_text, written_beside
-from ayt.processes import ALONE, Processes
-from ayt.progress import ProgressLine
-from ayt.randomness import generator
-from ayt.sampling import SIGMA_MIN, sample, step, to_uint8
-from ayt.scoring import DENOISING_METRICS, KEPT_METRICS, Evaluation
+from ayt.base.files import write_text, written_beside
+from ayt.base.processes import ALONE, Processes
+from ayt.base.progress import ProgressLine
+from ayt.base.randomness import generator
+from ayt.evaluation.sampling import SIGMA_MIN, sample, step, to_uint8
+from ayt.plan.evaluations import DENOISING_METRICS, KEPT_METRICS, Evaluation
 
 NEIGHBOURS = KEPT_METRICS - {"kid"}
 

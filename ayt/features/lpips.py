@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 from ayt.features.distance import Distance, frozen
 
 if TYPE_CHECKING:

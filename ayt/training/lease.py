@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 PATIENCE = 60.0
 """Seconds that a predecessor on this machine has to save its state and leave."""
@@ -33,7 +33,7 @@ class Lease:
     """The right to write into one run's folder.
 
     Args:
-        folder: the run's folder for what is under way (`ayt.paths.resume_folder`).
+        folder: the run's folder for what is under way (`ayt.base.paths.resume_folder`).
         take_over: stop a live training that holds the lease, after it has saved its state. False: refuse.
 
     Raises:

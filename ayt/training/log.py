@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ayt.errors import UserError
-from ayt.files import write_text
+from ayt.base.errors import UserError
+from ayt.base.files import write_text
 
 COLUMNS = (
     "iteration",

@@ -16,19 +16,21 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from ayt import models, paths, weights
-from ayt.data import Images
-from ayt.errors import UserError
-from ayt.files import link, write_text
-from ayt.processes import ALONE, Processes
-from ayt.progress import ProgressLine
-from ayt.randomness import Draws
-from ayt.specs import ClassifierSpec, ConsistencySpec, PretrainSpec
-from ayt.training import tasks
+from ayt.training import work as models
+from ayt.base import paths
+from ayt.base import weights
+from ayt.datasets.images import Images
+from ayt.base.errors import UserError
+from ayt.base.files import link, write_text
+from ayt.base.processes import ALONE, Processes
+from ayt.base.progress import ProgressLine
+from ayt.base.randomness import Draws
+from ayt.plan.records import ClassifierSpec, ConsistencySpec, PretrainSpec
+from ayt.training import objectives as tasks
 from ayt.training.lease import Lease
 from ayt.training.log import CsvLog, Sink, open_sinks
 from ayt.training.state import TrainingState
-from ayt.training.tasks import Task
+from ayt.training.objectives import Task
 
 LEASE_SECONDS = 1.0
 """How often a training looks whether its run was taken over."""
@@ -75,7 +77,7 @@ def train(
     """Train one segment of a run.
 
     Begins at the last resume state if there is a fitting one, else at the state that the segment before left.
-    Leaves snapshots, the state at the end and a log where `ayt.paths` says. Weights depend only on ``spec``: not
+    Leaves snapshots, the state at the end and a log where `ayt.base.paths` says. Weights depend only on ``spec``: not
     on segments or interruptions, and on the device, ``microbatch``, ``channels_last``, ``compiled`` and the number of
     processes only through the order of summation.
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ayt import weights
-from ayt.errors import UserError
-from ayt.specs import Optimiser
+from ayt.base import weights
+from ayt.base.errors import UserError
+from ayt.plan.records import Optimiser
 
 
 def learning_rate(iteration: int, optimiser: Optimiser) -> float:

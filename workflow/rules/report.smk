@@ -1,7 +1,7 @@
 # Figures, tables and the report's first page of one experiment, made on the machine where Snakemake runs. The report
 # shows their pages, which hold the other files for download.
 
-from ayt.pages import listed
+from ayt.reporting.pages import listed
 
 
 localrules:

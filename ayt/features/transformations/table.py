@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ayt.errors import UserError
+from ayt.base.errors import UserError
 
 Draws = dict[str, dict[str, Tensor]]
 """Raw random numbers by transformation and kind: ``w``, ``z`` standard normal, ``beta`` from Beta(1, 3), others

@@ -1,0 +1,303 @@
+"""Trains consistency models of points on a known manifold, and measures which way their tangents point.
+
+One diffusion model and one feature network are the start of all; from there, for each loss and seed, a consistency
+model. At some iterations the tangents are measured on fixed points, at fixed noise levels.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ayt.experiment.outputs import Toy
+from ayt.methods.formulas.losses import (
+    Distance,
+    Loss,
+    LossOutput,
+    consistency_pair,
+    denoising_loss,
+    direction,
+    distance_loss,
+    ect_loss,
+    pseudo_huber,
+    weight,
+)
+from ayt.methods.formulas.schedules import lognormal_t, t_to_r
+from ayt.features.distance import frozen, mfd
+from ayt.networks.modules.precond import EDMPrecond
+from ayt.base.progress import ProgressLine
+from ayt.base.randomness import Draws, derived_seed
+from ayt.evaluation.sampling import sample
+from ayt.plan.records import Optimiser
+from ayt.analysis.toy.manifolds import MANIFOLDS, Manifold, share_along
+from ayt.analysis.toy.networks import PointDenoiser, PointFeatures, as_images
+from ayt.training.state import TrainingState
+
+TIMES = (0.1, 0.3, 1.0, 3.0)
+"""Noise levels t at which tangents are measured."""
+
+POINTS = 256
+"""That are measured at each noise level, and samples that are drawn."""
+
+FLOW_TIME = 1.0
+FLOW_POINTS = 150
+"""What is kept for the pictures of the flow of tangents: so many points at this noise level."""
+
+PROBABILITY = 0.5
+"""Of each transformation."""
+
+BatchLoss = Callable[[nn.Module, Draws], LossOutput]
+"""A network and the random numbers of an iteration, points included, to a loss."""
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Method(NamedTuple):
+    """A loss, and the distance whose gradient is its direction."""
+
+    loss: Loss
+    distance: Distance
+
+
+class Tangents(NamedTuple):
+    """Outputs D_t (B, D) of a network, and the unit gradients (B, D) of a distance there; in float64.
+
+    Training moves the output against them.
+    """
+
+    output: Tensor
+    direction: Tensor
+
+
+class Measurement(NamedTuple):
+    """Of a training at one iteration: tangents at each of `TIMES`, and how far samples are from the manifold."""
+
+    tangents: list[Tangents]
+    distance: float
+
+
+def points(manifold: Manifold, draws: Draws) -> Tensor:
+    """Points (B, D, 1, 1), uniform in their parameters."""
+    u = torch.rand(draws.size, manifold.dimension, generator=draws.generator("points"), device=draws.device)
+    return as_images(manifold.embed(2 * math.pi * u))
+
+
+def denoising(manifold: Manifold) -> BatchLoss:
+    """EDM's loss, with EDM's noise levels."""
+
+    def loss(network: nn.Module, draws: Draws) -> LossOutput:
+        x = points(manifold, draws)
+        sigma = lognormal_t(draws.normal("sigma"), -1.2, 1.2)
+        return denoising_loss(network, x, sigma, draws.normal("noise", *x.shape[1:]))
+
+    return loss
+
+
+def recognition(manifold: Manifold) -> BatchLoss:
+    """Mean squared error of the predicted parameters of random transformations."""
+
+    def loss(network: nn.Module, draws: Draws) -> LossOutput:
+        x, labels = transform(points(manifold, draws), draws)
+        error = F.mse_loss(network(x), labels)
+        return LossOutput(error, error.detach().sqrt())
+
+    return loss
+
+
+def consistency(manifold: Manifold, method: Loss) -> BatchLoss:
+    """A method's loss, with the times of the paper."""
+
+    def loss(network: nn.Module, draws: Draws) -> LossOutput:
+        x = points(manifold, draws)
+        t = lognormal_t(draws.normal("t"))
+        r = t_to_r(t)
+        D_t, D_r = consistency_pair(network, x, t, r, draws.normal("noise", *x.shape[1:]))
+        return method(D_t, D_r, weight(t, r), draws.iteration)
+
+    return loss
+
+
+def transform(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Rescale by 2^(0.2 w), translate by 0.125 w in each coordinate, add noise of norm w sqrt(D).
+
+    Each is applied with `PROBABILITY`, else its label is 0; w is standard normal, U(0, 0.5) for noise.
+
+    Args:
+        x: points (B, D, 1, 1).
+        draws: of the iteration.
+
+    Returns:
+        The transformed points, and the labels w (B, D + 2): of scale, translation and noise.
+    """
+    size, D = x.shape[:2]
+    uniform = torch.rand(size, 4, generator=draws.generator("transformations"), device=x.device)
+    applied = (uniform[:, :3] < PROBABILITY).float()
+    scale = applied[:, :1] * draws.normal("scale", 1)
+    translation = applied[:, 1:2] * draws.normal("translation", D)
+    strength = applied[:, 2:] * 0.5 * uniform[:, 3:]
+    noise = strength * D**0.5 * F.normalize(draws.normal("direction", D))
+    moved = x.flatten(1) * 2 ** (0.2 * scale) + 0.125 * translation + noise
+    return as_images(moved), torch.cat([scale, translation, strength], dim=1)
+
+
+def tangents(network: nn.Module, distance: Distance, x: Tensor, t: float, eps: Tensor) -> Tangents:
+    """What a network makes of points (B, D, 1, 1) with noise of level t, and the direction of a distance there."""
+    level = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+    with torch.no_grad():
+        D_t, D_r = consistency_pair(network, x, level, t_to_r(level), eps)
+    g, _ = direction(D_t, D_r, distance)
+    return Tangents(D_t.flatten(1).double(), g.flatten(1).double())
+
+
+def energy(manifold: Manifold, found: Tangents) -> tuple[float, float]:
+    """Where tangents point, as means over the points.
+
+    Returns:
+        The share of their energy that lies along the manifold at the point nearest to the output; and the cosine
+        between where the loss pushes the output, which is against the direction, and the way to the nearest point.
+    """
+    nearest = manifold.nearest(found.output)
+    share = share_along(found.direction, manifold.tangent_basis(nearest))
+    towards = F.cosine_similarity(-found.direction, manifold.embed(nearest) - found.output)
+    return float(share.nanmean()), float(towards.mean())
+
+
+def measure(manifold: Manifold, state: TrainingState, distance: Distance, device: torch.device) -> Measurement:
+    """Look at a training: at the same points, noise and starts of samples each time.
+
+    Tangents are those of the weights in training, samples those of their average.
+    """
+    draws = Draws(derived_seed(0, 0, "measurements"), 0, POINTS, device)
+    x = points(manifold, draws)
+    eps, start = (draws.normal(purpose, *x.shape[1:]) for purpose in ("noise", "start"))
+    found = [tangents(state.network, distance, x, t, eps) for t in TIMES]
+    samples = sample(state.average, start[None]).flatten(1)
+    return Measurement(found, float(manifold.distance(samples).mean()))
+
+
+def series(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
+    """What `run` tells of one training: ``parallel``, ``towards``, ``cosine`` (M, T) and ``distance`` (M,)."""
+    energies = np.array([[energy(manifold, found) for found in each.tangents] for each in measurements])
+    cosine = np.full(energies.shape[:2], np.nan)
+    for index, (before, after) in enumerate(pairwise(measurements), 1):
+        pairs = zip(before.tangents, after.tangents, strict=True)
+        cosine[index] = [float(F.cosine_similarity(old.direction, new.direction).mean()) for old, new in pairs]
+    distance = np.array([each.distance for each in measurements])
+    return {"parallel": energies[..., 0], "towards": energies[..., 1], "cosine": cosine, "distance": distance}
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains networks on points of a manifold that are drawn anew for each iteration."""
+
+    spec: Toy
+    manifold: Manifold
+    device: torch.device
+    line: ProgressLine
+
+    def states(self, network: nn.Module, loss: BatchLoss, iterations: int, seed: int) -> Iterator[TrainingState]:
+        """The state of a training before its first iteration and after each."""
+        optimiser = Optimiser(lr=self.spec.lr, warmup=0, decay=None, ema=self.spec.ema, precision="fp32")
+        state = TrainingState(network.to(self.device).train().requires_grad_(), optimiser, "toy")
+        yield state
+        while state.iteration < iterations:
+            state.optimiser.zero_grad(set_to_none=True)
+            draws = Draws(seed, state.iteration, self.spec.batch_size, self.device)
+            torch.autograd.backward(loss(network, draws).loss)
+            state.step()
+            self.line.advance(1)
+            yield state
+
+    def trained(self, network: Network, loss: BatchLoss, iterations: int) -> Network:
+        """The same network, with the averaged weights at the end of a training with seed 0."""
+        *_, state = self.states(network, loss, iterations, 0)
+        network.load_state_dict(state.average.state_dict())
+        return frozen(network)
+
+    def measurements(self, start: nn.Module, method: Method, seed: int) -> list[Measurement]:
+        """Measure the training of a consistency model at its start and every so many iterations."""
+        loss = consistency(self.manifold, method.loss)
+        return [
+            measure(self.manifold, state, method.distance, self.device)
+            for state in self.states(copy.deepcopy(start), loss, self.spec.iterations, seed)
+            if state.iteration % self.spec.measure_every == 0
+        ]
+
+
+def run(spec: Toy, device: torch.device) -> dict[str, np.ndarray]:
+    """Train and measure.
+
+    Args:
+        spec: of the experiment.
+        device: where to train.
+
+    Returns:
+        For losses L, seeds S, measurements M and noise levels T: their names ``losses``, ``seeds``, ``iterations`` and
+        ``times``; ``parallel`` and ``towards``, see `energy`, and ``cosine``, between the directions of a measurement
+        and of the one before, NaN at the first, (L, S, M, T); ``distance`` (L, S, M), of one-step samples to the
+        manifold; ``chance``, the share of a random direction along the manifold; ``points``, how many are measured.
+        In the plane also ``manifold`` (n, 2), and of the first seed ``outputs`` and ``directions`` (L, 2, n, 2), at
+        noise level ``flow_time``, of the ``flow_measurements``: an early and the last one.
+    """
+    manifold = MANIFOLDS[spec.manifold]()
+    total = spec.pretrain_iterations + spec.classifier_iterations + 2 * len(spec.seeds) * spec.iterations
+    with ProgressLine(f"toy {spec.manifold}", total) as line:
+        trainer = Trainer(spec, manifold, device, line)
+        denoiser, features = networks(spec, manifold)
+        start = trainer.trained(denoiser, denoising(manifold), spec.pretrain_iterations)
+        chosen = methods(mfd(trainer.trained(features, recognition(manifold), spec.classifier_iterations)))
+        followed = [[trainer.measurements(start, method, seed) for seed in spec.seeds] for method in chosen.values()]
+    results = [[series(manifold, measurements) for measurements in seeds] for seeds in followed]
+    arrays = {name: np.array([[one[name] for one in seeds] for seeds in results]) for name in results[0][0]}
+    iterations = np.arange(0, spec.iterations + 1, spec.measure_every)
+    return {
+        "losses": np.array(list(chosen)),
+        "seeds": np.array(spec.seeds),
+        "iterations": iterations,
+        "times": np.array(TIMES),
+        "chance": np.array(manifold.dimension / manifold.coordinates),
+        "points": np.array(POINTS),
+        **arrays,
+        **(pictures(manifold, [seeds[0] for seeds in followed]) if manifold.coordinates == 2 else {}),
+    }
+
+
+def methods(features: Distance) -> dict[str, Method]:
+    """The losses that are compared; ``features`` is the distance of AYT's."""
+    return {
+        "ect": Method(ect_loss(0), pseudo_huber),
+        "ayt": Method(distance_loss(features, weighted=False), features),
+    }
+
+
+def networks(spec: Toy, manifold: Manifold) -> tuple[EDMPrecond, PointFeatures]:
+    """A denoiser and a feature network with initial weights."""
+    torch.manual_seed(derived_seed(0, 0, "initial weights"))
+    D = manifold.coordinates
+    denoiser = EDMPrecond(PointDenoiser(D, spec.width, spec.depth))
+    return denoiser, PointFeatures(D, D + 2, spec.width, spec.depth)
+
+
+def pictures(manifold: Manifold, followed: Sequence[Sequence[Measurement]]) -> dict[str, np.ndarray]:
+    """The flow of tangents in the plane, for the measurements of each loss; see `run`."""
+    last = len(followed[0]) - 1
+    moments = (min(1, last - 1), last)
+    shown = [[each[moment].tangents[TIMES.index(FLOW_TIME)] for moment in moments] for each in followed]
+    u = torch.linspace(0, 2 * math.pi, 400, dtype=torch.float64)[:, None]
+    return {
+        "manifold": manifold.embed(u).numpy(),
+        "flow_time": np.array(FLOW_TIME),
+        "flow_measurements": np.array(moments),
+        "outputs": np.array([[found.output[:FLOW_POINTS].cpu().numpy() for found in each] for each in shown]),
+        "directions": np.array([[found.direction[:FLOW_POINTS].cpu().numpy() for found in each] for each in shown]),
+    }

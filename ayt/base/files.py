@@ -1,0 +1,56 @@
+"""Files that are whole or absent: written beside, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ayt.base.errors import UserError
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; it becomes ``path`` when the block ends without an error.
+
+    Raises:
+        UserError: no space is left, or the place cannot be written to; nothing half-written stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays: libraries choose the format by it.
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with written_beside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def link(source: Path, target: Path) -> None:
+    """Let ``target`` be the same file as ``source``; a copy where the file system has no hard links."""
+    with written_beside(target) as beside:
+        try:
+            os.link(source, beside)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
+                raise
+            beside.write_bytes(source.read_bytes())
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,132 @@
+"""Processes that share one training or one scoring, each with its own device: torch.distributed.
+
+Who is who stands in the environment, as every launcher writes it: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
+``MASTER_ADDR`` and ``MASTER_PORT``. Without them there is one process, and nothing here communicates.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ayt.base.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that share its work.
+
+    Attributes:
+        rank: from 0; the first alone writes files.
+        count: how many there are.
+        host: the group that sends what does not lie on a GPU; None where there is one process.
+    """
+
+    rank: int = 0
+    count: int = 1
+    host: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def share(self, size: int) -> slice:
+        """This process's part of ``size`` images.
+
+        Raises:
+            UserError: they cannot be shared out evenly.
+        """
+        if size % self.count:
+            raise UserError(f"a batch of {size} images cannot be shared out evenly over {self.count} processes")
+        each = size // self.count
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """The network, with gradients that are summed over the processes in every backward pass.
+
+        Summed, not averaged: the losses of a batch's parts add up to the batch's.
+        """
+        if self.count == 1:
+            return network
+        wrapped = DistributedDataParallel(network)
+        # A lambda: PyTorch compares a hook's annotations with its own classes, and cannot read ours.
+        wrapped.register_comm_hook(None, lambda _, bucket: _summed(bucket.buffer()))
+        return wrapped
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes, on each of them; in place."""
+        if self.count > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def highest(self, value: int) -> int:
+        """The highest of the processes' values, on each of them."""
+        if self.count == 1:
+            return value
+        values = torch.tensor(value)
+        distributed.all_reduce(values, distributed.ReduceOp.MAX, self.host)
+        return int(values)
+
+    def from_first(self, value: T) -> T:
+        """The first process's value, on each of them."""
+        values = [value]
+        if self.count > 1:
+            distributed.broadcast_object_list(values, 0, self.host)
+        return values[0]
+
+    def wait(self) -> None:
+        """Return once every process has come here."""
+        if self.count > 1:
+            distributed.barrier(self.host)
+
+    def spread(self, number: int, compute: Callable[[int], T]) -> Iterator[T]:
+        """``compute(0)``, ``compute(1)``, ... in this order, shared out: the first process gets all, others nothing.
+
+        Tensors in the results must lie in the host's memory.
+        """
+        for start in range(0, number, self.count):
+            index = start + self.rank
+            mine = compute(index) if index < number else None
+            results = [mine]
+            if self.count > 1:
+                results = [None] * self.count
+                distributed.gather_object(mine, results if self.first else None, 0, self.host)
+            if self.first:
+                yield from (result for result in results[: number - start] if result is not None)
+
+
+ALONE = Processes()
+
+
+def local_rank() -> int:
+    """Which of the processes on this machine this one is, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Meet the other processes, if there are any, for as long as the block lasts."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield ALONE
+        return
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    yield Processes(distributed.get_rank(), count, distributed.new_group(backend="gloo"))
+    # Not after an error: NCCL would wait for the other processes, and they for this one.
+    distributed.destroy_process_group()
+
+
+def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:
+    """Gradients, summed over the processes once they are."""
+    future = distributed.all_reduce(gradients, async_op=True).get_future()
+    return future.then(lambda done: done.value()[0])

@@ -1,0 +1,152 @@
+"""How far an experiment's runs are, read off the files that they leave, and what the queue says of their jobs."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ayt.base import paths
+from ayt.plan.plan import Plan
+from ayt.plan.runs import Run
+
+QUEUE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run.
+
+    Attributes:
+        name: of the run.
+        iteration: iterations whose log was written.
+        iterations: that the run will have.
+        state: ``done``, ``running``, ``not running`` (begun, and nobody trains it here now), ``waiting`` (not begun),
+            or the queue's word.
+        images_per_second: in the last row of its log; None before the first.
+        seconds_left: at that speed, for a run that is under way.
+        score: the newest score, as text; empty before the first.
+        job: the last Slurm job that worked at it; empty if none did.
+        age: seconds since it last wrote something; None if it never did.
+    """
+
+    name: str
+    iteration: int
+    iterations: int
+    state: str
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+    score: str = ""
+    job: str = ""
+    age: float | None = None
+
+
+def statuses(plan: Plan) -> list[RunStatus]:
+    """The status of each run of an experiment, upstream trainings first; the queue is asked once."""
+    found = [_status(plan, run) for run in plan.runs.values()]
+    queue = _queue(status.job for status in found if status.job and status.state != "done")
+    found = [replace(status, state=queue.get(status.job, status.state)) for status in found]
+    return [_with_time_left(run, status) for run, status in zip(plan.runs.values(), found, strict=True)]
+
+
+def _status(plan: Plan, run: Run) -> RunStatus:
+    resume = paths.resume_folder(run.folder)
+    logs = [*sorted((run.folder / "logs").glob("*.csv")), resume / "log.csv"]
+    rows = [row for row in map(last_row, logs) if row]
+    row = max(rows, key=lambda row: row["iteration"], default={})
+    written = [path.stat().st_mtime for path in (*logs, resume / "state.safetensors") if path.exists()]
+    if all(paths.snapshot(run.folder, snapshot.iteration).exists() for snapshot in run.snapshots):
+        state = "done"
+    elif _held(resume / "holder.lock"):
+        state = "running"
+    else:
+        state = "not running" if row else "waiting"
+    return RunStatus(
+        name=run.name,
+        iteration=run.iterations if state == "done" else min(int(row.get("iteration", 0)), run.iterations),
+        iterations=run.iterations,
+        state=state,
+        images_per_second=row.get("images_per_second"),
+        score=_last_score(plan, run),
+        job=_last_job(run),
+        age=time.time() - max(written) if written else None,
+    )
+
+
+def _with_time_left(run: Run, status: RunStatus) -> RunStatus:
+    """With the time that is left at the last speed, for a run that somebody trains."""
+    if status.state.lower() != "running" or not status.images_per_second:
+        return status
+    images = (status.iterations - status.iteration) * run.spec.batch_size
+    return replace(status, seconds_left=images / status.images_per_second)
+
+
+def last_row(log: Path) -> dict[str, float]:
+    """The numbers of a training log's last whole row; nothing if there is none."""
+    try:
+        with log.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return {}
+    for row in reversed(rows):
+        try:
+            return {key: float(value) for key, value in row.items()}
+        except (TypeError, ValueError):
+            continue  # being written
+    return {}
+
+
+def _held(lock: Path) -> bool:
+    """Whether a process of a machine that shares its locks with this one trains the run."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _last_score(plan: Plan, run: Run) -> str:
+    """The newest snapshot's score at the first number of steps."""
+    first = next(iter(plan.evaluations), None)
+    for snapshot in reversed(run.snapshots if first and run in plan.trained else []):
+        assert first is not None
+        path = paths.score(run.folder, first.name, snapshot.iteration)
+        if path.exists():
+            label, metric = next(iter(json.loads(path.read_text())["metrics"].items()))
+            mean = "failed" if metric["mean"] is None else f"{metric['mean']:.4g}"
+            return f"{label} {mean} at {snapshot.iteration}"
+    return ""
+
+
+def _last_job(run: Run) -> str:
+    """The id in the name of the newest log that a job of the cluster wrote beside a training's own."""
+    folder = paths.job_log(run.spec.kind, run.spec.dataset.name, run.name, "0").parent
+    logs = {log: re.search(r"\.slurm-(\d+(?:_\d+)?)\.log$", log.name) for log in folder.glob("*.slurm-*.log")}
+    newest = max((log for log, found in logs.items() if found), key=lambda log: log.stat().st_mtime, default=None)
+    found = newest and logs[newest]
+    return found[1] if found else ""
+
+
+def _queue(jobs: Iterable[str]) -> dict[str, str]:
+    """What the queue calls these jobs' states; those that it does not know any more are not there."""
+    wanted = sorted(set(jobs))
+    if not wanted or not shutil.which("squeue"):
+        return {}
+    # All of the user's: a list with one job that is gone is an error to squeue.
+    command = ["squeue", "--me", "--noheader", "--array", "--format", "%i %T"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=QUEUE_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    states = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if " " in line)
+    return {job: states[job] for job in wanted if job in states}

@@ -1,0 +1,87 @@
+"""What training cost, read off the training logs: hours, images seen, memory; upstream trainings included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ayt.base import paths
+from ayt.plan.plan import Plan
+from ayt.plan.runs import Run
+from ayt.plan.records import ClassifierUpstream, ConsistencySpec
+
+SECONDS_PER_HOUR = 3600
+
+
+def costs(plan: Plan) -> pd.DataFrame:
+    """A row for each method and batch size whose runs were trained to their end.
+
+    Columns: ``label``, ``batch_size``, ``runs``; their means ``images`` (seen), ``hours``, ``classifier_hours`` and
+    ``start_hours`` (of the feature network and of the weights that the run starts from, NaN where there is none that
+    was trained here) and ``total_hours``; ``gpus`` (that train one run, 0: a CPU) and ``peak_memory_mb`` (of one
+    process, the highest over runs). Hours are those of all GPUs, or of the CPU, of a training.
+    """
+    rows = []
+    for method, run in plan.methods_and_runs():
+        own = _logged(run)
+        if own is None:
+            continue
+        start = _logged(plan.pretrained) if plan.pretrained else None
+        classifier = _classifier(plan, run)
+        features = _logged(classifier) if classifier else None
+        hours = [_hours(log) for log in (own, features, start)]
+        rows.append(
+            {
+                "method": method,
+                "label": run.label,
+                "batch_size": run.spec.batch_size,
+                "images": own["images"].iloc[-1],
+                **dict(zip(("hours", "classifier_hours", "start_hours"), hours, strict=True)),
+                "total_hours": sum(value for value in hours if not pd.isna(value)),
+                "gpus": own["gpus"].max(),
+                "peak_memory_mb": own["peak_memory_mb"].max(),
+            }
+        )
+    columns = ("images", "hours", "classifier_hours", "start_hours", "total_hours")
+    table = pd.DataFrame(rows, columns=["method", "label", "batch_size", *columns, "gpus", "peak_memory_mb"])
+    grouped = table.groupby(["label", "batch_size"], sort=False)
+    return grouped.agg(
+        runs=("images", "size"),
+        **{name: (name, "mean") for name in columns},
+        gpus=("gpus", "max"),
+        peak_memory_mb=("peak_memory_mb", "max"),
+    ).reset_index()
+
+
+def _classifier(plan: Plan, run: Run) -> Run | None:
+    """The training of the feature network that a run's distance looks through, if it was trained here."""
+    assert isinstance(run.spec, ConsistencySpec)
+    upstream = run.spec.classifier
+    return plan.runs[upstream.run.name] if isinstance(upstream, ClassifierUpstream) else None
+
+
+def _logged(run: Run) -> pd.DataFrame | None:
+    """The rows of all logs of a training with the seconds that each stands for; None if one is missing."""
+    parts = []
+    for segment in run.segments:
+        log = paths.training_log(run.folder, segment.stop)
+        if not log.exists():
+            return None
+        parts.append(_with_seconds(log, segment.start * run.spec.batch_size))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _with_seconds(log: Path, images_before: int) -> pd.DataFrame:
+    rows = pd.read_csv(log)
+    for column in ("gpus", "peak_memory_mb"):  # logs of older versions have none
+        rows[column] = rows[column] if column in rows else float("nan")
+    seen = rows["images"].diff().fillna(rows["images"].iloc[0] - images_before)
+    return rows.assign(seconds=seen / rows["images_per_second"])
+
+
+def _hours(log: pd.DataFrame | None) -> float:
+    """Hours of all devices of a training; NaN for none."""
+    if log is None:
+        return float("nan")
+    return float((log["seconds"] * log["gpus"].clip(lower=1).fillna(1)).sum()) / SECONDS_PER_HOUR

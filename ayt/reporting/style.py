@@ -1,0 +1,94 @@
+"""How figures look, and how they are written."""
+
+from __future__ import annotations
+
+import textwrap
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ayt.base.errors import UserError
+from ayt.base.files import write_text, written_beside
+from ayt.reporting.pages import figure_page
+
+WIDTH = 7.0
+"""Inches: the text width of a two-column paper."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
+"""Okabe and Ito's palette, told apart with every kind of colour blindness."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+
+RC: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.4,
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+SUFFIXES = ("pdf", "png", "csv", "html")
+DPI = 200
+
+
+def new_figure(height: float) -> Figure:
+    """A figure of the text's width; make it inside ``rc_context(RC)``."""
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFrame) -> None:
+    """Write ``out`` with the endings pdf, png, csv and html: the figure, the numbers that it shows, a page with all.
+
+    The same figure gives the same bytes: no dates are written.
+    """
+    # The page says title and caption as text.
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    if title:
+        figure.suptitle("\n".join(textwrap.wrap(title, 95)), fontsize=9.5)
+    if caption:
+        figure.supxlabel("\n".join(textwrap.wrap(caption, 125)), fontsize=7, color="#333333", x=0.01, ha="left")
+    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        with written_beside(out.with_suffix(f".{suffix}")) as beside:
+            figure.savefig(beside, dpi=DPI, metadata=metadata)
+    write_text(out.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
+    files = {suffix: out.with_suffix(f".{suffix}").read_bytes() for suffix in ("png", "pdf", "csv")}
+    write_text(out.with_suffix(".html"), figure_page(out.name, title, caption, picture.getvalue(), files))
+
+
+def placeholder(out: Path, title: str, reason: str) -> None:
+    """Write what stands in a figure's place until it can be drawn: a page that says why it is not."""
+    with rc_context(RC):
+        figure = new_figure(1.2)
+        figure.text(0.5, 0.45, "\n".join(textwrap.wrap(reason, 100)), ha="center", va="center")
+        finish(figure, out, title, "", pd.DataFrame({"missing": [reason]}))
+
+
+def plural(count: int, thing: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def require(scores: pd.DataFrame, steps: list[int]) -> None:
+    """Raise UserError unless there are scores at each of these numbers of steps."""
+    for number in steps:
+        if not (scores["steps"] == number).any():
+            present = ", ".join(map(str, sorted(scores["steps"].unique()))) or "none"
+            raise UserError(f"no scores with {number} sampling steps; there are scores with: {present}")
