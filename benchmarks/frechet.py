@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 
-from ayt.evaluation.frechet import frechet_distance
+from ayt.metrics.formulas.frechet import frechet_distance
 
 DIMENSION = 2048
 

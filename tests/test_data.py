@@ -5,7 +5,7 @@ import torch
 
 from ayt.datasets.base import facts
 from ayt.experiment.schema import Dataset
-from ayt.datasets.images import Images, load, to_float
+from ayt.base.images import Images, load, to_float
 from ayt.base.randomness import Draws, generator
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 from published import write_inception, write_reference
 
 from ayt.base import paths
-from ayt.datasets.images import Images
+from ayt.base.images import Images
 from ayt.base.errors import UserError
 from ayt.evaluation import extractors as features
-from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
+from ayt.metrics.formulas.frechet import FeatureStatistics, frechet_distance
 from ayt.evaluation.naming import metric
 from ayt.evaluation.score import Against, score_record, score_snapshot
 from ayt.networks.modules.inception import Inception

@@ -6,7 +6,7 @@ import torch
 from recipe import golden
 
 from ayt.base.errors import UserError
-from ayt.evaluation.frechet import FeatureStatistics, frechet_distance
+from ayt.metrics.formulas.frechet import FeatureStatistics, frechet_distance
 
 ARRAYS = golden("frechet")
 CASES = [key.removesuffix("_fd") for key in ARRAYS if key.endswith("_fd")]

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ayt.base.errors import UserError
-from ayt.evaluation.inception_score import InceptionScore
-from ayt.evaluation.kernel import kid
-from ayt.evaluation.neighbours import precision_recall_density_coverage
+from ayt.metrics.formulas.inception_score import Predictions
+from ayt.metrics.formulas.kernel import kid
+from ayt.metrics.formulas.neighbours import precision_recall_density_coverage
 
 
 def normals(count, dimension, seed, shift=0.0):
@@ -69,7 +69,7 @@ def test_neighbourhoods_by_loops(n, m):
 def test_neighbourhoods_do_not_depend_on_blocks(monkeypatch):
     fake, real = normals(70, 5, 0, 0.3), normals(50, 5, 1)
     whole = precision_recall_density_coverage(fake, real)
-    monkeypatch.setattr("ayt.evaluation.neighbours.BLOCK", 7)
+    monkeypatch.setattr("ayt.metrics.formulas.neighbours.BLOCK", 7)
     assert precision_recall_density_coverage(fake, real) == whole
 
 
@@ -86,7 +86,7 @@ def test_neighbourhoods_far_from_0_keep_their_digits():
 
 
 def test_inception_score_of_closed_forms():
-    uniform, certain = InceptionScore(5), InceptionScore(5)
+    uniform, certain = Predictions(5), Predictions(5)
     uniform.update(torch.zeros(7, 5))
     certain.update(1000 * torch.eye(5)[:3])
     certain.update(1000 * torch.eye(5)[3:])
@@ -98,7 +98,7 @@ def test_inception_score_by_its_definition():
     logits = normals(30, 6, 0)
     p = logits.double().softmax(1)
     expected = (p * (p / p.mean(0)).log()).sum(1).mean().exp().item()
-    score = InceptionScore(6)
+    score = Predictions(6)
     for part in logits.split(7):
         score.update(part)
     assert score.value == pytest.approx(expected, rel=1e-12)

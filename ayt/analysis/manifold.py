@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ayt.analysis.spaces import nearest
 from ayt.analysis.tangents import OTHERS, Points
-from ayt.datasets.images import Images, to_float
+from ayt.base.images import Images, to_float
 from ayt.features.distance import Distance
-from ayt.features.transformations import GROUPS, Draws, names_for, transform
+from ayt.features.groups import names_for
+from ayt.features.transformations import TransformationDraws, transform
 from ayt.features.transformations.degradation import add_noise_and_mixup
 
 UNIFORM = {"rotate": 0.75, "hue": 0.75, "blur": 0.5}
@@ -48,6 +49,7 @@ def measure(distance: Distance, data: Images, points: Points, group: str | None)
     """
     x = points.x
     kinds = [name for name in names_for("geo_clr_deg", x.shape[1]) if name != "noise"]
+    learnt = names_for(group, x.shape[1]) if group else ()
     magnitudes = [[FALL.get(name, 0.5) ** power for power in range(LEVELS)] for name in kinds]
     moved = [[move(x, name, value) for value in row] for name, row in zip(kinds, magnitudes, strict=True)]
     partners = _partners(points, data)
@@ -62,7 +64,7 @@ def measure(distance: Distance, data: Images, points: Points, group: str | None)
         "pair_mfd": pair_mfd.transpose(1, 2).numpy(),
         "pair_ratio": _ratio(pair_image, pair_mfd, axis, curve).transpose(1, 2).numpy(),
         "kinds": np.array(kinds),
-        "learnt": np.array([group is not None and name in GROUPS[group] for name in kinds]),
+        "learnt": np.array([name in learnt for name in kinds]),
         "magnitude": np.array(magnitudes),
         "image": image.numpy(),
         "mfd": mfd.numpy(),
@@ -80,7 +82,7 @@ def move(images: Tensor, name: str, magnitude: float) -> Tensor:
     return moved
 
 
-def typical_draws(name: str, size: int) -> Draws:
+def typical_draws(name: str, size: int) -> TransformationDraws:
     """What `ayt.features.transformations.draw` gives, with typical values in place of random ones.
 
     One standard deviation where parameters are normal (translation: along the diagonal; anisotropy: along an axis), a

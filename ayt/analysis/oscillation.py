@@ -6,26 +6,29 @@ which share of it lies along the data manifold (see `ayt.analysis.spaces` for ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ayt.training import work as models
-from ayt.base import paths
 from ayt.analysis.spaces import dimension, neighbour_space, share, transformation_space
 from ayt.analysis.tangents import Points, pair_at, unit
-from ayt.methods.formulas.losses import Distance, Loss, direction, weight
-from ayt.methods.formulas.schedules import stage_at
-from ayt.datasets.images import Images, to_float
+from ayt.base import paths
 from ayt.base.errors import UserError
+from ayt.base.images import Images, to_float
 from ayt.base.progress import ProgressLine
-from ayt.plan.records import ConsistencySpec
-from ayt.training import objectives as tasks
+from ayt.features.distance import Distance
+from ayt.methods.base import Method
+from ayt.methods.formulas.losses import Loss, direction, weight
+from ayt.methods.formulas.schedules import stage_at
+from ayt.networks.modules.precond import Denoise
+from ayt.plan.runs import Snapshot
 from ayt.training.loop import advance
-from ayt.training.state import TrainingState
+from ayt.training.state import Optimiser, TrainingState
+from ayt.training.work import find_origin, prepare, work_of
 
 Tangent = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """D_t, D_r (K, C, H, W), w (K,) and the iteration to unit vectors (K, C, H, W)."""
@@ -33,32 +36,59 @@ Tangent = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 SPACES = ("neighbours", "transformations")
 
 
-def further(
-    spec: ConsistencySpec, folder: Path, iteration: int, iterations: int, data: Images, device: torch.device
-) -> Iterator[TrainingState]:
-    """Train on from the state at ``iteration``: yields the state before the first and after each iteration.
+@dataclass(frozen=True)
+class Probe:
+    """Where tangents are looked at, and which space they are compared with.
+
+    Attributes:
+        data: the dataset, on the device.
+        points: K images and their noise, on the device.
+        noise_levels: T of them.
+        neighbours: k of the local PCA.
+        dimensions: d of the local PCA.
+    """
+
+    data: Images
+    points: Points
+    noise_levels: Sequence[float]
+    neighbours: int
+    dimensions: int
+
+    def estimate_spaces(self, images: Tensor) -> list[Tensor]:
+        """The `SPACES` at images (K, C, H, W), a `basis` each."""
+        return [neighbour_space(images, self.data, self.neighbours, self.dimensions), transformation_space(images)]
+
+
+def train_further(model: Snapshot, iterations: int, data: Images) -> Iterator[TrainingState]:
+    """Train on from the state at a snapshot: yields the state before the first and after each iteration.
 
     Each iteration is the one that ``ayt train`` would do. Nothing is written.
+
+    Args:
+        model: where from.
+        iterations: how many more.
+        data: the dataset, on the device where to train.
 
     Raises:
         UserError: there is no such state, or the loss stops being finite.
     """
-    path = paths.state(folder, iteration)
+    run = model.run
+    path = paths.state(run.folder, model.iteration)
     if not path.exists():
         there = ", ".join(str(int(file.stem)) for file in sorted(path.parent.glob("*.safetensors"))) or "none"
         raise UserError(f"{path}: no such file; states are kept at the end of segments, here at iterations: {there}")
-    task = tasks.build(spec, folder, device)
-    state = TrainingState(task.network, spec.optimiser, spec.name, models.origin(spec))
+    network, called, objective = prepare(run, run.folder, data.pixels.device)
+    state = TrainingState(network, Optimiser.of(run.training), run.name, find_origin(run))
     state.load(path)
     yield state
     for _ in range(iterations):
-        loss, _, norm = advance(state, task, spec, data, [slice(0, spec.batch_size)])
+        loss, _, norm = advance(state, objective, run, data, [slice(0, run.batch_size)], called)
         if not torch.isfinite(loss + norm):
-            raise UserError(f"{spec.name}: the loss or its gradient is not finite at iteration {state.iteration}")
+            raise UserError(f"{run.name}: the loss or its gradient is not finite at iteration {state.iteration}")
         yield state
 
 
-def of_loss(loss: Loss) -> Tangent:
+def loss_tangent(loss: Loss) -> Tangent:
     """The gradient of a loss with respect to D_t at unit length: the tangent that its training follows.
 
     For ECT it is (D_t - D_r) / |D_t - D_r|_2; for a loss in a distance `direction`, stretched where it is shorter.
@@ -72,12 +102,12 @@ def of_loss(loss: Loss) -> Tangent:
     return tangent
 
 
-def in_pixels(D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int) -> Tensor:
+def pixel_tangent(D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int) -> Tensor:
     """(D_t - D_r) / |D_t - D_r|_2, whatever the loss."""
     return unit(D_t - D_r)
 
 
-def in_features(distance: Distance) -> Tangent:
+def feature_tangent(distance: Distance) -> Tangent:
     """`direction` in a distance, whatever the loss."""
 
     def tangent(D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int) -> Tensor:
@@ -86,39 +116,21 @@ def in_features(distance: Distance) -> Tangent:
     return tangent
 
 
-def probe(
-    spec: ConsistencySpec,
-    folder: Path,
-    iteration: int,
-    iterations: int,
-    data: Images,
-    device: torch.device,
-    points: Points,
-    noise_levels: Sequence[float],
-    neighbours: int,
-    dimensions: int,
-    distance: Distance | None = None,
-) -> dict[str, np.ndarray]:
-    """Follow the tangents of fixed trajectories over ``iterations`` further iterations of a training.
+def follow(model: Snapshot, iterations: int, probe: Probe, distance: Distance | None = None) -> dict[str, np.ndarray]:
+    """Follow the tangents of fixed trajectories over further iterations of a training run.
 
     They are taken with the weights in training, not their average, without dropout, at the run's own precision, and
     with r of the stage that the first of these iterations is in.
 
     Args:
-        spec: of the run.
-        folder: of the run; only read.
-        iteration: of the training state to start from.
+        model: of a consistency model's run, where to go on from.
         iterations: M.
-        data: the dataset, on the device.
-        device: where to train.
-        points: K images and their noise, on the device.
-        noise_levels: T of them.
-        neighbours: k of the local PCA.
-        dimensions: d of the local PCA.
+        probe: where to look.
         distance: MFD, to take AYT's tangent along this run's trajectory too.
 
     Returns:
-        ``kinds`` (S,): ``own`` (what the run's loss follows), ``pixel``, and with a distance ``feature``.
+        ``kinds`` (S,): ``own`` (what the run's loss follows; absent where the method compares no two outputs),
+        ``pixel``, and with a distance ``feature``.
         ``t`` (T,), ``index`` (K,), ``pixels`` (n = C H W), ``neighbours``, ``dimensions``.
         ``successive`` (S, T, K, M): cosines between the tangents after iterations i and i + 1.
         ``lag`` (S, T, K, M): mean cosine between tangents that lie 1 to M iterations apart; the longer the lag, the
@@ -128,33 +140,37 @@ def probe(
         ``image_shares`` (E, T, K): the share of the difference of two random images of the dataset in the first
         spaces, which shows what any smooth direction gets.
     """
-    own = of_loss(tasks.consistency_loss(spec.loss, tasks.own_distance(spec, folder, device)))
-    followed: dict[str, Tangent] = {"own": own, "pixel": in_pixels}
-    if distance:
-        followed["feature"] = in_features(distance)
-    stage = stage_at(iteration, spec.times.stage_iterations)
-    apart = points.x - to_float(data.pixels[points.others[:, 0].to(device)])
+    run, points, data = model.run, probe.points, probe.data
+    method = run.training
+    assert isinstance(method, Method)
+    states = train_further(model, iterations, data)
+    start = next(states)
+    work = work_of(run, run.folder, data.pixels.device, start.network)
+    followed = choose_tangents(method.pair_loss(work), distance)
+    D = method.sampled(work)(points.labels)
+    stage = stage_at(model.iteration, method.stage_iterations)
+    apart = points.x - to_float(data.pixels[points.others[:, 0].to(data.pixels.device)])
     taken, shares, sizes, image_shares = [], [], [], []
-    with ProgressLine(f"probing {spec.name}", iterations) as line:
-        for done, state in enumerate(further(spec, folder, iteration, iterations, data, device)):
-            for noise_level in noise_levels:
-                D_t, tangents = _tangents(state.network, spec, points, noise_level, stage, followed, state.iteration)
-                spaces = [neighbour_space(D_t, data, neighbours, dimensions), transformation_space(D_t)]
+    with ProgressLine(f"following {run.name}", iterations) as line:
+        for done, state in enumerate(chain([start], states)):
+            for noise_level in probe.noise_levels:
+                D_t, tangents = take_tangents(D, points, noise_level, method, stage, followed, state.iteration)
+                spaces = probe.estimate_spaces(D_t)
                 taken.append(tangents.flatten(2).cpu())
                 shares.append(torch.stack([torch.stack([share(v, space) for v in tangents]) for space in spaces]).cpu())
                 sizes.append(torch.stack([dimension(space) for space in spaces]).cpu())
                 if done == 0:
                     image_shares.append(torch.stack([share(apart, space) for space in spaces]).cpu())
             line.update(done)
-    levels = (iterations + 1, len(noise_levels))
+    levels = (iterations + 1, len(probe.noise_levels))
     lags, successive = _cosines(torch.stack(taken).reshape(*levels, *taken[0].shape))
     return {
         "kinds": np.array(list(followed)),
-        "t": np.array(noise_levels),
+        "t": np.array(probe.noise_levels),
         "index": points.places.numpy(),
         "pixels": np.array(points.x[0].numel()),
-        "neighbours": np.array(neighbours),
-        "dimensions": np.array(dimensions),
+        "neighbours": np.array(probe.neighbours),
+        "dimensions": np.array(probe.dimensions),
         "successive": successive.numpy(),
         "lag": lags.numpy(),
         "spaces": np.array(SPACES),
@@ -164,17 +180,26 @@ def probe(
     }
 
 
-def _tangents(
-    network: nn.Module,
-    spec: ConsistencySpec,
+def choose_tangents(loss: Loss | None, distance: Distance | None) -> dict[str, Tangent]:
+    """The tangents that are followed, by their kinds; see `follow`."""
+    followed: dict[str, Tangent] = {"own": loss_tangent(loss)} if loss else {}
+    followed["pixel"] = pixel_tangent
+    if distance:
+        followed["feature"] = feature_tangent(distance)
+    return followed
+
+
+def take_tangents(
+    D: Denoise,
     points: Points,
     noise_level: float,
+    method: Method,
     stage: int,
-    followed: dict[str, Tangent],
+    followed: Mapping[str, Tangent],
     iteration: int,
 ) -> tuple[Tensor, Tensor]:
     """D_t (K, C, H, W) and the tangents of each kind there, (S, K, C, H, W)."""
-    D_t, D_r, t, r = pair_at(network, points, noise_level, spec.times, stage)
+    D_t, D_r, t, r = pair_at(D, points, noise_level, method, stage)
     w = weight(t, r)
     return D_t, torch.stack([tangent(D_t, D_r, w, iteration) for tangent in followed.values()])
 

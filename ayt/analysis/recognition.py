@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from ayt.datasets.images import Images, to_float
-from ayt.reporting.scores import write_table
-from ayt.features.transformations import draw, label_names, names_for, transform
-from ayt.base.files import written_beside
-from ayt.training.work import FeatureNetwork
+from ayt.base.images import Images, to_float, to_uint8
 from ayt.base.randomness import generator
-from ayt.evaluation.sampling import to_uint8
+from ayt.features.groups import label_names, names_for
+from ayt.features.transformations import draw, transform
+from ayt.networks.modules.feature_network import FeatureModule
 
 BATCH = 256
 BATCHES = 16
@@ -23,17 +18,26 @@ SHOWN = 8
 
 
 @torch.no_grad()
-def r_squared(
-    network: FeatureNetwork, data: Images, group: str, probability: float, device: torch.device
-) -> pd.DataFrame:
-    """R^2 of each label's prediction on freshly transformed images of the dataset; columns label, r2, images.
+def measure_r2(
+    network: FeatureModule, data: Images, group: str, probability: float, seed: int
+) -> dict[str, np.ndarray]:
+    """R^2 of each label's prediction on freshly transformed images of the dataset, drawn with replacement.
 
-    Each transformation is applied with the training's probability; 4,096 images are drawn with replacement.
+    Args:
+        network: the classifier, in eval mode.
+        data: the dataset, on the network's device.
+        group: of the transformations that it recognises.
+        probability: of each transformation being applied, as at the end of training.
+        seed: of images and transformations.
+
+    Returns:
+        ``label``, ``r2`` (L,), and ``images``: how many.
     """
+    device = data.pixels.device
     names = names_for(group, data.pixels.shape[1])
     predicted, targets = [], []
     for index in range(BATCHES):
-        source = generator(0, index, "recognition", device)
+        source = generator(seed, index, "recognition", device)
         chosen = torch.randint(len(data), (BATCH,), generator=source, device=device)
         images = to_float(data.pixels[chosen])
         transformed, labels = transform(images, draw(names, images.shape, source), probability, names)
@@ -42,17 +46,26 @@ def r_squared(
     truth, guess = torch.cat(targets), torch.cat(predicted)
     residual = (truth - guess).square().sum(0)
     spread = (truth - truth.mean(0)).square().sum(0)
-    r2 = (1 - residual / spread).tolist()
-    return pd.DataFrame({"label": label_names(names), "r2": r2, "images": BATCH * BATCHES})
+    return {
+        "label": np.array(label_names(names)),
+        "r2": (1 - residual / spread).cpu().numpy(),
+        "images": np.array(BATCH * BATCHES),
+    }
 
 
-def strip(data: Images, group: str, device: torch.device) -> dict[str, np.ndarray]:
+def show_transformations(data: Images, group: str, seed: int) -> dict[str, np.ndarray]:
     """Images of the dataset, and the same with each transformation alone.
+
+    Args:
+        data: the dataset, on the device.
+        group: of the transformations.
+        seed: of images and transformations.
 
     Returns:
         ``data`` (n, C, H, W) uint8, ``names`` (T,), ``transformed`` (T, n, C, H, W) uint8.
     """
-    source = generator(0, 0, "strip", device)
+    device = data.pixels.device
+    source = generator(seed, 0, "strip", device)
     chosen = torch.randperm(len(data), generator=source, device=device)[:SHOWN]
     pixels = data.pixels[chosen]
     images = to_float(pixels)
@@ -66,10 +79,3 @@ def strip(data: Images, group: str, device: torch.device) -> dict[str, np.ndarra
         "names": np.array(names),
         "transformed": torch.stack(rows).cpu().numpy(),
     }
-
-
-def write_report(table_path: Path, images_path: Path, table: pd.DataFrame, images: dict[str, np.ndarray]) -> None:
-    """Write both."""
-    write_table(table_path, table)
-    with written_beside(images_path) as beside:
-        np.savez_compressed(beside, **images)  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ import math
 import torch
 from torch import Tensor
 
-from ayt.datasets.images import Images, to_float
-from ayt.features.transformations import names_for
+from ayt.base.images import Images, to_float
+from ayt.features.groups import names_for
 from ayt.features.transformations.colour import apply_colour
 from ayt.features.transformations.geometry import apply_geometry
 

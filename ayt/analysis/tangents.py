@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ayt.methods.formulas.losses import Distance, consistency_pair, direction
-from ayt.methods.formulas.schedules import t_to_r
-from ayt.datasets.images import Images, to_float
 from ayt.base.errors import UserError
+from ayt.base.images import Images, to_float
 from ayt.base.randomness import generator
-from ayt.plan.records import Times
+from ayt.features.distance import Distance
+from ayt.methods.base import Method
+from ayt.methods.formulas.losses import consistency_pair, direction
+from ayt.methods.formulas.schedules import t_to_r
+from ayt.networks.modules.precond import Denoise
 
 OTHERS = 4
 """Random partners of each image."""
@@ -33,12 +35,14 @@ class Points(NamedTuple):
         places: (K,) of the images in the dataset, on the host.
         others: (K, OTHERS) places of random other images of the dataset, on the host.
         x: the images (K, C, H, W) in [-1, 1].
+        labels: their class labels (K,).
         eps: standard normals of their shape.
     """
 
     places: Tensor
     others: Tensor
     x: Tensor
+    labels: Tensor
     eps: Tensor
 
 
@@ -49,13 +53,14 @@ def choose(data: Images, count: int, seed: int) -> Points:
         UserError: the dataset is smaller.
     """
     if count > len(data):
-        raise UserError(f"--images {count}: the dataset has {len(data)}")
+        raise UserError(f"cannot look at {count} images: the dataset has {len(data)}")
     places = torch.randperm(len(data), generator=generator(seed, 0, "analysis, images"))[:count]
     # From 1 to size - 1 places further on: never the image itself.
     further = torch.randint(1, len(data), (count, OTHERS), generator=generator(seed, 0, "analysis, partners"))
-    x = to_float(data.pixels[places.to(data.pixels.device)])
+    on_device = places.to(data.pixels.device)
+    x = to_float(data.pixels[on_device])
     eps = torch.randn(x.shape, generator=generator(seed, 0, "analysis, noise"))
-    return Points(places, (places[:, None] + further) % len(data), x, eps.to(x.device))
+    return Points(places, (places[:, None] + further) % len(data), x, data.labels[on_device], eps.to(x.device))
 
 
 def unit(v: Tensor) -> Tensor:
@@ -69,52 +74,49 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return (unit(a) * unit(b)).flatten(1).sum(1)
 
 
-def pair_at(
-    network: nn.Module, points: Points, t: float, times: Times, stage: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def pair_at(D: Denoise, points: Points, t: float, method: Method, stage: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """D_t, D_r (K, C, H, W) of all points at one noise level, t and r (K,): as training has them, without dropout."""
     t_all = points.x.new_full((len(points.x),), t)
-    r = t_to_r(t_all, times.q, stage, times.k, times.b, times.n)
+    r = t_to_r(t_all, method.q, stage, method.k, method.b, method.n)
     with torch.no_grad():
-        D_t, D_r = consistency_pair(network, points.x, t_all, r, points.eps)
+        D_t, D_r = consistency_pair(D, points.x, t_all, r, points.eps)
     return D_t, D_r, t_all, r
 
 
-def derivative(network: nn.Module, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+def differentiate(D: Denoise, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """The tangent d D(x + t eps; t) / dt, (B, C, H, W), exact up to rounding.
 
     A Jacobian-vector product in forward mode along (eps, 1).
 
     Args:
-        network: D(x; sigma).
+        D: the denoiser, bound to the images' labels.
         x: images (B, C, H, W) in [-1, 1].
         eps: standard normals of the images' shape.
         t: (B,) noise levels, above 0.
     """
 
-    def D(t: Tensor) -> Tensor:
-        output: Tensor = network(x + t[:, None, None, None] * eps, t)
-        return output
+    def output(t: Tensor) -> Tensor:
+        return D(x + t[:, None, None, None] * eps, t)
 
     with warnings.catch_warnings():
         # PyTorch itself calls what it says not to call.
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-        tangent: Tensor = torch.func.jvp(D, (t,), (torch.ones_like(t),))[1]
+        tangent: Tensor = torch.func.jvp(output, (t,), (torch.ones_like(t),))[1]
     return tangent
 
 
 def measure(
-    network: nn.Module, points: Points, noise_levels: Sequence[float], times: Times, stage: int, distance: Distance
+    D: Denoise, points: Points, noise_levels: Sequence[float], method: Method, stage: int, distance: Distance
 ) -> dict[str, np.ndarray]:
     """Take all three tangents at each noise level.
 
     The 1e-5 floor of `direction` acts on a gradient that carries the factor 1 / K here, 1 / batch size in training.
 
     Args:
-        network: D(x; sigma) in eval mode, of the points' type and device.
+        D: the denoiser, bound to the points' labels, of their type and device.
         points: images and noise.
         noise_levels: t, above 0.
-        times: how r follows from t.
+        method: says how r follows from t.
         stage: of the schedule.
         distance: MFD.
 
@@ -128,9 +130,9 @@ def measure(
     """
     rows: dict[str, list[Tensor]] = {}
     for noise_level in noise_levels:
-        D_t, D_r, t, r = pair_at(network, points, noise_level, times, stage)
+        D_t, D_r, t, r = pair_at(D, points, noise_level, method, stage)
         difference = (D_t - D_r) / (t - r)[:, None, None, None]
-        exact = derivative(network, points.x, points.eps, t)
+        exact = differentiate(D, points.x, points.eps, t)
         feature, _ = direction(D_t, D_r, distance)
         row = {
             "t": t[0],

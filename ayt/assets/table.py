@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from ayt.base import paths
-from ayt.base import yamlio
-from ayt.experiment.checks import choices
+from ayt.base import paths, yamlio
 from ayt.base.errors import UserError
+from ayt.base.sections import ABSENT, Section, choices, problems
 from ayt.plan.plan import Plan
 
 SCHEMES = ("https", "http")
@@ -54,10 +53,8 @@ Address = Annotated[str, AfterValidator(_address)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Asset(BaseModel):
+class Asset(Section):
     """One published file: where it is, what it must be, who may use it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     file: Annotated[str, AfterValidator(_plain_name)]
     folder: Annotated[str, AfterValidator(_inner_folder)] = "downloads"
@@ -108,7 +105,9 @@ def read_table(path: Path) -> dict[str, Asset]:
                 raise UserError(f"{path}: {name}.file = {asset.file!r}: is the file of {other} too; choose another")
             table[str(name)] = asset
         except ValidationError as error:
-            mistakes += [_line(path, str(name), detail) for detail in error.errors(include_url=False)]
+            for where, value, problem in problems(Asset, error):
+                shown = "" if value is ABSENT else f" = {value!r}"
+                mistakes.append(f"{path}: {'.'.join(map(str, (name, *where)))}{shown}: {problem}")
         except UserError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -116,23 +115,7 @@ def read_table(path: Path) -> dict[str, Asset]:
     return table
 
 
-def _line(path: Path, name: str, detail: Any) -> str:
-    """One of pydantic's complaints as one line."""
-    kind, loc = detail["type"], detail["loc"]
-    key = ".".join(map(str, (name, *loc)))
-    if kind == "missing":
-        return f"{path}: {key}: is missing"
-    shown = f"{path}: {key} = {detail['input']!r}"
-    if kind == "extra_forbidden":
-        return f"{shown}: unknown key; {choices(loc[-1], Asset.model_fields)}"
-    if kind == "value_error":
-        return f"{shown}: {detail['ctx']['error']}"
-    if kind == "string_type":
-        return f"{shown}: must be text; put it into quotes"
-    return f"{shown}: must be {str(detail['msg']).removeprefix('Input should be ').removeprefix('String should ')}"
-
-
-def needed(plan: Plan) -> dict[str, Asset]:
+def read_needed(plan: Plan) -> dict[str, Asset]:
     """The table of assets that an experiment names, checked to have all that it needs; empty if it needs none.
 
     Raises:
@@ -149,12 +132,12 @@ def needed(plan: Plan) -> dict[str, Asset]:
     return table
 
 
-def notes(plan: Plan, table: dict[str, Asset], root: Path) -> list[str]:
+def list_notes(plan: Plan, table: dict[str, Asset], root: Path) -> list[str]:
     """What who starts an experiment should know of the files that it will fetch: one line for each with a note."""
     missing = [(name, table[name]) for name in plan.assets if name in table and not table[name].path(root).exists()]
-    return [note(name, asset) for name, asset in missing if asset.note]
+    return [note_of(name, asset) for name, asset in missing if asset.note]
 
 
-def note(name: str, asset: Asset) -> str:
+def note_of(name: str, asset: Asset) -> str:
     """An asset's note and licence, as it is shown to users."""
     return f"{name}: {asset.note} (licence: {asset.licence})"

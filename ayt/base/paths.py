@@ -11,7 +11,7 @@ RUNS = RESULTS / "runs"
 LOGS = RESULTS / "logs"
 ASSETS = RESULTS / "assets"
 REFERENCES = RESULTS / "references"
-TOYS = RESULTS / "toys"
+ANALYSES = RESULTS / "analyses"
 
 ASSET_TABLE = Path("config/assets.yaml")
 """Addresses and hashes of published files, unless an experiment names another table."""
@@ -25,7 +25,10 @@ INCEPTION = TORCH_HOME / "hub" / "checkpoints" / "pt_inception-2015-12-05-672682
 VGG16 = TORCH_HOME / "hub" / "checkpoints" / "vgg16-397923af.pth"
 """The weights of torchvision's VGG16; the table of assets puts them here."""
 
-RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name, TOYS.name)
+PUBLISHED_NETWORKS = {INCEPTION: "pytorch-fid-inception", VGG16: "torchvision-vgg16"}
+"""What the table of assets calls them."""
+
+RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name, ANALYSES.name)
 """Names that an experiment cannot have, because its folder would be one of the workflow's own."""
 
 
@@ -46,7 +49,7 @@ def run_record(folder: Path) -> Path:
 
 def snapshot(folder: Path, iteration: int | str) -> Path:
     """The EMA weights after ``iteration`` iterations."""
-    return folder / "snapshots" / f"{_digits(iteration)}.safetensors"
+    return numbered(folder / "snapshots", iteration, "safetensors")
 
 
 def snapshots(folder: Path) -> list[int]:
@@ -56,12 +59,12 @@ def snapshots(folder: Path) -> list[int]:
 
 def state(folder: Path, iteration: int) -> Path:
     """The training state at the end of the segment that stops at ``iteration``."""
-    return folder / "states" / f"{iteration:07d}.safetensors"
+    return numbered(folder / "states", iteration, "safetensors")
 
 
 def training_log(folder: Path, stop: int) -> Path:
     """The training log of the segment that stops at iteration ``stop``."""
-    return folder / "logs" / f"{stop:07d}.csv"
+    return numbered(folder / "logs", stop, "csv")
 
 
 def resume_folder(folder: Path) -> Path:
@@ -84,34 +87,19 @@ def checkpoint(name: str) -> Path:
     return ASSETS / "checkpoints" / f"{name}.safetensors"
 
 
-def reference(dataset: str, name: str) -> Path:
-    """Statistics of a dataset's features."""
-    return REFERENCES / dataset / f"{name}.npz"
+def reference(dataset: str, name: str, suffix: str) -> Path:
+    """Features of real images (npz), and what they are (yaml)."""
+    return REFERENCES / dataset / f"{name}.{suffix}"
 
 
-def classifier_report(folder: Path, iteration: int | str, suffix: str) -> Path:
-    """How well a transformation classifier predicts its labels (csv), and images that show them (npz)."""
-    return folder / "report" / f"{_digits(iteration)}.{suffix}"
+def analysis(name: str) -> Path:
+    """The folder of one analysis: its record and what it found."""
+    return ANALYSES / name
 
 
-def analysis(folder: Path, name: str, iteration: int | str) -> Path:
-    """What an analysis found in one snapshot or training state of a run."""
-    return folder / "analysis" / name / f"{_digits(iteration)}.npz"
-
-
-def toy(name: str) -> Path:
-    """What the trainings of one toy experiment measured."""
-    return TOYS / f"{name}.npz"
-
-
-def score(folder: Path, evaluation: str, iteration: int) -> Path:
-    """The metrics of one snapshot under one evaluation."""
-    return folder / "scores" / evaluation / f"{iteration:07d}.json"
-
-
-def sample_grid(folder: Path, evaluation: str, iteration: int) -> Path:
-    """The first samples of one snapshot under one evaluation, as an array of images."""
-    return folder / "scores" / evaluation / f"{iteration:07d}.npz"
+def numbered(folder: Path, iteration: int | str, suffix: str) -> Path:
+    """What was made of the snapshot after ``iteration`` iterations; a wildcard stays as it is."""
+    return folder / f"{_digits(iteration)}.{suffix}"
 
 
 def experiment_folder(experiment: str) -> Path:

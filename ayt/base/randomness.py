@@ -6,8 +6,8 @@ A run that was interrupted draws the same numbers as one that was not, without a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,42 +24,82 @@ def generator(seed: int, iteration: int, purpose: str, device: torch.device | st
     return torch.Generator(device).manual_seed(derived_seed(seed, iteration, purpose))
 
 
+CHUNK = 16
+"""Consecutive images whose numbers are drawn at once: who needs some of them draws these chunks and no others."""
+
+
+def chunks(start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
+    """The chunks that images ``start`` to ``stop`` lie in: number, images in it, places from ``start`` on."""
+    for number in range(start // CHUNK, -(-stop // CHUNK)):
+        first, last = max(start, number * CHUNK), min(stop, (number + 1) * CHUNK)
+        yield number, slice(first - number * CHUNK, last - number * CHUNK), slice(first - start, last - start)
+
+
+def image_noise(
+    seed: int, iteration: int, purpose: str, start: int, stop: int, shape: Sequence[int], device: torch.device
+) -> Tensor:
+    """Standard normals (stop - start, *shape) for images ``start`` to ``stop``.
+
+    Those of an image depend on its place alone, not on which others are drawn with it.
+    """
+    found = torch.empty((stop - start, *shape), device=device)
+    for number, within, places in chunks(start, stop):
+        source = generator(seed, iteration, f"{purpose}, chunk {number}", device)
+        found[places] = torch.randn((CHUNK, *shape), generator=source, device=device)[within]
+    return found
+
+
 @dataclass(frozen=True)
 class Draws:
     """The random numbers of one iteration of one run, for a batch or a part of it.
 
-    A part gets the very numbers that it would have in the whole batch: they are drawn for the whole, then cut.
+    A part gets the very numbers that it would have in the whole batch, and draws no more than the chunks it lies in.
 
     Attributes:
         seed: of the run.
         iteration: from 0.
         size: images in the whole batch.
         device: where the numbers are wanted.
-        part: which images of the batch they are wanted for.
+        part: which images of the batch they are wanted for; None: all.
     """
 
     seed: int
     iteration: int
     size: int
     device: torch.device
-    part: slice = field(default_factory=lambda: slice(None))
+    part: slice | None = None
 
     def generator(self, purpose: str, device: torch.device | None = None) -> torch.Generator:
-        """A generator for one purpose, on the run's device unless another is named."""
+        """A generator for one purpose, on the run's device unless another is named; for what needs a whole batch."""
         return generator(self.seed, self.iteration, purpose, device or self.device)
 
     def normal(self, purpose: str, *shape: int) -> Tensor:
         """Standard normals, of ``shape`` for each image."""
-        whole = torch.randn((self.size, *shape), generator=self.generator(purpose), device=self.device)
-        return whole[self.part]
+        start, stop = self._ends
+        return image_noise(self.seed, self.iteration, purpose, start, stop, shape, self.device)
 
     def masks(self, shapes: Sequence[tuple[int, int, int]], probability: float) -> list[Tensor]:
-        """Dropout masks (B, C, H, W), False with ``probability``; none where that is 0."""
-        source = self.generator("dropout")
+        """Dropout masks (B, C, H, W), False with ``probability``; none where that is 0.
+
+        All masks of an image are drawn at once and lie beside each other, each with channels last, as activations do.
+        """
+        if not probability:
+            return []
+        start, stop = self._ends
+        sizes = [channels * height * width for channels, height, width in shapes]
+        whole = torch.empty((stop - start, sum(sizes)), dtype=torch.bool, device=self.device)
+        for number, within, places in chunks(start, stop):
+            source = generator(self.seed, self.iteration, f"dropout, chunk {number}", self.device)
+            complete = within == slice(0, CHUNK)
+            drawn = whole[places] if complete else whole.new_empty((CHUNK, sum(sizes)))
+            drawn.bernoulli_(1 - probability, generator=source)
+            if not complete:
+                whole[places] = drawn[within]
         return [
-            # Drawn with channels last, as the activations lie in memory.
-            torch.empty((self.size, height, width, channels), dtype=torch.bool, device=self.device)
-            .bernoulli_(1 - probability, generator=source)[self.part]
-            .permute(0, 3, 1, 2)
-            for channels, height, width in (shapes if probability else ())
+            part.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
+            for part, (channels, height, width) in zip(torch.split(whole, sizes, dim=1), shapes, strict=True)
         ]
+
+    @property
+    def _ends(self) -> tuple[int, int]:
+        return (self.part.start, self.part.stop) if self.part else (0, self.size)

@@ -1,13 +1,24 @@
-"""What the parts of an experiment file are made of."""
+"""Settings: pydantic models that refuse what they do not know, say what names a result, and tell mistakes in a line."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import difflib
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+
+class Unnamed:
+    """Marks a field that changes no result: it is not in names, nor in records."""
+
+
+UNNAMED = Unnamed()
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -17,35 +28,143 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 def _unique(values: list[Any]) -> list[Any]:
-    twice = [value for value in values if values.count(value) > 1]
-    if twice:
-        raise ValueError(f"{twice[0]} stands twice")
+    repeated = [value for value in values if values.count(value) > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]} is listed twice")
     return values
 
 
 Choices = AfterValidator(_unique)
 Counts = Annotated[list[Count], Field(min_length=1), Choices]
-Groups = Literal["geo", "deg", "geo_clr", "geo_deg", "geo_clr_deg"]
-Metric = Literal[
-    "frechet",
-    "kid",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "inception_score",
-    "denoised_frechet",
-    "lpips",
-]
+Seeds = Annotated[list[Whole], Field(min_length=1), Choices]
+NoiseLevels = Annotated[list[Positive], Field(min_length=1), Choices]
 
 
 class Section(BaseModel):
-    """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
+    """A group of settings: unknown keys and wrong types are errors, values never change.
+
+    Attributes:
+        version: raised by hand when a change of the code changes what these settings lead to; a part of every name
+            that depends on them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: ClassVar[int] = 1
+
+    def unnamed(self) -> set[str]:
+        """The fields that change no result."""
+        return {name for name, field in type(self).model_fields.items() if UNNAMED in field.metadata}
+
+    def identity(self) -> dict[str, Any]:
+        """What tells results of these settings from those of others, as plain containers.
+
+        Fields at their defaults are left out: a new field with a default renames nothing.
+        """
+        named = self.model_dump(mode="json", exclude_defaults=True, exclude=self.unnamed())
+        return {"version": self.version, **named}
+
+    def settings(self) -> dict[str, Any]:
+        """All that `identity` depends on, defaults included: what a record holds."""
+        return self.model_dump(mode="json", by_alias=True, exclude=self.unnamed())
 
 
 def check_divides(part: int | None, whole: int | None, part_name: str, whole_name: str) -> None:
     """Raise ValueError unless ``part`` divides ``whole``; absent ones are not checked."""
     if part and whole and whole % part:
         raise ValueError(f"{part_name} {part} does not divide {whole_name} {whole}")
+
+
+def choices(value: Any, known: Iterable[Any]) -> str:
+    """``choose from a, b, c``, with a guess at what was meant."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(value), names, n=1)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return f"{guess}choose from {', '.join(names)}"
+
+
+def keys(model: type[BaseModel]) -> dict[str, Any]:
+    """The keys that a file may use for a model's fields, with their types."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def takes_list(annotation: Any) -> bool:
+    """Whether a field of this type may be a list."""
+    if get_origin(annotation) is Annotated:
+        return takes_list(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(takes_list(part) for part in get_args(annotation))
+    return get_origin(annotation) is list
+
+
+class Absent:
+    """Stands for a value that there is none of."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Any = Absent()
+
+
+def problems(
+    model: type[BaseModel], error: ValidationError, more_keys: Iterable[str] = ()
+) -> Iterator[tuple[tuple[Any, ...], Any, str]]:
+    """Pydantic's complaints: where, the value (`ABSENT` if showing it would not help), and what is wrong with it.
+
+    Args:
+        model: that was validated.
+        error: what it raised.
+        more_keys: that stand beside the model's own in the file.
+    """
+    for detail in error.errors(include_url=False):
+        loc = tuple(part for part in detail["loc"] if part != "[key]")
+        value = ABSENT if detail["type"] in ("missing", "value_error") else detail["input"]
+        yield loc, value, _problem(model, loc, detail, more_keys)
+
+
+def kind_of(value: Any) -> str:
+    """What a value from a YAML file is called in messages."""
+    names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", type(None): "nothing"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any, more_keys: Iterable[str]) -> str:
+    """One phrase for one of pydantic's complaints."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    known = {
+        "missing": "is missing",
+        "too_short": "the list is empty",
+        "model_type": f"must be a mapping of options, not {kind_of(detail['input'])}",
+    }
+    if kind in known:
+        return known[kind]
+    if kind == "extra_forbidden":
+        own = list(keys(_model_at(model, loc)))
+        return f"unknown key; {choices(loc[-1], [*(more_keys if len(loc) == 1 else ()), *own])}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        field = _model_at(model, loc).model_fields.get(str(loc[-1]))
+        options = _literals(field.annotation) if field else []
+        return f"unknown; {choices(detail['input'], options)}" if options else f"must be {context['expected']}"
+    message = str(detail["msg"])
+    shortened = message.removeprefix("Input should be ").removeprefix("String should ")
+    return f"must be {shortened}" if shortened != message else message
+
+
+def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
+    """The section that holds the last key of ``loc``."""
+    for key in loc[:-1]:
+        field = model.model_fields.get(str(key))
+        annotation = field.annotation if field else None
+        for part in (annotation, *get_args(annotation)):  # a section, or a section that may be absent
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                model = part
+    return model
+
+
+def _literals(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for part in get_args(annotation) for value in _literals(part)]

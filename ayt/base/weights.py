@@ -69,10 +69,10 @@ def read(path: Path, kind: str, run: str | None = None) -> tuple[dict[str, torch
         return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
 
 
-def metadata(path: Path, kind: str) -> dict[str, Any]:
+def metadata(path: Path, kind: str, run: str | None = None) -> dict[str, Any]:
     """Read the metadata alone; see `read`."""
     with _opened(path) as file:
-        return _checked(file.metadata(), path, kind, None)
+        return _checked(file.metadata(), path, kind, run)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from ayt import __version__
-from ayt.cli import about, analysis, assets, drawing, evaluation, experiment, foreign, toy, training, watching
 from ayt.base.errors import UserError
+from ayt.base.kinds import load_extensions_of_environment
+from ayt.cli import about, analysis, assets, drawing, evaluation, experiment, foreign, training, watching
 
 EPILOG = """\
 Exit codes: 0 done; 1 an error that is explained in one line; 2 wrong usage; 128 + n stopped by signal n, with the
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ayt {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
-    for group in (experiment, assets, foreign, training, evaluation, analysis, toy, drawing, about, watching):
+    for group in (experiment, assets, foreign, training, evaluation, analysis, drawing, about, watching):
         group.add_verbs(verbs)
     return top
 
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     options = parser().parse_args(arguments)
     try:
+        load_extensions_of_environment()
         code: int | None = options.run(options)
         return code or 0
     except UserError as error:

@@ -28,10 +28,10 @@ def add_verbs(verbs: Verbs) -> None:
 def run_about(options: argparse.Namespace) -> None:
     """Write ``about.rst`` beside the experiment."""
     from ayt.base import paths
-    from ayt.reporting.about import about
-    from ayt.experiment import resolved
     from ayt.base.files import write_text
+    from ayt.experiment import resolved
     from ayt.plan.plan import Plan
+    from ayt.reporting.about import about
 
     plan = Plan(resolved.read(options.experiment))
     write_text(paths.about(plan.experiment.name), about(plan))

@@ -100,11 +100,11 @@ def run_list(options: argparse.Namespace) -> None:
 def run_fetch(options: argparse.Namespace) -> None:
     """Fetch each asset, and go on to the next when one fails."""
     from ayt.assets.fetch import fetch
-    from ayt.assets.table import note
+    from ayt.assets.table import note_of
 
     def get(name: str, asset: Asset) -> str:
         if asset.note:
-            print(note(name, asset), file=sys.stderr)
+            print(note_of(name, asset), file=sys.stderr)
         return str(fetch(asset, options.folder, prefetched=options.prefetched, say=_say))
 
     _each(options, get)
@@ -120,7 +120,7 @@ def run_verify(options: argparse.Namespace) -> None:
 def _each(options: argparse.Namespace, work: Callable[[str, Asset], str]) -> None:
     """Print what the work on each asset asked for returns; raise what failed at the end."""
     from ayt.assets.table import read_table
-    from ayt.experiment.checks import choices
+    from ayt.base.sections import choices
 
     table = read_table(options.table)
     for name in options.names:

@@ -79,6 +79,16 @@ def add_record(to: argparse.ArgumentParser) -> None:
     to.add_argument("record", type=Path, metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml")
 
 
+def add_resolved(to: argparse.ArgumentParser) -> None:
+    """The experiment as it was run."""
+    to.add_argument(
+        "experiment",
+        type=Path,
+        metavar="EXPERIMENT.YAML",
+        help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
+    )
+
+
 def add_device(to: argparse.ArgumentParser) -> None:
     """Where a verb computes."""
     to.add_argument(

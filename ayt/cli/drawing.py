@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from ayt.cli.common import Verbs, verb
 from ayt.base.errors import UserError
+from ayt.cli.common import Verbs, verb
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -31,7 +31,7 @@ def add_verbs(verbs: Verbs) -> None:
         "draw",
         run_draw,
         "Gather the scores that are there and draw every figure and table from them, saying what is missing, into"
-        " results/EXPERIMENT/so_far: for looking while trainings run, or after some failed.",
+        " results/EXPERIMENT/so_far: for looking while runs train, or after some failed.",
         "ayt draw results/embedded/experiment.yaml",
     )
     summary = verb(
@@ -54,32 +54,36 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_figure(options: argparse.Namespace) -> None:
     """Draw one figure beside the experiment."""
+    from ayt.base import paths
     from ayt.experiment import resolved
-    from ayt.reporting.drawing import draw_figure
     from ayt.plan.plan import Plan
 
     plan = Plan(resolved.read(options.experiment))
-    _require(options, "figure", plan.experiment.figures)
-    draw_figure(plan, options.name, plan.experiment.name)
+    experiment = plan.experiment
+    _require(options, "figure", experiment.figures)
+    out = paths.figure(experiment.name, options.name, "png").with_suffix("")
+    experiment.figures[options.name].make(plan, experiment.name, out)
 
 
 def run_table(options: argparse.Namespace) -> None:
     """Write one table beside the experiment."""
+    from ayt.base import paths
     from ayt.experiment import resolved
-    from ayt.reporting.drawing import draw_table
     from ayt.plan.plan import Plan
 
     plan = Plan(resolved.read(options.experiment))
-    _require(options, "table", plan.experiment.tables)
-    draw_table(plan, options.name, plan.experiment.name)
+    experiment = plan.experiment
+    _require(options, "table", experiment.tables)
+    out = paths.table(experiment.name, options.name, "csv").with_suffix("")
+    experiment.tables[options.name].make(plan, experiment.name, out)
 
 
 def run_draw(options: argparse.Namespace) -> None:
     """Gather, draw and tabulate what is there."""
     from ayt.base import paths
     from ayt.experiment import resolved
-    from ayt.reporting.drawing import draw_what_is_there
     from ayt.plan.plan import Plan
+    from ayt.reporting.drawing import draw_what_is_there
 
     plan = Plan(resolved.read(options.experiment))
     problems = draw_what_is_there(plan)
@@ -88,10 +92,11 @@ def run_draw(options: argparse.Namespace) -> None:
     print(paths.experiment_folder(paths.so_far(plan.experiment.name)) / "index.html")
 
 
-def _require(options: argparse.Namespace, kind: str, known: Iterable[str]) -> None:
+def _require(options: argparse.Namespace, what: str, known: Iterable[str]) -> None:
     if options.name not in known:
-        choices = ", ".join(known) or "none"
-        raise UserError(f"{options.experiment}: has no {kind} {options.name!r}; choose from {choices}")
+        raise UserError(
+            f"{options.experiment}: has no {what} {options.name!r}; choose from {', '.join(known) or 'none'}"
+        )
 
 
 def run_summary(options: argparse.Namespace) -> None:
@@ -100,13 +105,13 @@ def run_summary(options: argparse.Namespace) -> None:
     from rich.table import Table
 
     from ayt.base import paths
-    from ayt.reporting.tables import scores as tables
     from ayt.experiment import resolved
-    from ayt.reporting.drawing import chosen_scores
     from ayt.plan.plan import Plan
+    from ayt.reporting.summaries import final_scores
+    from ayt.reporting.tables.scores import Scores
 
     experiment = resolved.read(options.experiment)
-    scores = tables.final_scores(chosen_scores(Plan(experiment), experiment.name)[0])
+    scores = final_scores(Scores().read_rows(Plan(experiment), experiment.name)[0])
     metric, better = scores["metric"].iloc[0], scores["better"].iloc[0]
     shown = Table(title=f"{experiment.name}: {metric}, {better} is better")
     for heading in ("method", "batch size", "steps", "mean", "std over seeds", "seeds", "iterations"):

@@ -1,25 +1,29 @@
-"""Verbs that measure: ``reference``, ``score``, ``recognise``, ``gather``, ``sample``."""
+"""Verbs that measure: ``reference``, ``score``, ``grid``, ``gather``, ``sample``, ``export``."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
-from ayt.base.sections import Metric
+from ayt.cli.common import Verbs, add_device, add_record, add_resolved, choose_device, count, verb, whole
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
-    from ayt.evaluation.extractors import Extractor
-    from ayt.networks.modules.precond import EDMPrecond
-    from ayt.plan.evaluations import Evaluation
-    from ayt.plan.records import ClassifierSpec, ConsistencySpec, PretrainSpec
+    from ayt.base.progress import ProgressLine
+    from ayt.methods.formulas.objective import Sampled
+    from ayt.plan.evaluations import Sampling
+    from ayt.plan.runs import RunRecord
+
+FIRST_LEVEL, LAST_LEVEL = 80.0, 0.002
+"""Noise levels at which sampling begins and ends."""
 
 
-def steps_and_mids(text: str) -> tuple[int, tuple[float, ...]]:
-    """``1``, or ``2:0.821``: a number of steps, and the noise levels between them."""
+def parse_mids(text: str) -> tuple[float, ...]:
+    """``1``, or ``2:0.821``: a number of steps, and the noise levels between them; returns these."""
     head, _, tail = text.partition(":")
     try:
         steps, mids = int(head), tuple(float(part) for part in tail.split(",") if part)
@@ -27,28 +31,10 @@ def steps_and_mids(text: str) -> tuple[int, tuple[float, ...]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 1 or 2:0.821") from None
     if steps < 1 or len(mids) != steps - 1:
         raise argparse.ArgumentTypeError(f"{text!r}: {steps} steps need {max(steps - 1, 0)} noise levels between them")
-    return steps, mids
-
-
-def record_and_iteration(text: str) -> tuple[Path, int] | None:
-    """``inception`` to None; ``RUN.YAML@ITERATION`` to both."""
-    if text == "inception":
-        return None
-    record, _, iteration = text.rpartition("@")
-    if not record or not iteration.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not like inception or RUN.YAML@ITERATION")
-    return Path(record), int(iteration)
-
-
-def add_features(to: argparse.ArgumentParser) -> None:
-    """The network in whose features images are compared."""
-    to.add_argument(
-        "--features",
-        type=record_and_iteration,
-        required=True,
-        metavar="NETWORK",
-        help="the network in whose features images are compared: inception, or RUN.YAML@ITERATION of a classifier",
-    )
+    levels = (FIRST_LEVEL, *mids, LAST_LEVEL)
+    if not all(map(math.isfinite, mids)) or sorted(set(levels), reverse=True) != list(levels):
+        raise argparse.ArgumentTypeError(f"{text!r}: noise levels must fall, between 80 and 0.002")
+    return mids
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -57,18 +43,15 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "reference",
         run_reference,
-        "Compute the statistics of a dataset's features that scores compare with.",
-        "ayt reference --dataset cifar10 --features inception --output reference.npz",
-    )
-    reference.add_argument("--dataset", required=True, help="digits, photos, cifar10; options as '{name: photos, ...}'")
-    add_features(reference)
-    reference.add_argument(
-        "--statistics", type=Path, metavar="NPZ", help="published mu and sigma, taken instead of the dataset's own"
+        "Compute the features of real images that scores compare with.",
+        "ayt reference results/references/digits/REFERENCE.yaml",
     )
     reference.add_argument(
-        "--kept", type=whole, default=0, help="features to keep whole, for KID and the like (default: %(default)s)"
+        "record", type=Path, metavar="REFERENCE.YAML", help="its record; the features go beside it, as .npz"
     )
-    reference.add_argument("--output", type=Path, required=True, metavar="NPZ", help="the file to write")
+    reference.add_argument(
+        "--statistics", type=Path, metavar="NPZ", help="the published mu and sigma that the record names"
+    )
     reference.add_argument("--batch-size", type=count, default=500, help="images at a time (default: %(default)s)")
     add_device(reference)
 
@@ -76,45 +59,27 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "score",
         run_score,
-        "Score snapshots of a run: sample, and compare features with the dataset's.",
-        "ayt score results/runs/digits/RUN/run.yaml --iteration 400 --iteration 800 --steps 1 --steps 2:0.821 \\\n"
-        "      --features results/runs/digits/classifier_labels-RUN/run.yaml@600 --reference REFERENCE.npz",
-    )
-    add_record(score)
-    score.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
-    add_features(score)
-    score.add_argument(
-        "--reference", type=Path, required=True, metavar="NPZ", help="features of real images, from ayt reference"
+        "Score snapshots of a run: sample, or denoise real images, and compare features with the dataset's.",
+        "ayt score results/runs/digits/RUN/scores/steps1-HASH/record.yaml --iteration 400 --iteration 800",
     )
     score.add_argument(
-        "--metric",
-        action="append",
-        choices=get_args(Metric),
-        required=True,
-        help="may be given several times; with Inception features, frechet is FID and denoised_frechet is dFID",
+        "records", type=Path, nargs="+", metavar="RECORD.YAML", help="of scores of one run, results/runs/D/RUN/scores/*"
     )
-    score.add_argument(
-        "--denoise",
-        type=float,
-        action="append",
-        default=[],
-        metavar="T",
-        help="a noise level of denoised_frechet and lpips; may be given several times",
-    )
-    score.add_argument("--repeats", type=count, default=3, help="sampling runs (default: %(default)s)")
-    score.add_argument("--grid", type=count, default=64, help="samples kept as images (default: %(default)s)")
-    add_sampling(score, samples=50_000)
+    add_iterations(score)
+    add_batch_size(score)
+    add_device(score)
 
-    recognise = verb(
+    grid = verb(
         verbs,
-        "recognise",
-        run_recognise,
-        "Measure how well a transformation classifier recognises transformations, and show them.",
-        "ayt recognise results/runs/digits/classifier_geo_deg-RUN/run.yaml --iteration 3000",
+        "grid",
+        run_grid,
+        "Keep the first samples of a run's snapshots as arrays, for figures.",
+        "ayt grid results/runs/digits/RUN/grids/steps1-HASH/record.yaml --iteration 800",
     )
-    add_record(recognise)
-    recognise.add_argument("--iteration", type=count, required=True, help="of the classifier's snapshot")
-    add_device(recognise)
+    grid.add_argument("record", type=Path, metavar="RECORD.YAML", help="of the grid, results/runs/D/RUN/grids/*")
+    add_iterations(grid)
+    add_batch_size(grid)
+    add_device(grid)
 
     gather = verb(
         verbs,
@@ -123,12 +88,7 @@ def add_verbs(verbs: Verbs) -> None:
         "Gather an experiment's scores in one table.",
         "ayt gather results/embedded/experiment.yaml",
     )
-    gather.add_argument(
-        "experiment",
-        type=Path,
-        metavar="EXPERIMENT.YAML",
-        help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
-    )
+    add_resolved(gather)
 
     export = verb(
         verbs,
@@ -149,7 +109,6 @@ def add_verbs(verbs: Verbs) -> None:
         "Sample a grid of images from a snapshot into a PNG, or from several, with the same noise, into an animation.",
         "ayt sample results/runs/digits/RUN/run.yaml --iteration 600 --steps 2:0.821 --output grid.png\n"
         "  ayt sample results/runs/digits/RUN/run.yaml --steps 1 --output training.gif",
-        aliases=["samples"],
     )
     sample.add_argument(
         "record", type=Path, nargs="?", metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml"
@@ -161,133 +120,135 @@ def add_verbs(verbs: Verbs) -> None:
         help="of a snapshot; may be repeated for a GIF (default: the last for a PNG, all for a GIF)",
     )
     sample.add_argument("--model", type=Path, metavar="FOLDER", help="made by ayt export, instead of a run's snapshot")
+    sample.add_argument(
+        "--steps",
+        type=parse_mids,
+        metavar="N[:MID,...]",
+        required=True,
+        help="sampling steps, with the noise levels between them",
+    )
+    sample.add_argument("--samples", type=count, default=64, help="images (default: %(default)s)")
+    sample.add_argument("--seed", type=whole, default=0, help="of the noise (default: %(default)s)")
+    sample.add_argument(
+        "--convention", choices=["ayt", "ect"], default="ayt", help="where steps end (default: %(default)s)"
+    )
     sample.add_argument("--output", type=Path, required=True, help="the .png or .gif to write")
     sample.add_argument("--columns", type=count, help="images of a row (default: a square)")
     sample.add_argument(
         "--scale", type=count, help="side of the square that each pixel becomes (default: for 320 pixels in all)"
     )
-    add_sampling(sample, samples=64)
+    add_batch_size(sample)
+    add_device(sample)
 
 
-def add_sampling(to: argparse.ArgumentParser, samples: int) -> None:
-    """How samples are drawn."""
+def add_iterations(to: argparse.ArgumentParser) -> None:
+    """The snapshots that a verb works on."""
+    to.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
+
+
+def add_batch_size(to: argparse.ArgumentParser) -> None:
+    """How many images are sampled at a time."""
     to.add_argument(
-        "--steps",
-        type=steps_and_mids,
-        action="append",
-        metavar="N[:MID,...]",
-        required=True,
-        help="sampling steps, with the noise levels between them",
+        "--batch-size", type=count, default=500, help="images at a time; changes no image (default: %(default)s)"
     )
-    to.add_argument("--samples", type=count, default=samples, help="images for each repeat (default: %(default)s)")
-    to.add_argument("--batch-size", type=count, default=500, help="images at a time (default: %(default)s)")
-    to.add_argument("--seed", type=whole, default=0, help="of the noise (default: %(default)s)")
-    to.add_argument(
-        "--convention", choices=["ayt", "ect"], default="ayt", help="where steps end (default: %(default)s)"
-    )
-    add_device(to)
 
 
 def run_reference(options: argparse.Namespace) -> None:
-    """Write the statistics."""
-    from ayt.datasets import images as data
-    from ayt.base import yamlio
-    from ayt.experiment import dataset
-    from ayt.evaluation import extractors as features
+    """Write the features."""
+    from ayt.base.errors import UserError
+    from ayt.base.images import Images
+    from ayt.evaluation import extractors
+    from ayt.plan.evaluations import read_reference
 
-    what = dataset(yamlio.parse(options.dataset, "--dataset"), "--dataset")
+    record = read_reference(options.record)
+    if bool(record.statistics) != bool(options.statistics):
+        named = f"names the statistics {record.statistics!r}" if record.statistics else "names no statistics"
+        raise UserError(f"{options.record}: {named}; --statistics must give that file, and only then")
     device = choose_device(options)
-    extractor = _extractor(options.features, device)
-    images = data.load(what).to(device)
-    reference = features.compute_reference(extractor, images, options.batch_size, options.kept, options.statistics)
-    features.write_reference(options.output, reference)
+    images = Images.of(record.dataset.load()).to(device)
+    published = extractors.read_statistics(options.statistics) if options.statistics else None
+    extractor = extractors.build_extractor(record, device)
+    features = extractors.compute_reference(extractor, images, options.batch_size, published)
+    extractors.write_reference(options.record.with_suffix(".npz"), features)
 
 
 def run_score(options: argparse.Namespace) -> None:
-    """Write a score and a grid of samples for each snapshot and number of steps."""
-    from ayt.datasets import images as data
+    """Write a score for each record and snapshot."""
     from ayt.base import paths
-    from ayt.datasets.base import facts
     from ayt.base.errors import UserError
-    from ayt.evaluation import score
-    from ayt.evaluation import extractors as features
-    from ayt.evaluation.neighbours import LARGEST_K
-    from ayt.features.lpips import lpips
+    from ayt.base.images import Images
     from ayt.base.processes import joined
     from ayt.base.progress import ProgressLine
-    from ayt.plan.evaluations import DENOISING_METRICS, KEPT_METRICS
-    from ayt.plan.records import read_record
+    from ayt.evaluation import extractors
+    from ayt.evaluation.score import Scorer, write_score
+    from ayt.plan.evaluations import DenoisingScore, read_evaluation
+    from ayt.plan.runs import read_run
 
-    spec = read_record(options.record)
+    scores = [read_evaluation(path) for path in options.records]
+    folder = options.records[0].parents[2]
+    run = read_run(paths.run_record(folder))
+    reference = scores[0].reference
+    for path, score in zip(options.records, scores, strict=True):
+        if score.run != run.name or path.parents[2] != folder:
+            raise UserError(f"{path}: is of run {score.run}, not of {run.name}, whose snapshots {folder} has")
+        if score.reference.name != reference.name:
+            raise UserError(f"{path}: compares with other features than {options.records[0]}; score it by itself")
     device = choose_device(options)
-    denoises = bool(DENOISING_METRICS & set(options.metric))
-    if denoises and not (options.denoise and any(steps == 1 for steps, _ in options.steps)):
-        names = ", ".join(sorted(DENOISING_METRICS & set(options.metric)))
-        raise UserError(f"--metric {names}: needs --denoise T and --steps 1")
-    against = score.Against(
-        extractor=_extractor(options.features, device),
-        inception=options.features is None,
-        reference=features.read_reference(options.reference),
-        data=data.load(spec.dataset).to(device) if denoises else None,
-        lpips=lpips(paths.VGG16, device) if "lpips" in options.metric else None,
-    )
-    kept, needs = len(against.reference.kept), KEPT_METRICS & set(options.metric)
-    if needs and min(kept, options.samples) <= LARGEST_K:
-        raise UserError(
-            f"--metric {', '.join(sorted(needs))}: needs more than {LARGEST_K} features; {options.reference} keeps"
-            f" {kept} (ayt reference --kept), --samples is {options.samples}"
+    denoises = any(isinstance(score, DenoisingScore) for score in scores)
+    data = Images.of(run.dataset.load()).to(device) if denoises else None
+    size = run.dataset.size
+    each = [min(score.samples, size) if isinstance(score, DenoisingScore) else score.samples for score in scores]
+    images = len(options.iteration) * sum(score.repeats * count for score, count in zip(scores, each, strict=True))
+    with joined() as processes, ProgressLine(f"scoring {run.name}", images) as line:
+        scorer = Scorer(
+            run,
+            extractors.build_extractor(reference, device),
+            extractors.read_reference(reference.path),
+            options.batch_size,
+            device,
+            line,
+            data,
+            processes,
         )
-    shape = facts(spec.dataset).shape
-    evaluations = _evaluations(options)
-    real = len(against.data) if against.data else 0
-    each = [options.samples + len(e.denoise) * min(options.samples, real) for e in evaluations]
-    images = options.repeats * len(options.iteration) * sum(each)
-    with joined() as processes, ProgressLine(f"scoring {spec.name}", images) as line:
         for iteration in options.iteration:
-            network = _denoiser(spec, options.record, iteration).to(device)
-            for evaluation in evaluations:
-                values, grid = score.score_snapshot(
-                    network, against, evaluation, spec.dataset.name, shape, options.batch_size, device, line, processes
-                )
-                if not processes.first:
-                    continue
-                about = {"run": spec.name, "dataset": spec.dataset.name, "iteration": iteration}
-                record = score.score_record(about, evaluation, values)
-                folder = options.record.parent
-                score.write_images(paths.sample_grid(folder, evaluation.name, iteration), grid)
-                score.write_score(paths.score(folder, evaluation.name, iteration), record)
+            network = _sampled(run, folder, iteration, device)
+            for score in scores:
+                if isinstance(score, DenoisingScore):
+                    values = scorer.score_denoised(network, score)
+                else:
+                    values = scorer.score(network, score)
+                if processes.first:
+                    write_score(score.result(folder, iteration), run, iteration, score, values)
         processes.wait()  # whose first writes last
 
 
-def run_recognise(options: argparse.Namespace) -> None:
-    """Write the classifier's report beside its run."""
-    from ayt.datasets import images as data
-    from ayt.training import work as models
-    from ayt.base import paths
-    from ayt.analysis import recognition
-    from ayt.plan.records import ClassifierUpstream
+def run_grid(options: argparse.Namespace) -> None:
+    """Write the first samples of each snapshot."""
+    import torch
 
-    spec = _classifier_spec(options.record, "transformations")
-    assert spec.group is not None and spec.probability is not None
+    from ayt.base import paths
+    from ayt.base.arrays import write_arrays
+    from ayt.base.progress import ProgressLine
+    from ayt.plan.evaluations import read_grid
+    from ayt.plan.runs import read_run
+
+    grid = read_grid(options.record)
+    folder = options.record.parents[2]
+    run = read_run(paths.run_record(folder))
     device = choose_device(options)
-    folder = options.record.parent
-    upstream = ClassifierUpstream(iteration=options.iteration, run=spec)
-    network = models.frozen_classifier(upstream, spec.dataset, folder, device)
-    images = data.load(spec.dataset).to(device)
-    recognition.write_report(
-        paths.classifier_report(folder, options.iteration, "csv"),
-        paths.classifier_report(folder, options.iteration, "npz"),
-        recognition.r_squared(network, images, spec.group, spec.probability, device),
-        recognition.strip(images, spec.group, device),
-    )
+    with ProgressLine(f"sampling {run.name}", grid.images * len(options.iteration)) as line:
+        for iteration in options.iteration:
+            network = _sampled(run, folder, iteration, device)
+            images = torch.cat(_draw(network, run, grid.sampling, grid.images, options.batch_size, device, line))
+            write_arrays(grid.result(folder, iteration), {"images": images.numpy()})
 
 
 def run_gather(options: argparse.Namespace) -> None:
     """Write ``scores.csv`` beside the experiment."""
     from ayt.base import paths
     from ayt.experiment import resolved
-    from ayt.reporting.scores import gather_scores, write_table
     from ayt.plan.plan import Plan
+    from ayt.reporting.scores import gather_scores, write_table
 
     plan = Plan(resolved.read(options.experiment))
     write_table(paths.scores_table(plan.experiment.name), gather_scores(plan))
@@ -305,34 +266,53 @@ def run_sample(options: argparse.Namespace) -> None:
     import torch
 
     from ayt.base.errors import UserError
-    from ayt.evaluation.score import batches, sampled
-    from ayt.reporting import grids
     from ayt.base.progress import ProgressLine
-    from ayt.operations.release import image_shape
-    from ayt.evaluation.sampling import to_uint8
+    from ayt.operations import release
+    from ayt.plan.evaluations import Sampling
+    from ayt.plan.runs import read_run
+    from ayt.reporting import grids
 
     if options.output.suffix not in (".png", ".gif"):
         raise UserError(f"--output {options.output}: must end in .png, or in .gif for an animation over training")
-    (evaluation, *others) = _evaluations(options)
-    if others:
-        raise UserError("--steps: sample takes one number of steps")
-    device, size = choose_device(options), options.batch_size
-    pictures, captions = [], []
     iterations = _iterations(options)
+    sampling = Sampling(options.steps, options.convention, options.seed)
+    device = choose_device(options)
+    pictures: list[Image.Image] = []
     with ProgressLine("sampling", options.samples * len(iterations)) as line:
         for iteration in iterations:
-            network, spec = _model(options, iteration)
-            network, images = network.to(device), []
-            for part in range(batches(options.samples, size)):
-                drawn = sampled(network, evaluation, 0, image_shape(spec), part, size, device)
-                images.append(to_uint8(drawn).cpu())
-                line.advance(len(drawn))
+            if options.model:
+                network, run = release.load_sampled(options.model, device)
+            else:
+                run = read_run(options.record)
+                network = _sampled(run, options.record.parent, iteration, device)
+            images = _draw(network, run, sampling, options.samples, options.batch_size, device, line)
             pictures.append(grids.tile(torch.cat(images).numpy(), options.columns, options.scale))
-            captions.append(f"iteration {iteration:,}")
     if options.output.suffix == ".gif":
-        grids.write_animation(options.output, pictures, captions)
+        grids.write_animation(options.output, pictures, [f"iteration {iteration:,}" for iteration in iterations])
     else:
         grids.write_picture(options.output, pictures[0])
+
+
+def _draw(
+    network: Sampled,
+    run: RunRecord,
+    sampling: Sampling,
+    count: int,
+    batch_size: int,
+    device: torch.device,
+    line: ProgressLine,
+) -> list[torch.Tensor]:
+    """Samples as uint8 on the host, batch by batch."""
+    from ayt.base.images import to_uint8
+    from ayt.evaluation.sampling import draw_samples
+    from ayt.evaluation.score import cut
+
+    found = []
+    for places in cut(count, batch_size):
+        images = draw_samples(network, sampling, 0, places, run.dataset.shape, run.classes, device)
+        found.append(to_uint8(images).cpu())
+        line.advance(len(places))
+    return found
 
 
 def _iterations(options: argparse.Namespace) -> list[int]:
@@ -356,77 +336,10 @@ def _iterations(options: argparse.Namespace) -> list[int]:
     return found if animated else found[-1:]
 
 
-def _evaluations(options: argparse.Namespace) -> list[Evaluation]:
-    """One for each number of steps; a verb that only samples has no metrics."""
-    from ayt.plan.evaluations import evaluation
-
-    network = getattr(options, "features", None)
-    reference = getattr(options, "reference", None)
-    return [
-        evaluation(
-            steps=steps,
-            mids=mids,
-            samples=options.samples,
-            repeats=getattr(options, "repeats", 1),
-            seed=options.seed,
-            convention=options.convention,
-            grid=getattr(options, "grid", 1),
-            metrics=getattr(options, "metric", []),
-            denoise=getattr(options, "denoise", []),
-            features=f"{network[0].parent.name}@{network[1]}" if network else "inception",
-            reference=reference.stem if reference else "",
-        )
-        for steps, mids in options.steps
-    ]
-
-
-def _extractor(network: tuple[Path, int] | None, device: torch.device) -> Extractor:
-    """The feature network that ``--features`` names."""
-    from ayt.training import work as models
-    from ayt.evaluation import extractors as features
-    from ayt.plan.records import ClassifierUpstream
-
-    if network is None:
-        return features.inception(device)
-    record, iteration = network
-    spec = _classifier_spec(record, "labels")
-    upstream = ClassifierUpstream(iteration=iteration, run=spec)
-    return features.of_classifier(models.frozen_classifier(upstream, spec.dataset, record.parent, device))
-
-
-def _model(options: argparse.Namespace, iteration: int) -> tuple[EDMPrecond, ConsistencySpec | PretrainSpec]:
-    """What ``ayt sample`` is asked to sample, and how it was trained."""
-    from ayt.operations import release
-    from ayt.plan.records import ClassifierSpec, read_record
-
-    if options.model:
-        return release.load(options.model)
-    spec = read_record(options.record)
-    network = _denoiser(spec, options.record, iteration)
-    assert not isinstance(spec, ClassifierSpec)  # it was refused
-    return network, spec
-
-
-def _denoiser(spec: PretrainSpec | ClassifierSpec | ConsistencySpec, record: Path, iteration: int) -> EDMPrecond:
-    import torch
-
-    from ayt.training import work as models
+def _sampled(run: RunRecord, folder: Path, iteration: int, device: torch.device) -> Sampled:
+    """A snapshot of a run as it is sampled."""
     from ayt.base import paths
-    from ayt.base.errors import UserError
-    from ayt.networks.modules.precond import EDMPrecond
+    from ayt.training.work import load_denoiser, work_of
 
-    network = models.build(spec)
-    if not isinstance(network, EDMPrecond):
-        raise UserError(f"{record}: is a classifier; only denoisers can be sampled")
-    models.load_snapshot(network, paths.snapshot(record.parent, iteration), spec.name)
-    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def _classifier_spec(record: Path, task: str) -> ClassifierSpec:
-    from ayt.base.errors import UserError
-    from ayt.plan.records import ClassifierSpec, read_record
-
-    spec = read_record(record)
-    if not isinstance(spec, ClassifierSpec) or spec.task != task:
-        raise UserError(f"{record}: is not the run of a classifier with task {task}")
-    return spec
+    network = load_denoiser(run, paths.snapshot(folder, iteration)).to(device)
+    return run.training.sampled(work_of(run, folder, device, network))

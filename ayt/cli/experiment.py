@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 
 from ayt.cli.common import Verbs, add_experiment, load_experiment, verb
 
@@ -19,34 +17,30 @@ def add_verbs(verbs: Verbs) -> None:
         "ayt check config/embedded.yaml",
     )
     runs = verb(verbs, "runs", run_runs, "List the folders of an experiment's runs.", "ayt runs config/embedded.yaml")
-    for added in (check, runs):
-        add_experiment(added)
     record = verb(
         verbs,
         "record",
         run_record,
-        "Write the records (run.yaml) of runs, which the training verbs read.",
+        "Write the records of all that an experiment asks for, which the other verbs read; the workflow does the same"
+        " when it starts.",
         "ayt record config/embedded.yaml",
     )
-    record.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="experiment files: write the record of each run"
-    )
-    record.add_argument("--spec", metavar="JSON", help="one run's specification instead")
-    record.add_argument("--output", type=Path, help="where that one's record goes")
+    for added in (check, runs, record):
+        add_experiment(added)
 
 
 def run_check(options: argparse.Namespace) -> None:
     """Print a summary of what would be computed."""
-    from ayt.assets.table import needed
+    from ayt.assets.table import read_needed
     from ayt.plan.plan import Plan
 
     experiment = load_experiment(options)
     plan = Plan(experiment)
-    needed(plan)
+    read_needed(plan)
     iterations = sum(run.iterations for run in plan.trained)
     print(f"{experiment.name}: valid")
     print(f"  {len(plan.trained)} runs of {len(experiment.methods)} methods, {iterations} iterations in all")
-    print(f"  {len(plan.runs) - len({run.name for run in plan.trained})} trainings before them")
+    print(f"  {len(plan.runs) - len({run.name for run in plan.trained})} training runs before them")
     print(f"  published files: {', '.join(plan.assets) or 'none'}")
     print(f"  {len(set(plan.scores()))} scores, {len(experiment.figures)} figures, {len(experiment.tables)} tables")
 
@@ -60,22 +54,8 @@ def run_runs(options: argparse.Namespace) -> None:
 
 
 def run_record(options: argparse.Namespace) -> None:
-    """Write one record, or those of all runs of an experiment."""
-    from ayt.base import paths
-    from ayt.experiment import load
-    from ayt.base.errors import UserError
-    from ayt.base.files import write_text
+    """Write all records and print where they are."""
     from ayt.plan.plan import Plan
-    from ayt.plan.records import parse_spec, record_text
 
-    if bool(options.files) == bool(options.spec) or bool(options.spec) != bool(options.output):
-        raise UserError("name either experiment files, or --spec with --output")
-    if options.spec:
-        spec = parse_spec(json.loads(options.spec), "--spec")
-        write_text(options.output, record_text(spec))
-        return
-    for run in Plan(load(options.files)).runs.values():
-        path = paths.run_record(run.folder)
-        if not path.exists():
-            write_text(path, record_text(run.spec))
+    for path in Plan(load_experiment(options)).write_records():
         print(path)

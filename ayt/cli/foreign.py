@@ -25,7 +25,7 @@ def add_verbs(verbs: Verbs) -> None:
         "Turn a dataset's archive into the arrays that training reads; nothing in it is extracted or executed.",
         "ayt prepare cifar10 cifar-10-python.tar.gz",
     )
-    prepare.add_argument("dataset", choices=["cifar10"], help="what the archive holds")
+    prepare.add_argument("dataset", metavar="DATASET", help="what the archive holds, for example cifar10")
     prepare.add_argument("archive", type=Path, help="cifar-10-python.tar.gz")
     prepare.add_argument("--output", type=Path, metavar="NPZ", help="default: where the workflow looks for it")
     convert = verb(
@@ -52,19 +52,27 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_prepare(options: argparse.Namespace) -> None:
     """Write the arrays."""
-    from ayt.datasets import images as data
     from ayt.base import paths
+    from ayt.base.arrays import write_arrays
+    from ayt.base.errors import UserError
+    from ayt.base.sections import choices
+    from ayt.datasets.base import DATASETS
 
-    data.write(data.read_cifar10(options.archive), options.output or paths.dataset(options.dataset))
+    prepared = {name: kind for name, kind in DATASETS.kinds.items() if kind.archive}
+    if options.dataset not in prepared:
+        problem = f"no dataset that is made from an archive; {choices(options.dataset, prepared)}"
+        raise UserError(f"{options.dataset!r}: {problem}")
+
+    arrays = prepared[options.dataset].prepare(options.archive)
+    write_arrays(options.output or paths.dataset(options.dataset), arrays._asdict(), compressed=False)
 
 
 def run_import(options: argparse.Namespace) -> None:
     """Write the tensors as safetensors, and say what was dropped."""
-    from ayt.base import paths
-    from ayt.base import weights
+    from ayt.base import paths, weights
     from ayt.base.errors import UserError
     from ayt.base.files import sha256
-    from ayt.assets.foreign.checkpoints import compare, read_checkpoint
+    from ayt.foreign.checkpoints import compare, read_checkpoint
 
     if options.classifier and not options.experiment:
         raise UserError("--classifier: says which of the experiment's classifiers; name the experiment with --for")
@@ -87,18 +95,14 @@ def run_import(options: argparse.Namespace) -> None:
 
 def _network(file: Path, classifier: str | None) -> nn.Module:
     """The denoiser of an experiment, or one of its classifiers."""
-    from ayt.training import work as models
-    from ayt.experiment import load
-    from ayt.experiment.checks import choices
     from ayt.base.errors import UserError
-    from ayt.plan.plan import network_spec
-    from ayt.plan.records import UNetSpec
+    from ayt.base.sections import choices
+    from ayt.experiment import load
 
     experiment = load([file])
     if classifier is None:
-        return models.denoiser(UNetSpec(**experiment.network.model_dump()), experiment.dataset, dropout=0.0)
+        return experiment.network.build(experiment.dataset, dropout=0.0)
     if classifier not in experiment.classifiers:
         raise UserError(f"--classifier {classifier}: not in {file}; {choices(classifier, experiment.classifiers)}")
-    settings = experiment.classifiers[classifier]
-    group = settings.group if settings.task == "transformations" else None
-    return models.classifier(network_spec(settings), experiment.dataset, group)
+    entry = experiment.classifiers[classifier]
+    return entry.network.build(experiment.dataset, entry.training.outputs(experiment.dataset))

@@ -86,10 +86,10 @@ def run_plan(options: argparse.Namespace) -> None:
     console.print(table)
     measured = [run.hours for run in found.runs if run.hours is not None]
     unmeasured = len(found.runs) - len(measured)
-    hours = f"{math.fsum(measured):.2f} hours, one after the other, by the logs of equal trainings" if measured else ""
-    note = f"{unmeasured} of {len(found.runs)} trainings were never measured here" if unmeasured else ""
+    hours = f"{math.fsum(measured):.2f} hours, one after the other, by the logs of equal runs" if measured else ""
+    note = f"{unmeasured} of {len(found.runs)} runs were never measured here" if unmeasured else ""
     training = sum(run.segments for run in found.runs)
-    print(f"trainings done: {found.done}; to do: {len(found.runs)}, in {training} jobs")
+    print(f"training runs done: {found.done}; to do: {len(found.runs)}, in {training} jobs")
     print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
     print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
     print(f"short jobs: {found.other_jobs}")
@@ -103,7 +103,7 @@ def _statuses(names: list[str]) -> RenderableType:
 
     from ayt.base import paths
     from ayt.experiment import resolved
-    from ayt.experiment.checks import choices
+    from ayt.base.sections import choices
     from ayt.base.errors import UserError
     from ayt.plan.plan import Plan
     from ayt.operations.status import statuses

@@ -1,30 +1,78 @@
-"""Facts about the datasets that must be known before anything is loaded."""
+"""What a dataset is."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
-from ayt.experiment.schema import Dataset
+import numpy as np
+
+from ayt.base import paths
+from ayt.base.errors import UserError
+from ayt.base.kinds import Kind, Registry
 
 
-class Facts(NamedTuple):
-    """Number of images, their shape and the number of classes."""
+class Arrays(NamedTuple):
+    """The images of a dataset.
 
-    size: int
-    channels: int
-    resolution: int
-    classes: int
+    Attributes:
+        pixels: (N, C, H, W) uint8.
+        labels: (N,) int64 class labels.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+
+class Dataset(Kind):
+    """What is learnt: facts that must be known before anything is loaded, and how it is loaded.
+
+    Attributes:
+        channels: 1 or 3.
+        resolution: height and width.
+        classes: that labels tell apart.
+        archive: the asset that it is prepared from; None: a library ships it.
+        of_the_paper: whether the paper's experiments are on it, so that published numbers can stand beside ours.
+    """
+
+    channels: ClassVar[int]
+    resolution: ClassVar[int]
+    classes: ClassVar[int]
+    archive: ClassVar[str | None] = None
+    of_the_paper: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many images it has."""
+
+    @abstractmethod
+    def load(self) -> Arrays:
+        """Read the images.
+
+        Raises:
+            UserError: they were not prepared, or their file is damaged.
+        """
+
+    @classmethod
+    def prepare(cls, archive: Path) -> Arrays:
+        """Read the published archive.
+
+        Raises:
+            UserError: the dataset has none, or it is damaged or of other content.
+        """
+        raise UserError(f"{archive}: {cls.name} is not made from an archive")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image."""
         return self.channels, self.resolution, self.resolution
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that `load` reads; none where a library ships the images."""
+        return [paths.dataset(self.name)] if self.archive else []
 
-def facts(dataset: Dataset) -> Facts:
-    """The facts of one dataset, as `ayt.datasets.images.load` will find them."""
-    if dataset.name == "digits":
-        return Facts(size=1797, channels=1, resolution=8, classes=10)
-    if dataset.name == "cifar10":
-        return Facts(size=50_000, channels=3, resolution=32, classes=10)
-    return Facts(size=dataset.crops, channels=3, resolution=32, classes=12)
+
+DATASETS: Registry[Dataset] = Registry("dataset", key="name", package="ayt.datasets")

@@ -1,1 +1,1 @@
-"""Scores: statistics of features, and distances between distributions."""
+"""Evaluation of snapshots: samples, their features, and the metrics that compare them with real images."""

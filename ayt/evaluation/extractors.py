@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ayt.base import paths
-from ayt.datasets.images import Images, to_float
+from ayt.base.arrays import read_arrays, write_arrays
 from ayt.base.errors import UserError
-from ayt.evaluation.frechet import FeatureStatistics
-from ayt.base.files import written_beside
+from ayt.base.images import Images, to_float
 from ayt.base.progress import ProgressLine
 from ayt.base.randomness import generator
-
-if TYPE_CHECKING:
-    from ayt.training.work import FeatureNetwork
+from ayt.metrics.formulas.feature_sets import FeatureSet, Gatherer
+from ayt.networks.modules.feature_network import FeatureModule
+from ayt.plan.evaluations import KEPT, Reference
+from ayt.training.work import build_frozen
 
 
 class Extractor(NamedTuple):
@@ -35,114 +34,84 @@ class Extractor(NamedTuple):
     head: Callable[[Tensor], Tensor]
 
 
-class Reference(NamedTuple):
-    """What samples are compared with: features of real images.
-
-    Attributes:
-        mu: (d,) their mean, float64.
-        sigma: (d, d) their covariance, float64.
-        kept: (k, d) some of them, float32; none where no metric needs them.
-    """
-
-    mu: Tensor
-    sigma: Tensor
-    kept: Tensor
-
-
-def inception(device: torch.device) -> Extractor:
-    """The Inception network of FID.
+def build_extractor(reference: Reference, device: torch.device) -> Extractor:
+    """The network in whose features samples are compared with a reference's.
 
     Raises:
         UserError: its weights are missing or damaged.
     """
-    # torchvision, which it is made of, takes a second to import.
-    from ayt.networks.modules.inception import Inception  # noqa: PLC0415
+    if reference.features.classifier is None:
+        # torchvision, which it is made of, takes a second to import.
+        from ayt.networks.modules.inception import Inception  # noqa: PLC0415
 
-    network = Inception(paths.INCEPTION).to(device)
-    return Extractor(network.embed, network.head)
-
-
-def of_classifier(network: FeatureNetwork) -> Extractor:
-    """A classifier, frozen and on its device."""
-    return Extractor(lambda images: network.embed(to_float(images)), network.head)
+        network = Inception(paths.INCEPTION).to(device)
+        return Extractor(network.embed, network.head)
+    classifier = cast(FeatureModule, build_frozen(reference.features.classifier, reference.dataset, device))
+    return Extractor(lambda images: classifier.embed(to_float(images)), classifier.head)
 
 
 @torch.no_grad()
 def compute_reference(
-    extractor: Extractor, data: Images, batch_size: int, kept: int, statistics: Path | None = None
-) -> Reference:
+    extractor: Extractor, data: Images, batch_size: int, statistics: tuple[Tensor, Tensor] | None = None
+) -> FeatureSet:
     """Featurise a dataset.
 
     Args:
         extractor: the feature network, on the data's device.
         data: the dataset.
         batch_size: images at a time.
-        kept: features to keep, of images chosen at random; at most all.
-        statistics: a published file of ``mu`` and ``sigma``, taken instead of the dataset's own.
+        statistics: published mean and covariance, taken instead of the dataset's own.
 
     Raises:
-        UserError: ``statistics`` cannot be read, or are of features of another dimension.
+        UserError: ``statistics`` are of features of another dimension.
     """
-    chosen = torch.randperm(len(data), generator=generator(0, 0, "kept features"))[:kept]
-    published = read_statistics(statistics) if statistics else None
-    parts = data.pixels[chosen.to(data.pixels.device)] if published else data.pixels
-    gathered: FeatureStatistics | None = None
-    features = []
+    chosen = torch.randperm(len(data), generator=generator(0, 0, "kept features"))[:KEPT]
+    parts = data.pixels[chosen.to(data.pixels.device)] if statistics else data.pixels
+    gatherer = Gatherer(kept=len(parts))
     with ProgressLine("features of real images", len(parts)) as line:
         for start in range(0, len(parts), batch_size):
             batch = extractor.embed(parts[start : start + batch_size])
-            gathered = gathered or FeatureStatistics(batch.shape[1], batch.device)
-            gathered.update(batch)
-            if kept:
-                features.append(batch.cpu())
+            gatherer.update(batch)
             line.advance(len(batch))
-    dimension = features[0].shape[1] if features else 0
-    whole = torch.cat(features) if features else torch.zeros(0, 0)
-    if published:
-        if features and dimension != len(published[0]):
-            raise UserError(f"{statistics}: of {len(published[0])} features, but the network gives {dimension}")
-        return Reference(*published, whole)
-    assert gathered is not None
-    return Reference(gathered.mean.cpu(), gathered.covariance.cpu(), whole[chosen] if kept else whole)
+    found = gatherer.finish()
+    if statistics is None:
+        return FeatureSet(found.mean, found.covariance, found.kept[chosen])
+    mu, sigma = statistics
+    if len(mu) != len(found.mean):
+        raise UserError(f"published statistics are of {len(mu)} features, but the network gives {len(found.mean)}")
+    return FeatureSet(mu, sigma, found.kept)
 
 
 def read_statistics(path: Path) -> tuple[Tensor, Tensor]:
-    """Mean ``mu`` (d,) and covariance ``sigma`` (d, d) of an npz file.
+    """Mean ``mu`` (d,) and covariance ``sigma`` (d, d) of an npz file, float64.
 
     Raises:
         UserError: the file is missing, damaged or of other content.
     """
-    mu, sigma, _ = _arrays(path)
+    return _statistics(read_arrays(path, "mu", "sigma"), path)
+
+
+def _statistics(arrays: dict[str, np.ndarray], path: Path) -> tuple[Tensor, Tensor]:
+    try:
+        mu, sigma = (torch.from_numpy(arrays[name].astype(np.float64)) for name in ("mu", "sigma"))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: not statistics of features ({error})") from None
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
+        raise UserError(f"{path}: not statistics of features: mu {tuple(mu.shape)}, sigma {tuple(sigma.shape)}")
     return mu, sigma
 
 
-def read_reference(path: Path) -> Reference:
+def read_reference(path: Path) -> FeatureSet:
     """Read what `write_reference` wrote.
 
     Raises:
         UserError: the file is missing, damaged or of other content.
     """
-    mu, sigma, rest = _arrays(path)
-    if "kept" not in rest:
-        raise UserError(f"{path}: was not written by ayt reference: has no kept")
-    return Reference(mu, sigma, torch.from_numpy(rest["kept"]))
+    arrays = read_arrays(path, "mu", "sigma", "kept", made_by="ayt reference")
+    return FeatureSet(*_statistics(arrays, path), torch.from_numpy(arrays["kept"]))
 
 
-def write_reference(path: Path, reference: Reference) -> None:
-    """Write statistics of real images."""
-    with written_beside(path) as beside:
-        np.savez(beside, mu=reference.mu, sigma=reference.sigma, kept=reference.kept)
-
-
-def _arrays(path: Path) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not statistics of features ({error})") from None
-    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
-        raise UserError(f"{path}: not statistics of features: mu {mu.shape}, sigma {sigma.shape}")
-    return torch.from_numpy(mu), torch.from_numpy(sigma), arrays
+def write_reference(path: Path, features: FeatureSet) -> None:
+    """Write features of real images."""
+    arrays = {"mu": features.mean, "sigma": features.covariance, "kept": features.kept}
+    write_arrays(path, {name: tensor.numpy() for name, tensor in arrays.items()})

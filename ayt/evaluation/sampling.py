@@ -7,22 +7,26 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ayt.base.randomness import image_noise
+from ayt.methods.formulas.objective import Sampled
+from ayt.networks.modules.precond import Denoise
+from ayt.plan.evaluations import Sampling
 
 SIGMA_MAX = 80.0
 SIGMA_MIN = 0.002
 
 
-def step(network: nn.Module, x: Tensor, s: float, n: float) -> Tensor:
+def step(D: Denoise, x: Tensor, s: float, n: float) -> Tensor:
     """One Euler step x + (x - D(x; s)) / s (n - s) from noise level s to n along the trajectory of D."""
     sigma = torch.full((len(x),), s, device=x.device, dtype=x.dtype)
-    D: Tensor = network(x, sigma)
-    return x + (x - D) * ((n - s) / s)
+    return x + (x - D(x, sigma)) * ((n - s) / s)
 
 
 @torch.no_grad()
 def sample(
-    network: nn.Module,
+    D: Denoise,
     noise: Tensor,
     mids: Sequence[float] = (),
     convention: Literal["ayt", "ect"] = "ayt",
@@ -32,7 +36,7 @@ def sample(
     """Sample images (B, C, H, W), in about [-1, 1].
 
     Args:
-        network: D(x; sigma), in eval mode.
+        D: the denoiser, in eval mode.
         noise: standard normals (1 + len(mids), B, C, H, W), one draw for each step.
         mids: noise levels between the steps, falling.
         convention: ``ayt``: each step ends at ``sigma_min`` and noise of variance mid^2 - sigma_min^2 leads to the
@@ -41,19 +45,19 @@ def sample(
         sigma_min: noise level of the end.
     """
     end = sigma_min if convention == "ayt" else 0.0
-    x = step(network, sigma_max * noise[0], sigma_max, end)
+    x = step(D, sigma_max * noise[0], sigma_max, end)
     for mid, eps in zip(mids, noise[1:], strict=True):
-        x = step(network, x + (mid**2 - end**2) ** 0.5 * eps, mid, end)
+        x = step(D, x + (mid**2 - end**2) ** 0.5 * eps, mid, end)
     return x
 
 
 @torch.no_grad()
-def euler(network: nn.Module, noise: Tensor, steps: int) -> Tensor:
+def euler(D: Denoise, noise: Tensor, steps: int) -> Tensor:
     """Sample a diffusion model deterministically: (B, C, H, W) normals to images, along levels `euler_levels`."""
     levels = euler_levels(steps)
     x = SIGMA_MAX * noise
     for s, n in pairwise(levels):
-        x = step(network, x, s, n)
+        x = step(D, x, s, n)
     return x
 
 
@@ -64,6 +68,33 @@ def euler_levels(steps: int, rho: float = 7.0) -> list[float]:
     return [*levels.tolist(), 0.0]
 
 
-def to_uint8(x: Tensor) -> Tensor:
-    """Map [-1, 1] to uint8 by trunc(clip(127.5 x + 128, 0, 255))."""
-    return (127.5 * x + 128).clamp(0, 255).to(torch.uint8)
+@torch.no_grad()
+def draw_samples(
+    network: Sampled,
+    sampling: Sampling,
+    repeat: int,
+    places: range,
+    shape: tuple[int, ...],
+    classes: int,
+    device: torch.device,
+) -> Tensor:
+    """Sample images (B, C, H, W), in about [-1, 1].
+
+    The noise of an image, and its class, depend on its place, the repeat and the seed: not on the network, nor on which
+    images are sampled with it.
+
+    Args:
+        network: class labels to the denoiser, in eval mode.
+        sampling: how.
+        repeat: from 0.
+        places: of the images, from 0, without gaps.
+        shape: (C, H, W).
+        classes: that the network is told of, which are sampled in turn; 0: none.
+        device: where to sample.
+    """
+    labels = torch.arange(places.start, places.stop, device=device) % classes if classes else None
+    noise = [
+        image_noise(sampling.seed, 0, f"sampling, repeat {repeat}, step {k}", places.start, places.stop, shape, device)
+        for k in range(sampling.steps)
+    ]
+    return sample(network(labels), torch.stack(noise), sampling.mids, sampling.convention)

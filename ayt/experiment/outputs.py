@@ -1,216 +1,144 @@
-"""What an experiment file may say of what comes out: figures, tables, toy experiments, and every default."""
+"""What an experiment's figures and tables are: their options, what they are made from, and how they are made."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import Field, model_validator
+from ayt.base.kinds import Kind, Registry
+from ayt.base.sections import UNNAMED, Section, choices
 
-from ayt.base.sections import Choices, Count, Fraction, Metric, Name, Positive, Section, Whole, check_divides
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
+    from ayt.experiment.schema import Experiment
+    from ayt.plan.analyses import Analysis
+    from ayt.plan.evaluations import Grid
+    from ayt.plan.plan import Plan
+    from ayt.plan.runs import Run
 
-class Figure(Section):
-    """What figures share."""
 
-    title: str = ""
+class Description(NamedTuple):
+    """What the report says beside a figure or table, in whole sentences; reStructuredText."""
 
+    shown: str
+    measured: str = ""
+    not_shown: str = ""
+    in_the_paper: str = ""
 
-class ScoreFigure(Figure):
-    """What figures of scores share."""
+    @property
+    def text(self) -> str:
+        """The paragraphs that are not empty."""
+        parts = {
+            "Shown": self.shown,
+            "Measured": self.measured,
+            "Not shown": self.not_shown,
+            "In the paper": self.in_the_paper,
+        }
+        return "\n\n".join(f"**{name}:** {text}" for name, text in parts.items() if text)
 
-    metric: Metric | None = None
-    """Absent: the first of the evaluation's."""
-    steps: list[Count] = []
-    """Empty: all."""
-    methods: list[str] = []
-    """Empty: all."""
-    batch_sizes: list[Count] = []
-    """Empty: all."""
 
+class Mistakes:
+    """Takes the mistakes of one output's options.
 
-class FinalFigure(ScoreFigure):
-    """Scores at the end of training by method and batch size."""
+    Args:
+        experiment: that has the output.
+        report: takes key, value and problem.
+    """
 
-    kind: Literal["final"]
+    def __init__(self, experiment: Experiment, report: Callable[[str, Any, str], None]) -> None:
+        self.experiment = experiment
+        self.report = report
 
+    def require_known(self, key: str, values: Iterable[Any], known: Iterable[Any]) -> None:
+        """Report each of the values that is not known."""
+        known = list(known)
+        for value in values:
+            if value not in known:
+                self.report(key, value, f"not in this experiment; {choices(value, known)}")
 
-class CurvesFigure(ScoreFigure):
-    """Scores over iterations."""
+    def require_methods(self, names: Iterable[str], key: str = "methods") -> None:
+        """Report each of the names that is no method of the experiment."""
+        self.require_known(key, names, self.experiment.method_names)
 
-    kind: Literal["curves"]
-    band: Literal["seeds", "repeats"] = "seeds"
-    """What the bands span: seeds (none where there is one), or sampling runs of all seeds."""
-    reference: str | None = None
-    """The method that the others' speed is compared with; absent: `ect`, if it is shown."""
+    def require_at_most_all_images(self, key: str, number: int) -> None:
+        """Report a number above that of the dataset's images."""
+        size = self.experiment.dataset.size
+        if number > size:
+            self.report(key, number, f"more than the dataset has ({size} images)")
 
 
-class SamplesFigure(Figure):
-    """Samples of all runs at their end from the same noise."""
+class Output(Kind):
+    """A figure or a table.
 
-    kind: Literal["samples"]
-    steps: Count = 1
-    methods: list[str] = []
-    """Empty: all."""
-    seed: Whole | None = None
-    """Of the runs that are shown; absent: each method's first."""
-    columns: Count = 10
+    Attributes:
+        description: what the report says beside it.
+    """
 
+    description: ClassVar[Description]
 
-class TransformationsFigure(Figure):
-    """The data, each transformation, and how well the classifier recognises it."""
+    title: Annotated[str, UNNAMED] = ""
 
-    kind: Literal["transformations"]
-    classifier: Name = "transformations"
+    def check(self, mistakes: Mistakes) -> None:
+        """Report what does not fit the experiment."""
 
+    @abstractmethod
+    def inputs(self, plan: Plan) -> list[Path]:
+        """The files that it is made from."""
 
-Times = Annotated[list[Positive], Field(min_length=1), Choices]
+    @abstractmethod
+    def make(self, plan: Plan, place: str, out: Path) -> None:
+        """Make its files.
 
+        Args:
+            plan: of the experiment.
+            place: the folder of results in which scores are looked for: the experiment's name, or `paths.so_far`.
+            out: where to, without ending.
 
-class TangentsFigure(Figure):
-    """For some images and noise levels: the noisy image, its denoised one, the tangents of pixels and of features."""
+        Raises:
+            UserError: a file that it is made from is missing or damaged.
+        """
 
-    kind: Literal["tangents"]
-    method: str = "ayt"
-    """Whose network; of several batch sizes the largest, of several seeds the first, unless the next keys say."""
-    batch_size: Count | None = None
-    seed: Whole | None = None
-    classifier: Name = "transformations"
-    images: Count = 64
-    """Of which the first few are shown; cosines are means over all."""
-    times: Times = [0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 80.0]
-    """Noise levels t."""
 
+class Figure(Output):
+    """A figure.
 
-class OscillationFigure(Figure):
-    """Tangents of a trajectory over further training from the end: how they turn, how far along the data they point."""
+    Attributes:
+        section: of the report that shows it.
+        parts: settings of the experiment, beside its own, that its analyses depend on.
+    """
 
-    kind: Literal["oscillation"]
-    methods: list[str] = []
-    """Empty: all."""
-    batch_size: Count | None = None
-    """Absent: the smallest that each method has."""
-    seed: Whole | None = None
-    """Absent: each method's first."""
-    iterations: Annotated[int, Field(ge=2)] = 64
-    """Trained beyond the end; nothing of them is kept."""
-    images: Count = 16
-    times: Times = [0.2, 1.0, 5.0]
-    neighbours: Annotated[int, Field(ge=2)] = 32
-    """Images of the dataset next to the output, whose principal components are taken for the manifold's directions."""
-    dimensions: Count = 8
-    """How many of these."""
+    section: ClassVar[str]
+    parts: ClassVar[Mapping[str, type[Section]]] = {}
 
+    def classifiers(self) -> dict[str, bool]:
+        """The transformation classifiers that it looks through; whether published weights will do."""
+        return {}
 
-class ManifoldFigure(Figure):
-    """A classifier's feature distance against the distance of images: real pairs, transformations, noise."""
+    def analyses(self, plan: Plan) -> list[Analysis]:
+        """What must be computed for it beside training and scores."""
+        return []
 
-    kind: Literal["manifold"]
-    classifier: Name = "transformations"
-    images: Annotated[int, Field(ge=2)] = 256
+    def grids(self, plan: Plan) -> list[tuple[Run, Grid]]:
+        """The sample grids that it shows, each of a run at its end."""
+        return []
 
+    def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
+        """Carry out one of `analyses`."""
+        raise NotImplementedError(f"figure {self.name!r} has no analyses")
 
-class Toy(Section):
-    """Consistency models of points on a manifold that is known exactly, in the distance of pixels and of features."""
 
-    manifold: Literal["curve", "surface"] = "curve"
-    """A closed curve in the plane, or a surface in eight dimensions."""
-    seeds: Annotated[list[Whole], Field(min_length=1), Choices] = [0, 1, 2]
-    batch_size: Count = 128
-    iterations: Count = 2000
-    """Of each consistency model."""
-    lr: Positive = 2e-3
-    ema: Fraction = 0.99
-    width: Count = 128
-    """Of the layers of all networks."""
-    depth: Count = 4
-    pretrain_iterations: Count = 2000
-    """Of the diffusion model that they start from."""
-    classifier_iterations: Count = 3000
-    """Of the feature network."""
-    measure_every: Count = 100
-    """Iterations between measurements of the tangents."""
+class Table(Output):
+    """A table."""
 
-    @model_validator(mode="after")
-    def _whole_measurements(self) -> Toy:
-        check_divides(self.measure_every, self.iterations, "measure_every", "iterations")
-        return self
 
+FIGURES: Registry[Figure] = Registry("figure", key="kind", package="ayt.reporting.figures")
+TABLES: Registry[Table] = Registry("table", key="kind", package="ayt.reporting.tables", default="scores")
 
-class ToyFigure(Figure):
-    """A toy experiment: energy of the tangents along and across its manifold, and pictures of their flow."""
 
-    kind: Literal["toy"]
-    toy: Name
-
-
-AnyFigure = Annotated[
-    CurvesFigure
-    | FinalFigure
-    | SamplesFigure
-    | TransformationsFigure
-    | TangentsFigure
-    | OscillationFigure
-    | ManifoldFigure
-    | ToyFigure,
-    Field(discriminator="kind"),
-]
-
-
-class Table(Section):
-    """What tables share."""
-
-    title: str = ""
-
-
-class _ChosenScores(Table):
-    metric: Metric | None = None
-    """Absent: the first of the evaluation's."""
-    methods: list[str] = []
-    """Empty: all."""
-    batch_sizes: list[Count] = []
-    """Empty: all."""
-
-
-class ScoreTable(_ChosenScores):
-    """The scores at the end of training, by method and batch size."""
-
-    kind: Literal["scores"] = "scores"
-
-
-class MethodsTable(_ChosenScores):
-    """Scores at the end of training and, in columns of their own with their sources, what others have published."""
-
-    kind: Literal["methods"]
-
-
-class PublishedTable(Table):
-    """FIDs that others have published on the dataset, with their sources."""
-
-    kind: Literal["published"]
-
-
-class SpeedTable(_ChosenScores):
-    """How much faster than a reference method the others reach the scores that it ends with."""
-
-    kind: Literal["speed"]
-    reference: str = "ect"
-    """A method of the experiment."""
-
-
-class ReachTable(_ChosenScores):
-    """Iterations that each method needs to reach given scores."""
-
-    kind: Literal["reach"]
-    targets: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), Choices]
-    """Values of the metric."""
-
-
-class CostTable(Table):
-    """What training cost: hours, images seen, memory; the classifier's and the start's own cost included."""
-
-    kind: Literal["cost"]
-
-
-AnyTable = Annotated[
-    ScoreTable | MethodsTable | PublishedTable | SpeedTable | ReachTable | CostTable, Field(discriminator="kind")
-]
+def shown(names: Sequence[str], name: str, base: str) -> bool:
+    """Whether a method is among the names, which are with or without variants; of no names all are meant."""
+    return not names or name in names or base in names

@@ -3,65 +3,39 @@
 from __future__ import annotations
 
 import itertools
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ayt.base import yamlio
-from ayt.experiment import outputs
-from ayt.experiment import schema
-from ayt.base.sections import Section
-from ayt.experiment.checks import choices, cross_check
-from ayt.experiment.schema import Experiment
 from ayt.base.errors import UserError
+from ayt.base.kinds import Kind, Registry, load_extensions
+from ayt.base.sections import ABSENT, Section, choices, keys, kind_of, problems, takes_list
+from ayt.datasets.base import DATASETS
+from ayt.experiment import schema
+from ayt.experiment.checks import cross_check
+from ayt.experiment.outputs import FIGURES, TABLES
+from ayt.experiment.schema import Experiment
+from ayt.methods.base import METHODS, Method
+from ayt.methods.classification import ClassifierTraining
+from ayt.networks.base import DENOISERS, FEATURE_NETWORKS
 
-TOP_KEYS = (
-    "name",
-    "dataset",
-    "network",
-    "start",
-    "classifiers",
-    "training",
-    "batch_sizes",
-    "seeds",
-    "methods",
-    "evaluation",
-    "toys",
-    "figures",
-    "tables",
-    "assets",
-    "execution",
-)
+SHARED = ("training", "batch_sizes", "seeds")
+"""Keys at the top of a file that stand for keys of every method."""
+
 DEFAULT_CLASSIFIERS: dict[str, Any] = {"transformations": {}, "labels": {"task": "labels"}}
-DEFAULT_FIGURES: dict[str, Any] = {
-    "curves": {"kind": "curves"},
-    "final": {"kind": "final"},
-    "samples": {"kind": "samples"},
-    "transformations": {"kind": "transformations"},
-}
+DEFAULT_FIGURES: dict[str, Any] = {kind: {"kind": kind} for kind in ("curves", "final", "samples", "transformations")}
 DEFAULT_TABLES: dict[str, Any] = {"scores": {"kind": "scores"}}
-FIGURES: dict[str, type[Section]] = {
-    "curves": outputs.CurvesFigure,
-    "final": outputs.FinalFigure,
-    "samples": outputs.SamplesFigure,
-    "transformations": outputs.TransformationsFigure,
-    "tangents": outputs.TangentsFigure,
-    "oscillation": outputs.OscillationFigure,
-    "manifold": outputs.ManifoldFigure,
-    "toy": outputs.ToyFigure,
-}
 
-TABLES: dict[str, type[Section]] = {
-    "scores": outputs.ScoreTable,
-    "methods": outputs.MethodsTable,
-    "published": outputs.PublishedTable,
-    "speed": outputs.SpeedTable,
-    "reach": outputs.ReachTable,
-    "cost": outputs.CostTable,
+GONE = {
+    ("evaluation", "kept"): "is no choice any more: metrics that compare features one by one always see up to 10,000",
 }
+"""Keys of older versions, and what to say of them."""
+
+S = TypeVar("S", bound=Section)
+K = TypeVar("K", bound=Kind)
 
 
 def load(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -80,72 +54,11 @@ def load(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> E
     for file in files:
         content = yamlio.read(file)
         if not isinstance(content, dict):
-            raise UserError(f"{file}: must be a mapping of keys to values, not {_kind(content)}")
+            raise UserError(f"{file}: must be a mapping of keys to values, not {kind_of(content)}")
         layers.append((str(file), content))
     if overrides:
         layers.append(("--config", _retype(dict(overrides))))
-    reader = _Reader(layers)
-    return reader.experiment(default_name=Path(files[0]).stem)
-
-
-def dataset(value: Any, source: str) -> schema.Dataset:
-    """A dataset from its name, or from a mapping of its name and options.
-
-    Raises:
-        UserError: it is unknown, or an option is.
-    """
-    reader = _Reader([(source, {"dataset": {"name": value} if isinstance(value, str) else value})])
-    section = reader.section(schema.Dataset, reader.raw["dataset"], ("dataset",))
-    reader.stop_if_mistaken()
-    assert isinstance(section, schema.Dataset)
-    return section
-
-
-def toy(value: Any, source: str) -> outputs.Toy:
-    """A toy experiment from its options.
-
-    Raises:
-        UserError: an option is unknown, or has a value that it cannot have.
-    """
-    reader = _Reader([(source, {"toy": value})])
-    section = reader.section(outputs.Toy, value, ("toy",))
-    reader.stop_if_mistaken()
-    assert isinstance(section, outputs.Toy)
-    return section
-
-
-def check_machine(experiment: Experiment) -> None:
-    """Make sure that jobs of the experiment can run as plain processes on this machine.
-
-    Raises:
-        UserError: the device is not there, or jobs have several processes, which need a launcher.
-    """
-    device, processes = experiment.execution.device, experiment.execution.processes
-    if processes > 1:
-        raise UserError(
-            f"execution.processes = {processes}: this executor starts one process for each job; choose --profile slurm,"
-            " or --executor submitit --submitit-cluster local for the GPUs of this machine"
-        )
-    present = _gpus_here()
-    index = 0 if device in ("auto", "cpu", "cuda") else int(device.partition(":")[2])
-    if device not in ("auto", "cpu") and index >= present:
-        raise UserError(
-            f"execution.device = {device!r}: this machine has {present} CUDA devices; choose from "
-            + ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(present))])
-        )
-
-
-def gpus_per_job(experiment: Experiment, here: bool) -> int:
-    """How many GPUs each process of a job that computes asks for: 0 or 1; ``here``: jobs are this machine's."""
-    device = experiment.execution.device
-    if device == "auto":
-        return 1 if not here else min(1, _gpus_here())
-    return 0 if device == "cpu" else 1
-
-
-def _gpus_here() -> int:
-    """NVIDIA's driver lists its devices here; asking PyTorch would take seconds at every start of Snakemake."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return _Reader(layers).experiment(default_name=Path(files[0]).stem)
 
 
 class _Reader:
@@ -159,36 +72,50 @@ class _Reader:
         self.mistakes: list[str] = []
 
     def experiment(self, default_name: str) -> Experiment:
+        known = [*SHARED, *keys(Experiment)]
         for key in self.raw:
-            if key not in TOP_KEYS:
-                self.mistake((key,), self.raw[key], f"unknown key; {choices(key, TOP_KEYS)}")
+            if key not in known:
+                self.mistake((key,), self.raw[key], f"unknown key; {choices(key, known)}")
+        for where, problem in GONE.items():
+            if _has(self.raw, where):
+                self.mistake(where, ABSENT, problem)
+        extensions = self.raw.get("extensions") or []
+        if not isinstance(extensions, list) or not all(isinstance(file, str) for file in extensions):
+            self.mistake(("extensions",), extensions, "must be a list of Python files")
+        self.stop_if_mistaken()
+        load_extensions(extensions)
         dataset = self.raw.get("dataset")
-        if isinstance(dataset, str):
-            dataset = {"name": dataset}
         sections: dict[str, Any] = {
             "name": self.raw.get("name", default_name),
-            "dataset": self.section(schema.Dataset, dataset, ("dataset",)),
-            "network": self.section(schema.UNet, self.raw.get("network", {}), ("network",)),
+            "extensions": extensions,
+            "dataset": self.kind(
+                DATASETS, {DATASETS.key: dataset} if isinstance(dataset, str) else dataset, ("dataset",)
+            ),
+            "network": self.kind(DENOISERS, self.raw.get("network", {}), ("network",)),
             "start": self.section(schema.Start, self.raw.get("start", {}), ("start",)),
             "classifiers": self.named(
-                "classifiers",
-                {**DEFAULT_CLASSIFIERS, **self.mapping("classifiers")},
-                self.classifier_family,
+                "classifiers", {**DEFAULT_CLASSIFIERS, **self.mapping("classifiers")}, self.classifier
             ),
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
-            "toys": self.named("toys", self.mapping("toys"), lambda raw, where: outputs.Toy),
-            "figures": self.named("figures", self.mapping("figures", DEFAULT_FIGURES), self.figure_kind),
-            "tables": self.named("tables", self.mapping("tables", DEFAULT_TABLES), self.table_kind),
+            "toys": self.named("toys", self.mapping("toys"), self.toy),
+            "figures": self.named(
+                "figures", self.mapping("figures", DEFAULT_FIGURES), lambda raw, where: self.kind(FIGURES, raw, where)
+            ),
+            "tables": self.named(
+                "tables", self.mapping("tables", DEFAULT_TABLES), lambda raw, where: self.kind(TABLES, raw, where)
+            ),
             "assets": self.section(schema.Assets, self.raw.get("assets", {}), ("assets",)),
             "execution": self.section(schema.Execution, self.raw.get("execution", {}), ("execution",)),
         }
         self.stop_if_mistaken()
         experiment = self.section(Experiment, sections, ())
         self.stop_if_mistaken()
-        assert isinstance(experiment, Experiment)
-        cross_check(experiment, self.mistake_of_method)
+        if experiment is not None:
+            cross_check(experiment, self.mistake_of_method)
         self.stop_if_mistaken()
+        if experiment is None:
+            raise UserError(f"{self.layers[0][0]}: is not an experiment")
         return experiment
 
     def stop_if_mistaken(self) -> None:
@@ -197,7 +124,7 @@ class _Reader:
 
     def mistake(self, where: Sequence[Any], value: Any, problem: str) -> None:
         key = ".".join(map(str, where))
-        shown = "" if value is _ABSENT else f" = {value!r}"
+        shown = "" if value is ABSENT else f" = {value!r}"
         self.mistakes.append(f"{self.source(where)}: {key}{shown}: {problem}")
 
     def source(self, where: Sequence[Any]) -> str:
@@ -212,127 +139,168 @@ class _Reader:
         """Note a mistake; one in what methods inherit is reported where it was said, and once."""
         own = self.raw["methods"]
         if where[0] == "methods" and not (isinstance(own, dict) and where[2] in (own.get(where[1]) or {})):
-            where = where[2:] if where[2] in ("batch_sizes", "seeds") else where
+            where = (
+                where[2:]
+                if where[2] in SHARED
+                else ("training", *where[2:])
+                if _has(self.raw, ("training", where[2]))
+                else where
+            )
         self.mistake(where, value, problem)
 
     def mapping(self, key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
         value = self.raw.get(key, default if default is not None else {})
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             for item in sorted({item for item in value if value.count(item) > 1}):
-                self.mistake((key,), value, f"{item} stands twice")
+                self.mistake((key,), value, f"{item} is listed twice")
             value = dict.fromkeys(value)
         if not isinstance(value, dict):
-            self.mistake((key,), value, f"must be a mapping of names to options, not {_kind(value)}")
+            self.mistake((key,), value, f"must be a mapping of names to options, not {kind_of(value)}")
             return {}
         return value
 
-    def named(self, key: str, raws: dict[str, Any], kind: Any) -> dict[str, Section]:
-        """Build a mapping of named sections; ``kind(raw, where)`` says of which class each is."""
-        sections = {}
-        for name, raw in raws.items():
-            model = kind(raw, (key, name))
-            section = self.section(model, raw or {}, (key, name)) if model else None
-            if section is not None:
-                sections[name] = section
-        return sections
+    def named(
+        self, key: str, raws: dict[str, Any], build: Callable[[Any, tuple[str, ...]], Section | None]
+    ) -> dict[str, Section]:
+        """Build a mapping of named sections."""
+        built = {name: build({} if raw is None else raw, (key, name)) for name, raw in raws.items()}
+        return {name: section for name, section in built.items() if section is not None}
 
-    def classifier_family(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
-        family = raw.get("family", "vgg") if isinstance(raw, dict) else "vgg"
-        if family not in schema.CLASSIFIERS:
-            self.mistake((*where, "family"), family, f"unknown family; {choices(family, schema.CLASSIFIERS)}")
+    def kind(self, registry: Registry[K], raw: Any, where: tuple[str, ...]) -> K | None:
+        """A section whose class is chosen by one of its keys."""
+        if raw is None:
+            self.missing(where)
             return None
-        return schema.CLASSIFIERS[family]
-
-    def figure_kind(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
-        kind = raw.get("kind") if isinstance(raw, dict) else raw
-        if kind not in FIGURES:
-            self.mistake((*where, "kind"), kind, f"unknown figure; {choices(kind, FIGURES)}")
+        if isinstance(raw, str):
+            raw = {registry.key: raw}
+        if not isinstance(raw, dict):
+            self.mistake(where, raw, f"must be a mapping of options, not {kind_of(raw)}")
             return None
-        return FIGURES[kind]
-
-    def table_kind(self, raw: Any, where: tuple[str, ...]) -> type[Section] | None:
-        kind = raw.get("kind", "scores") if isinstance(raw, dict) else raw or "scores"
-        if kind not in TABLES:
-            self.mistake((*where, "kind"), kind, f"unknown table; {choices(kind, TABLES)}")
+        own = dict(raw)
+        name = own.pop(registry.key, registry.default)
+        model = registry.get(name)
+        if model is None:
+            at_hand = name if name is not None else ABSENT
+            self.mistake(
+                (*where, registry.key),
+                at_hand,
+                registry.unknown(name) if name else f"is missing; {choices('', registry.kinds)}",
+            )
             return None
-        return TABLES[kind]
+        return self.section(model, own, where, more_keys=(registry.key,))
 
-    def methods(self) -> dict[str, Section]:
+    def toy(self, raw: Any, where: tuple[str, ...]) -> schema.Toy | None:
+        return self.section(schema.Toy, raw, where)
+
+    def classifier(self, raw: Any, where: tuple[str, ...]) -> schema.Classifier | None:
+        """A feature network and its training, whose settings stand beside each other."""
+        if not isinstance(raw, dict):
+            self.mistake(where, raw, f"must be a mapping of options, not {kind_of(raw)}")
+            return None
+        own = dict(raw)
+        family, checkpoint = own.pop(FEATURE_NETWORKS.key, FEATURE_NETWORKS.default), own.pop("checkpoint", None)
+        model = FEATURE_NETWORKS.get(family)
+        if model is None:
+            self.mistake((*where, FEATURE_NETWORKS.key), family, FEATURE_NETWORKS.unknown(family))
+            return None
+        of_network = {key: own.pop(key) for key in list(own) if key in keys(model)}
+        if checkpoint is not None:
+            meaningless = sorted(set(own) - {"task", "group"})
+            if meaningless:
+                problem = f"is not trained here, so {', '.join(meaningless)} means nothing"
+                self.mistake((*where, "checkpoint"), checkpoint, problem)
+                return None
+        network = self.section(model, of_network, where)
+        more = (FEATURE_NETWORKS.key, "checkpoint", *keys(model))
+        training = self.section(ClassifierTraining, own, where, more_keys=more)
+        if network is None or training is None:
+            return None
+        return self.section(
+            schema.Classifier, {"network": network, "training": training, "checkpoint": checkpoint}, where
+        )
+
+    def methods(self) -> dict[str, Method]:
         """Every method, swept: an option given as a list stands for one method for each of its values."""
         raws = self.mapping("methods")
         if not raws:
-            self.mistake(("methods",), self.raw.get("methods", _ABSENT), "no method is asked for")
-        training = self.raw.get("training") or {}
-        if not isinstance(training, dict):
-            self.mistake(("training",), training, f"must be a mapping, not {_kind(training)}")
-            training = {}
-        shared_fields = set.union(*(set(_fields(model)) for model in schema.METHODS.values()))
-        shared_fields -= {"loss", "label", "batch_sizes", "seeds"}
-        for key in training:
-            if key not in shared_fields:
-                self.mistake(("training", key), training[key], f"unknown key; {choices(key, sorted(shared_fields))}")
-        methods: dict[str, Section] = {}
+            self.mistake(("methods",), self.raw.get("methods", ABSENT), "no method is asked for")
+        training = self.shared_training()
+        methods: dict[str, Method] = {}
         for name, options in raws.items():
-            where = ("methods", name)
+            where = ("methods", str(name))
             if options is not None and not isinstance(options, dict):
-                self.mistake(where, options, f"must be a mapping of options, not {_kind(options)}")
+                self.mistake(where, options, f"must be a mapping of options, not {kind_of(options)}")
                 continue
             own = dict(options or {})
-            loss = own.setdefault("loss", name)
-            if loss not in schema.METHODS:
-                key = "loss" if "loss" in (options or {}) else None
-                self.mistake(
-                    (*where, key) if key else where,
-                    loss if key else _ABSENT,
-                    f"unknown method; {choices(loss, schema.METHODS)}"
-                    + ("" if key else " (or name one of these as its loss)"),
-                )
+            loss = own.pop(METHODS.key, name)
+            model = METHODS.get(loss)
+            if model is None:
+                stated = METHODS.key in (options or {})
+                hint = "" if stated else " (or name one of these as its loss)"
+                place = (*where, METHODS.key) if stated else where
+                self.mistake(place, loss if stated else ABSENT, METHODS.unknown(loss) + hint)
                 continue
-            model = schema.METHODS[loss]
-            fields = _fields(model)
+            fields = keys(model)
             inherited = {key: value for key, value in training.items() if key in fields}
-            for key in ("batch_sizes", "seeds"):
-                if key in self.raw:
-                    inherited[key] = self.raw[key]
+            inherited |= {key: self.raw[key] for key in ("batch_sizes", "seeds") if key in self.raw}
             for variant, raw in _sweep({**inherited, **own}, fields):
-                method = self.section(model, raw, where, inherited=frozenset(inherited) - set(own))
+                method = self.section(
+                    model, raw, where, inherited=frozenset(inherited) - set(own), more_keys=(METHODS.key,)
+                )
                 if method is not None:
-                    label = method.label or schema.METHOD_LABELS[loss]  # type: ignore[attr-defined]
+                    label = method.label or method.usual_label
                     label = f"{label} ({variant})" if variant else label
-                    key = f"{name} {variant}".strip()
-                    methods[key] = method.model_copy(update={"label": label})
+                    methods[f"{name} {variant}".strip()] = method.model_copy(update={"label": label})
         return methods
 
+    def shared_training(self) -> dict[str, Any]:
+        """What the file says under ``training``: keys of some method, for all of them."""
+        training = self.raw.get("training") or {}
+        if not isinstance(training, dict):
+            self.mistake(("training",), training, f"must be a mapping, not {kind_of(training)}")
+            return {}
+        known = set().union(*(keys(model) for model in METHODS.kinds.values())) - {"label", "batch_sizes", "seeds"}
+        for key in training:
+            if key not in known:
+                self.mistake(("training", key), training[key], f"unknown key; {choices(key, sorted(known))}")
+        return training
+
+    def missing(self, where: tuple[str, ...]) -> None:
+        self.mistake(where, ABSENT, "is missing" if where[0] not in self.raw else "is empty")
+
     def section(
-        self, model: type[Section], raw: Any, where: tuple[str, ...], inherited: frozenset[str] = frozenset()
-    ) -> Section | None:
-        """Build one section, or note its mistakes; ``inherited`` keys came from ``training`` or the top."""
+        self,
+        model: type[S],
+        raw: Any,
+        where: tuple[str, ...],
+        inherited: frozenset[str] = frozenset(),
+        more_keys: Iterable[str] = (),
+    ) -> S | None:
+        """Build one section, or note its mistakes.
+
+        Args:
+            model: of the section.
+            raw: its content.
+            where: it stands.
+            inherited: keys that came from ``training`` or the top.
+            more_keys: that may stand beside the section's own.
+        """
         if raw is None and where:
-            self.mistake(where, _ABSENT, "is missing" if where[0] not in self.raw else "is empty")
+            self.missing(where)
             return None
         try:
             return model.model_validate(raw)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                loc = tuple(part for part in detail["loc"] if part != "[key]")
+            for loc, value, problem in problems(model, error, more_keys):
                 place = (*where, *loc)
                 if loc and loc[0] in inherited:
                     place = loc if loc[0] in ("batch_sizes", "seeds") else ("training", *loc)
-                value = _ABSENT if detail["type"] in ("missing", "value_error") else detail["input"]
-                self.mistake(place, value, _problem(model, loc, detail))
+                self.mistake(place, value, problem)
             return None
 
 
-class _Absent:
-    def __repr__(self) -> str:
-        return "absent"
-
-
-_ABSENT: Any = _Absent()
-
-
-def _has(node: Any, keys: Sequence[Any]) -> bool:
-    for key in keys:
+def _has(node: Any, path: Sequence[Any]) -> bool:
+    for key in path:
         if not isinstance(node, dict) or key not in node:
             return False
         node = node[key]
@@ -364,68 +332,10 @@ def _sweep(raw: dict[str, Any], fields: dict[str, Any]) -> list[tuple[str, dict[
     swept = [
         key
         for key, value in raw.items()
-        if isinstance(value, list) and value and key in fields and not _takes_list(fields[key])
+        if isinstance(value, list) and value and key in fields and not takes_list(fields[key])
     ]
     variants = []
     for values in itertools.product(*(raw[key] for key in swept)):
         chosen = dict(zip(swept, values, strict=True))
         variants.append((" ".join(f"{key}={value}" for key, value in chosen.items()), {**raw, **chosen}))
     return variants
-
-
-def _fields(model: type[BaseModel]) -> dict[str, Any]:
-    """The names that a file may use, with their types."""
-    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-
-
-def _takes_list(annotation: Any) -> bool:
-    if get_origin(annotation) is Annotated:
-        return _takes_list(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return any(_takes_list(part) for part in get_args(annotation))
-    return get_origin(annotation) is list
-
-
-def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
-    """The section that holds the last key of ``loc``."""
-    for key in loc[:-1]:
-        field = model.model_fields.get(str(key))
-        annotation = field.annotation if field else None
-        for part in (annotation, *get_args(annotation)):  # a section, or a section that may be absent
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                model = part
-    return model
-
-
-def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any) -> str:
-    """One phrase for one of pydantic's complaints."""
-    kind, context = detail["type"], detail.get("ctx", {})
-    known = {
-        "missing": "is missing",
-        "too_short": "the list is empty",
-        "model_type": f"must be a mapping of options, not {_kind(detail['input'])}",
-    }
-    if kind in known:
-        return known[kind]
-    if kind == "extra_forbidden":
-        return f"unknown key; {choices(loc[-1], _fields(_model_at(model, loc)))}"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "literal_error":
-        field = _model_at(model, loc).model_fields.get(str(loc[-1]))
-        options = _literals(field.annotation) if field else []
-        return f"unknown; {choices(detail['input'], options)}" if options else f"must be {context['expected']}"
-    message = str(detail["msg"])
-    message = message.removeprefix("Input should be ").removeprefix("String should ")
-    return f"must be {message}" if message != detail["msg"] else message
-
-
-def _literals(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [value for part in get_args(annotation) for value in _literals(part)]
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", type(None): "nothing"}
-    return names.get(type(value), type(value).__name__)

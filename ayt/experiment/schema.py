@@ -1,98 +1,41 @@
-"""What an experiment file may say, and every default; of figures and tables `ayt.experiment.outputs` says it.
+"""What an experiment file may say, and every default.
 
-An experiment states only what differs from the defaults below. Sizes are counts, ``lr`` is per iteration of the
-optimiser, noise levels ``t`` and ``sigma`` are in the units of the images in [-1, 1], lengths of schedules are in
-iterations. What changes the weights of a run is copied by `ayt.plan.plan` into the run's specification.
+An experiment states only what differs from the defaults. Sizes are counts, ``lr`` is per iteration of the optimiser,
+noise levels ``t`` and ``sigma`` are in the units of the images in [-1, 1], lengths of schedules are in iterations. What
+a method, a dataset, a network, a figure or a table may say stands with that kind.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ayt.base.paths import ASSET_TABLE
 from ayt.base.sections import (
     Choices,
     Count,
     Counts,
     FileName,
     Fraction,
-    Groups,
-    Metric,
     Name,
-    NonNegative,
+    NoiseLevels,
     Positive,
-    Probability,
     Section,
+    Seeds,
     Whole,
     check_divides,
 )
-from ayt.experiment.outputs import AnyFigure, AnyTable, Toy
-from ayt.base.paths import ASSET_TABLE
+from ayt.datasets.base import DATASETS, Dataset
+from ayt.experiment.outputs import FIGURES, TABLES, Figure, Table, shown
+from ayt.methods.base import METHODS, Method, base_name
+from ayt.methods.classification import ClassifierTraining
+from ayt.methods.pretraining import Pretraining
+from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
 
-
-class Dataset(Section):
-    """What is learnt. The file may give the name alone."""
-
-    name: Literal["digits", "photos", "cifar10"]
-    crops: Count = 6000
-    """`photos`: how many 32x32 crops are cut."""
-
-
-class UNet(Section):
-    """The DDPM++ U-Net; the defaults are EDM's network for CIFAR-10 (55.7M parameters)."""
-
-    channels: Count = 128
-    channel_mult: Annotated[list[Count], Field(min_length=1)] = [2, 2, 2]
-    blocks: Count = 4
-    attention: list[Count] = [16]
-    """Resolutions that have self-attention."""
-
-    @model_validator(mode="after")
-    def _whole_groups(self) -> UNet:
-        # Group norms have groups of 4 channels, and at most 32 groups; skips make stages twice as wide.
-        unit = 4 if 2 * self.channels * max(self.channel_mult) <= 128 else 32
-        if self.channels % unit:
-            raise ValueError(f"channels {self.channels} is not a multiple of {unit}, as its group norms need")
-        return self
-
-
-class Optimisation(Section):
-    """What every training has."""
-
-    iterations: Count
-    segment: Count | None = None
-    """Iterations trained by one job; absent: all."""
-    lr: Positive
-    warmup: Whole = 0
-    """Iterations over which the learning rate rises linearly from 0."""
-    ema: Fraction = 0.0
-    """Decay of the exponential moving average of the weights, for each iteration; 0: the weights themselves."""
-    precision: Literal["fp32", "tf32", "bf16"] = "tf32"
-    """`tf32`: PyTorch's default on a GPU, convolutions in TF32 and matrix products in float32, as in the paper; `fp32`:
-    everything in float32; `bf16`: the trained network in bfloat16, weights and losses in float32."""
-
-    @model_validator(mode="after")
-    def _whole_segments(self) -> Optimisation:
-        check_divides(self.segment, self.iterations, "segment", "iterations")
-        return self
-
-
-class Pretraining(Optimisation):
-    """A diffusion model trained with EDM's denoising loss, where no published checkpoint is used."""
-
-    iterations: Count = 200_000
-    batch_size: Count = 512
-    lr: Positive = 1e-3
-    warmup: Whole = 200
-    decay: bool = True
-    """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
-    ema: Fraction = 0.999
-    dropout: Fraction = 0.13
-    sigma_mean: float = -1.2
-    """Mean of ln sigma."""
-    sigma_std: Positive = 1.2
-    seed: Whole = 0
+INCEPTION = "inception"
+"""What `evaluation.features` calls FID's network."""
 
 
 class Start(Section):
@@ -115,203 +58,13 @@ class Start(Section):
         return None if self.checkpoint else self.pretrain or Pretraining()
 
 
-class Classifier(Optimisation):
-    """A feature network; the defaults are the training of the paper's transformation classifier."""
+class Classifier(Section):
+    """A feature network and its training; in a file, the settings of both stand beside each other."""
 
+    network: FeatureNetwork
+    training: ClassifierTraining
     checkpoint: FileName | None = None
     """Published weights instead of a training: an asset, or the name of a file imported by `ayt import-checkpoint`."""
-    task: Literal["transformations", "labels"] = "transformations"
-    group: Groups = "geo_clr_deg"
-    probability: Probability = 0.15
-    """Of each transformation being applied."""
-    ramp: Whole | None = None
-    """Iterations over which the probability rises from 0; absent: an eighth of all."""
-    iterations: Count = 400_000
-    batch_size: Count = 512
-    lr: Positive = 1e-4
-    decay: bool = False
-    seed: Whole = 0
-
-    @model_validator(mode="after")
-    def _no_training_of_a_checkpoint(self) -> Classifier:
-        trained = {*Classifier.model_fields, *Optimisation.model_fields} - {"checkpoint", "task", "group"}
-        useless = sorted(self.model_fields_set & trained) if self.checkpoint else []
-        if useless:
-            raise ValueError(
-                f"checkpoint {self.checkpoint}: is not trained here, so {', '.join(useless)} means nothing"
-            )
-        return self
-
-
-class VGGClassifier(Classifier):
-    """Stages of 3x3 convolutions; the defaults are the paper's network (VGG16 for 32x32)."""
-
-    family: Literal["vgg"] = "vgg"
-    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512, 512]
-    convs: Annotated[list[Count], Field(min_length=1)] = [2, 2, 3, 3, 3]
-    batch_norm: bool = True
-    pool: bool = True
-    """Max-pools halve the resolution; without, each stage's last convolution does."""
-
-    @model_validator(mode="after")
-    def _same_length(self) -> VGGClassifier:
-        if len(self.widths) != len(self.convs):
-            raise ValueError(f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage")
-        return self
-
-
-class ResNetClassifier(Classifier):
-    """Groups of residual blocks; the defaults are ResNet-18 with a stem for 32x32."""
-
-    family: Literal["resnet"] = "resnet"
-    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512]
-    blocks: Count = 2
-    """Of each group."""
-
-
-class DenseNetClassifier(Classifier):
-    """Bottleneck DenseNet."""
-
-    family: Literal["densenet"] = "densenet"
-    growth: Count = 16
-    blocks: Annotated[list[Count], Field(min_length=1)] = [3, 6, 12, 8]
-    compression: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-
-class ViTClassifier(Classifier):
-    """A small vision transformer."""
-
-    family: Literal["vit"] = "vit"
-    patch: Count = 4
-    dim: Count = 256
-    depth: Count = 3
-    heads: Count = 8
-    head_dim: Count = 64
-    mlp: Count = 2048
-
-
-CLASSIFIERS: dict[str, type[VGGClassifier | ResNetClassifier | DenseNetClassifier | ViTClassifier]] = {
-    "vgg": VGGClassifier,
-    "resnet": ResNetClassifier,
-    "densenet": DenseNetClassifier,
-    "vit": ViTClassifier,
-}
-AnyClassifier = VGGClassifier | ResNetClassifier | DenseNetClassifier | ViTClassifier
-
-
-class Method(Optimisation):
-    """One way of consistency training; the defaults are the paper's settings for CIFAR-10."""
-
-    label: str | None = None
-    """How figures and tables call it; absent: the loss's usual name."""
-    batch_sizes: Counts
-    seeds: Annotated[list[Whole], Field(min_length=1), Choices] = [0]
-    snapshot_every: Count | None = None
-    """Iterations between snapshots; absent: one at the end of each segment."""
-    iterations: Count = 400_000
-    lr: Positive = 1e-4
-    ema: Fraction = 0.9999
-    dropout: Fraction = 0.2
-    t_mean: float = -1.1
-    """Mean of ln t."""
-    t_std: Positive = 2.0
-    q: Annotated[float, Field(gt=1)] = 256.0
-    """r = t (1 - n(t) / q^(stage + 1))."""
-    n: Literal["sigmoid", "const"] = "sigmoid"
-    k: NonNegative = 8.0
-    b: NonNegative = 1.0
-    stage_iterations: Count | None = None
-    """Iterations for which a stage lasts; absent: one stage for the whole run."""
-
-    @model_validator(mode="after")
-    def _whole_snapshots(self) -> Method:
-        check_divides(self.snapshot_every, self.segment or self.iterations, "snapshot_every", "segment")
-        return self
-
-    @model_validator(mode="after")
-    def _r_below_t(self) -> Method:
-        last = (self.iterations - 1) // self.stage_iterations if self.stage_iterations else 0
-        if self.q ** -(last + 1) < 2.0**-23:
-            raise ValueError(
-                f"stage_iterations {self.stage_iterations} reaches stage {last}, where q {self.q:g} makes r equal t in "
-                f"float32 and the weight 1 / (t - r) infinite"
-            )
-        return self
-
-
-class Ect(Method):
-    """Easy Consistency Tuning: the pseudo-Huber distance of pixels."""
-
-    loss: Literal["ect"] = "ect"
-    c: NonNegative = 0.0
-
-
-class L1(Method):
-    """Unit steps along the gradient of the L1 distance of pixels."""
-
-    loss: Literal["l1"] = "l1"
-
-
-class L2(Method):
-    """Unit steps along the gradient of the squared L2 distance of pixels."""
-
-    loss: Literal["l2"] = "l2"
-
-
-class Ayt(Method):
-    """Align Your Tangent: unit steps along the gradient of the manifold feature distance."""
-
-    loss: Literal["ayt"] = "ayt"
-    classifier: Name = "transformations"
-
-
-class Lpips(Method):
-    """Unit steps along the gradient of LPIPS (VGG16, the lpips package)."""
-
-    loss: Literal["lpips"] = "lpips"
-
-
-class LabelFeatures(Method):
-    """Unit steps along an LPIPS-like distance in a class-label network's features; not LPIPS itself."""
-
-    loss: Literal["label_features"] = "label_features"
-    classifier: Name = "labels"
-
-
-class Hybrid(Method):
-    """ECT's loss + lambda * ramp * AYT's loss."""
-
-    loss: Literal["hybrid"] = "hybrid"
-    classifier: Name = "transformations"
-    c: NonNegative = 0.0
-    lambda_: Annotated[float, Field(gt=0, alias="lambda")] = 1.0
-    ramp: Whole = 5000
-    """Iterations over which AYT's part rises from 0."""
-
-
-METHODS: dict[str, type[Ect | L1 | L2 | Ayt | Lpips | LabelFeatures | Hybrid]] = {
-    "ect": Ect,
-    "ayt": Ayt,
-    "lpips": Lpips,
-    "label_features": LabelFeatures,
-    "l1": L1,
-    "l2": L2,
-    "hybrid": Hybrid,
-}
-METHOD_LABELS = {
-    "ect": "ECT",
-    "ayt": "AYT",
-    "lpips": "LPIPS",
-    "label_features": "class-label features",
-    "l1": "L1",
-    "l2": "L2",
-    "hybrid": "ECT + AYT",
-}
-
-
-def base_name(method: str) -> str:
-    """The experiment's name of a method, without the variant of a sweep."""
-    return method.split(" ", maxsplit=1)[0]
 
 
 class Evaluation(Section):
@@ -323,31 +76,56 @@ class Evaluation(Section):
     samples: Annotated[int, Field(ge=2)] = 50_000
     repeats: Count = 3
     batch_size: Count = 500
-    metrics: Annotated[list[Metric], Field(min_length=1), Choices] = ["frechet"]
+    """Images sampled at a time; it changes no score."""
+    metrics: Annotated[list[str], Field(min_length=1), Choices] = ["frechet"]
+    """Which metrics are shown. Those of samples are computed anyway, those of denoised images if they are shown."""
     features: Name = "labels"
     """The network in whose features images are compared: `inception` (then `frechet` is FID), or a classifier."""
     reference: FileName = "dataset"
     """Where the mean and covariance of the features of real images come from: `dataset`, or an asset."""
-    kept: Annotated[int, Field(ge=2)] = 10_000
-    """Features that KID, precision, recall, density and coverage compare, of samples and of real images."""
-    denoise: Annotated[list[Positive], Field(min_length=1), Choices] = [0.2, 0.4, 0.8]
+    denoise: NoiseLevels = [0.2, 0.4, 0.8]
     """Noise levels of `denoised_frechet` and `lpips`: real images are noised to t and denoised in one step."""
     convention: Literal["ayt", "ect"] = "ayt"
     """`ayt`: steps end at noise level 0.002; `ect`: they end at the denoised image."""
     seed: Whole = 0
     grid: Count = 64
-    """Samples kept as images."""
+    """Samples kept as images, for figures of samples."""
 
     @model_validator(mode="after")
     def _middle_times(self) -> Evaluation:
-        if {"denoised_frechet", "lpips"} & set(self.metrics) and 1 not in self.steps:
-            raise ValueError("denoised_frechet and lpips are scores of one step: add 1 to steps")
         for steps in self.steps:
             mids = self.mids.get(steps, [])
             if len(mids) != steps - 1:
                 raise ValueError(f"steps {steps} needs {steps - 1} middle times in mids.{steps}, not {len(mids)}")
             if sorted(mids, reverse=True) != mids or any(not 0.002 < mid < 80 for mid in mids):
                 raise ValueError(f"mids.{steps} = {mids}: must fall, between 80 and 0.002")
+        return self
+
+
+class Toy(Section):
+    """Consistency models of points on a manifold that is known exactly, in the distance of pixels and of features."""
+
+    manifold: Literal["curve", "surface"] = "curve"
+    """A closed curve in the plane, or a surface in eight dimensions."""
+    seeds: Seeds = [0, 1, 2]
+    batch_size: Count = 128
+    iterations: Count = 2000
+    """Of each consistency model."""
+    lr: Positive = 2e-3
+    ema: Fraction = 0.99
+    width: Count = 128
+    """Of the layers of all networks."""
+    depth: Count = 4
+    pretrain_iterations: Count = 2000
+    """Of the diffusion model that they start from."""
+    classifier_iterations: Count = 3000
+    """Of the feature network."""
+    measure_every: Count = 100
+    """Iterations between measurements of the tangents."""
+
+    @model_validator(mode="after")
+    def _whole_measurements(self) -> Toy:
+        check_divides(self.measure_every, self.iterations, "measure_every", "iterations")
         return self
 
 
@@ -362,7 +140,7 @@ class Execution(Section):
     threads: Count = 1
     """CPU threads of a process that trains or scores."""
     processes: Count = 1
-    """Processes that share a training or a scoring, each with a GPU where there are GPUs; more than one need
+    """Processes that share a training run or a scoring job, each with a GPU where there are GPUs; more than one need
     Snakemake's executor submitit. Batch sizes stay those of the whole."""
     nodes: Count = 1
     """Machines that the processes are spread over."""
@@ -390,14 +168,68 @@ class Experiment(Section):
     """One experiment file, with every default filled in and every sweep spelt out."""
 
     name: Name
+    extensions: list[str] = []
+    """Python files that define methods, datasets, metrics, figures and the like of one's own; they are executed."""
     dataset: Dataset
-    network: UNet = UNet()
-    start: Start = Start()
-    classifiers: dict[Name, Annotated[AnyClassifier, Field(discriminator="family")]]
-    methods: dict[str, Annotated[Ect | L1 | L2 | Ayt | Lpips | LabelFeatures | Hybrid, Field(discriminator="loss")]]
-    evaluation: Evaluation = Evaluation()
-    toys: dict[Name, Toy] = {}
-    figures: dict[Name, AnyFigure]
-    tables: dict[Name, AnyTable]
-    assets: Assets = Assets()
-    execution: Execution = Execution()
+    network: Denoiser
+    start: Start
+    classifiers: dict[Name, Classifier]
+    methods: dict[str, Method]
+    evaluation: Evaluation
+    toys: dict[Name, Toy]
+    figures: dict[Name, Figure]
+    tables: dict[Name, Table]
+    assets: Assets
+    execution: Execution
+
+    @property
+    def method_names(self) -> list[str]:
+        """The names by which figures and tables may choose methods: with the variants of sweeps, and without."""
+        return sorted({base_name(key) for key in self.methods} | set(self.methods))
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """The methods of some names, variants of sweeps one by one; of no names all."""
+        return [method for method in self.methods if shown(names, method, base_name(method))]
+
+    def batch_sizes(self, methods: Sequence[str] | None = None) -> list[int]:
+        """The batch sizes of some methods; None: of all."""
+        chosen = self.methods if methods is None else methods
+        return sorted({size for name in chosen for size in self.methods[name].batch_sizes})
+
+    def seeds(self, methods: Sequence[str] | None = None) -> list[int]:
+        """The seeds of some methods; None: of all."""
+        chosen = self.methods if methods is None else methods
+        return sorted({seed for name in chosen for seed in self.methods[name].seeds})
+
+    def content(self, only_differences: bool = False) -> dict[str, Any]:
+        """As a file has it; ``only_differences``: without what stands at its default."""
+
+        def plain(section: Section) -> dict[str, Any]:
+            return section.model_dump(by_alias=True, exclude_defaults=only_differences)
+
+        def network(settings: Denoiser | FeatureNetwork, default: str | None, key: str) -> dict[str, Any]:
+            family = {} if only_differences and settings.name == default else {key: settings.name}
+            return {**family, **plain(settings)}
+
+        def classifier(entry: Classifier) -> dict[str, Any]:
+            head = network(entry.network, FEATURE_NETWORKS.default, FEATURE_NETWORKS.key)
+            if entry.checkpoint is None:
+                return {**head, **plain(entry.training)}
+            training = {key: value for key, value in plain(entry.training).items() if key in ("task", "group")}
+            return {**head, "checkpoint": entry.checkpoint, **training}
+
+        return {
+            "name": self.name,
+            **({"extensions": self.extensions} if self.extensions else {}),
+            "dataset": {DATASETS.key: self.dataset.name, **plain(self.dataset)},
+            "network": network(self.network, DENOISERS.default, DENOISERS.key),
+            "start": plain(self.start),
+            "classifiers": {name: classifier(entry) for name, entry in self.classifiers.items()},
+            "methods": {name: {METHODS.key: method.name, **plain(method)} for name, method in self.methods.items()},
+            "evaluation": plain(self.evaluation),
+            "toys": {name: plain(toy) for name, toy in self.toys.items()},
+            "figures": {name: {FIGURES.key: figure.name, **plain(figure)} for name, figure in self.figures.items()},
+            "tables": {name: {TABLES.key: table.name, **plain(table)} for name, table in self.tables.items()},
+            "assets": plain(self.assets),
+            "execution": plain(self.execution),
+        }

@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ayt.training import work as models
+import torch
+
+from ayt.assets.table import read_needed
 from ayt.base import paths
-from ayt.assets.table import needed
-from ayt.experiment import outputs
 from ayt.base.errors import UserError
-from ayt.plan.plan import Plan
-from ayt.plan.runs import Run
-from ayt.plan.records import ClassifierSpec, ConsistencySpec, PretrainSpec, read_record
 from ayt.operations.status import last_row
+from ayt.plan.evaluations import DenoisingScore, Score
+from ayt.plan.plan import Plan
+from ayt.plan.runs import Run, RunRecord, Snapshot, read_run
+from ayt.training.work import build_network
 
 FLOAT = 4
 """Bytes of a weight: files keep float32."""
@@ -71,41 +72,33 @@ def estimate(plan: Plan) -> Estimate:
     left = [cost for cost in costs if cost.segments]
     scoring_jobs = images = 0
     for run in plan.trained:
+        # A job makes all scores of samples of its segment; denoising scores have jobs of their own.
+        denoising = [[score] for score in plan.denoising_scores_of(run.name)]
+        jobs: list[Sequence[Score | DenoisingScore]] = [plan.scores_of(run.name), *denoising]
         for segment in run.segments:
-            missing = [
-                evaluation
-                for evaluation in plan.evaluations
-                for iteration in segment.iterations
-                if not paths.score(run.folder, evaluation.name, iteration).exists()
-            ]
-            scoring_jobs += bool(missing)
-            # A scoring job makes all scores of its segment.
-            made = len(segment.iterations) * len(plan.evaluations) if missing else 0
-            images += made * plan.experiment.evaluation.samples * plan.experiment.evaluation.repeats
-    experiment = plan.experiment
-    table = needed(plan)
-    reports = [
-        path
-        for name, figure in experiment.figures.items()
-        if isinstance(figure, outputs.TransformationsFigure)
-        for path in plan.figure_data(name)[:1]
-    ]
-    files = [
-        *(table[name].path(paths.ASSETS) for name in plan.assets if name in table),
-        *reports,
-        *(paths.run_record(run.folder) for run in plan.runs.values()),
-        *plan.data,
-        plan.features.reference,
-        *(analysis.path for analysis in plan.analysed.values()),
-        *(paths.toy(name) for name in plan.toys),
-        *(paths.checkpoint(name) for name in plan.checkpoints),
-        *(paths.figure(experiment.name, name, "png") for name in experiment.figures),
-        *(paths.table(experiment.name, name, "csv") for name in experiment.tables),
-        paths.scores_table(experiment.name),
-        paths.about(experiment.name),
-    ]
-    others = sum(not path.exists() for path in files)
+            for scores in jobs:
+                results = [score.result(run.folder, iteration) for score in scores for iteration in segment.iterations]
+                if not all(path.exists() for path in results):
+                    scoring_jobs += 1
+                    images += sum(score.repeats * score.samples for score in scores) * len(segment.iterations)
+    others = sum(not path.exists() for path in _others(plan))
     return Estimate(left, len(costs) - len(left), scoring_jobs, images, others)
+
+
+def _others(plan: Plan) -> Iterator[Path]:
+    """What other jobs than training and scoring make."""
+    experiment = plan.experiment
+    table = read_needed(plan)
+    yield from (table[name].path(paths.ASSETS) for name in plan.assets if name in table)
+    yield from experiment.dataset.files
+    yield plan.reference.path
+    yield from (analysis.path for analysis in plan.analyses.values())
+    yield from (grid.result(run.folder, run.iterations) for run, grid in plan.grids())
+    yield from (paths.checkpoint(name) for name in plan.checkpoints)
+    yield from (paths.figure(experiment.name, name, "png") for name in experiment.figures)
+    yield from (paths.table(experiment.name, name, "csv") for name in experiment.tables)
+    yield paths.scores_table(experiment.name)
+    yield paths.about(experiment.name)
 
 
 def _run_cost(run: Run, speeds: dict[str, list[float]], sizes: dict[str, tuple[int, int]]) -> RunCost:
@@ -113,36 +106,36 @@ def _run_cost(run: Run, speeds: dict[str, list[float]], sizes: dict[str, tuple[i
     under_way = last_row(paths.resume_folder(run.folder) / "log.csv").get("iteration", 0)
     done = sum(max(0, min(int(under_way), segment.stop) - segment.start) for segment in missing[:1])
     iterations = sum(segment.stop - segment.start for segment in missing) - done
-    like = _kind_of_work(run.spec)
+    like = _kind_of_work(run.record)
     speed = statistics.median(speeds[like]) if like in speeds else None
-    hours = iterations * run.spec.batch_size / speed / 3600 if speed else None
+    hours = iterations * run.record.batch_size / speed / 3600 if speed else None
     if missing and like not in sizes:
-        sizes[like] = _sizes(run.spec)
+        sizes[like] = _sizes(run.record)
     snapshot, state = sizes.get(like, (0, 0))
     snapshots = sum(len(segment.iterations) for segment in missing)
     return RunCost(run.name, iterations, len(missing), speed, hours, snapshots * snapshot + len(missing) * state)
 
 
-def _sizes(spec: PretrainSpec | ClassifierSpec | ConsistencySpec) -> tuple[int, int]:
+def _sizes(record: RunRecord) -> tuple[int, int]:
     """Bytes of a snapshot, and of a training state: weights, their average, and two moments of the optimiser."""
-    network = models.build(spec)
+    with torch.device("meta"):  # sizes alone: no memory, no time
+        network = build_network(record)
     snapshot = FLOAT * sum(tensor.numel() for tensor in network.state_dict().values())
     weights = FLOAT * sum(parameter.numel() for parameter in network.parameters())
-    return snapshot, snapshot + weights * (3 if spec.optimiser.ema else 2)
+    return snapshot, snapshot + weights * (3 if record.training.ema else 2)
 
 
-def _kind_of_work(spec: PretrainSpec | ClassifierSpec | ConsistencySpec) -> str:
-    """Equal for trainings whose iterations cost the same: seeds, schedules and datasets of one size do not matter."""
-    described = spec.model_dump(mode="json")
-    for key in ("version", "seed", "optimiser", "times", "start", "ramp", "probability", "sigma_mean", "sigma_std"):
-        described.pop(key, None)
-    described["precision"] = spec.optimiser.precision
-    if isinstance(spec, ConsistencySpec):
-        described["loss"] = spec.loss.name
-        if described.get("classifier"):
-            run = described["classifier"].get("run") or {}
-            described["classifier"] = run.get("network") or described["classifier"]
-    return json.dumps(described, sort_keys=True)
+def _kind_of_work(record: RunRecord) -> str:
+    """Equal for runs whose iterations cost the same: seeds, schedules and the weights upstream do not matter."""
+    upstream = {
+        role: weights.run.content()["network"] if isinstance(weights, Snapshot) else weights.content()["network"]
+        for role, weights in record.upstream.items()
+    }
+    described = record.content()
+    described.pop("seed")
+    training = record.training
+    described["training"] = [training.stem, training.precision, getattr(training, "dropout", 0.0) > 0]
+    return json.dumps({**described, "upstream": upstream}, sort_keys=True)
 
 
 def _measured() -> dict[str, list[float]]:
@@ -150,9 +143,9 @@ def _measured() -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for record in paths.RUNS.glob("*/*/run.yaml"):
         try:
-            like = _kind_of_work(read_record(record))
+            like = _kind_of_work(read_run(record))
         except UserError:
-            continue  # an older version's: its trainings may cost something else
+            continue  # an older version's: its runs may cost something else
         for log in (record.parent / "logs").glob("*.csv"):
             found.setdefault(like, []).extend(_speeds(log))
     return {like: values for like, values in found.items() if values}

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import ayt
-from ayt.training import work as models
-from ayt.base import paths
-from ayt.base import weights
 from ayt.assets.table import read_table
-from ayt.datasets.base import facts
+from ayt.base import paths, weights
 from ayt.base.errors import UserError
-from ayt.base.files import write_text, written_beside
+from ayt.base.files import sha256, write_text, written_beside
+from ayt.methods.formulas.objective import Sampled
+from ayt.metrics.base import METRICS
+from ayt.networks.base import Denoiser
 from ayt.networks.modules.precond import EDMPrecond
-from ayt.plan.records import ConsistencySpec, PretrainSpec, read_record
+from ayt.plan.evaluations import INCEPTION
+from ayt.plan.runs import RunRecord, read_run
+from ayt.training.work import find_origin, load_denoiser, work_of
 
 WEIGHTS = "model.safetensors"
 RECORD = "run.yaml"
@@ -26,35 +29,37 @@ CARD = "README.md"
 EXAMPLE = """\
 import torch
 from PIL import Image
-from ayt.operations.release import image_shape, load
-from ayt.evaluation.sampling import sample, to_uint8
+from ayt.base.images import to_uint8
+from ayt.evaluation.sampling import sample
+from ayt.operations.release import load
 
-network, spec = load("{folder}")
-noise = torch.randn(1, 16, *image_shape(spec))  # steps, images, channels, height, width
+network, run = load("{folder}")
+noise = torch.randn(1, 16, *run.dataset.shape)  # steps, images, channels, height, width
 images = to_uint8(sample(network, noise))
 for number, image in enumerate(images):
     Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()).save(f"{{number:02d}}.png")
 """
 
 
-def load(folder: Path | str) -> tuple[EDMPrecond, ConsistencySpec | PretrainSpec]:
+def load(folder: Path | str) -> tuple[EDMPrecond, RunRecord]:
     """The network D(x; sigma) of a folder made by `export`, on the CPU in eval mode, and how it was trained.
 
     Raises:
         UserError: a file is missing or damaged, or the folder is of another version or kind.
     """
     folder = Path(folder)
-    spec = read_record(folder / RECORD)
-    network = models.build(spec)
-    if not isinstance(network, EDMPrecond) or not isinstance(spec, ConsistencySpec | PretrainSpec):
-        raise UserError(f"{folder / RECORD}: is a classifier; only denoisers can be sampled")
-    models.load_snapshot(network, folder / WEIGHTS, spec.name)
-    return network.eval().requires_grad_(False), spec
+    run = read_run(folder / RECORD)
+    return load_denoiser(run, folder / WEIGHTS), run
 
 
-def image_shape(spec: ConsistencySpec | PretrainSpec) -> tuple[int, int, int]:
-    """(C, H, W) of the images that a network makes."""
-    return facts(spec.dataset).shape
+def load_sampled(folder: Path, device: torch.device) -> tuple[Sampled, RunRecord]:
+    """The denoiser of a folder made by `export`, as it is sampled on a device, and how it was trained.
+
+    Raises:
+        UserError: as `load` does.
+    """
+    network, run = load(folder)
+    return run.training.sampled(work_of(run, folder, device, network.to(device))), run
 
 
 def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET_TABLE) -> None:
@@ -69,18 +74,18 @@ def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET
     Raises:
         UserError: the snapshot is missing or damaged, the run is a classifier's, or the folder has something in it.
     """
-    spec = read_record(record)
+    run = read_run(record)
     snapshot = paths.snapshot(record.parent, iteration)
-    if not isinstance(spec, ConsistencySpec | PretrainSpec):
+    if not isinstance(run.network, Denoiser):
         raise UserError(f"{record}: is a classifier; only denoisers can be exported")
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty; name a new folder")
-    _, metadata = weights.read(snapshot, "snapshot", spec.name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is not an empty folder; name a new one")
+    metadata = weights.metadata(snapshot, "snapshot", run.name)
     folder.mkdir(parents=True, exist_ok=True)
     for source, name in ((snapshot, WEIGHTS), (record, RECORD)):
         with written_beside(folder / name) as beside:
             shutil.copyfile(source, beside)
-    write_text(folder / CARD, _card(spec, metadata, _scores(record.parent, iteration), folder, table))
+    write_text(folder / CARD, _card(run, metadata, _scores(record.parent, iteration), folder, table))
     load(folder)
 
 
@@ -91,24 +96,25 @@ def _scores(run: Path, iteration: int) -> list[dict[str, Any]]:
 
 
 def _card(
-    spec: ConsistencySpec | PretrainSpec,
+    run: RunRecord,
     metadata: dict[str, Any],
     scores: list[dict[str, Any]],
     folder: Path,
     table: Path,
 ) -> str:
-    method = spec.loss.name if isinstance(spec, ConsistencySpec) else "a diffusion model, EDM's denoising loss"
-    sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    method = run.training.name if run.training.stage == "train" else "a diffusion model, EDM's denoising loss"
+    commits = metadata.get("commits", [])
     lines = [
-        f"# {spec.name}, {metadata['iteration']:,} iterations",
+        f"# {run.name}, {metadata['iteration']:,} iterations",
         "",
         f"- method: {method}",
-        f"- dataset: {spec.dataset.name}; batch size {spec.batch_size}, seed {spec.seed}",
-        f"- weights: averaged, float32, `{WEIGHTS}`, SHA-256 `{sha256}`",
+        f"- dataset: {run.dataset.name}; batch size {run.batch_size}, seed {run.seed}",
+        f"- weights: averaged, float32, `{WEIGHTS}`, SHA-256 `{sha256(folder / WEIGHTS)}`",
         f"- every number of the training: `{RECORD}`",
         f"- written by ayt {metadata['versions']['ayt']} with torch {metadata['versions']['torch']}, exported by ayt"
         f" {ayt.__version__}",
-        *_origin(spec, table),
+        *([f"- trained by commit {', '.join(commits)}"] if commits else []),
+        *_origin(run, table),
         "",
         "## Scores",
         "",
@@ -125,27 +131,32 @@ def _card(
     return "\n".join(lines) + "\n"
 
 
-def _origin(spec: ConsistencySpec | PretrainSpec, table: Path) -> list[str]:
+def _origin(run: RunRecord, table: Path) -> list[str]:
     """The published weights that a run is made from, with their licences."""
     assets = read_table(table) if table.exists() else {}
     lines = []
-    for name, sha256 in models.origin(spec).items():
+    for name, digest in find_origin(run).items():
         licence = assets[name].licence if name in assets else "see where it comes from"
         lines.append(
-            f"- made from {name} (licence: {licence}), SHA-256 `{sha256}`: its terms hold for these weights too"
+            f"- made from {name} (licence: {licence}), SHA-256 `{digest}`: its terms hold for these weights too"
         )
     return lines
 
 
 def _score_table(scores: list[dict[str, Any]]) -> list[str]:
+    """The metrics of score files, one row each."""
     if not scores:
         return ["Not scored."]
     lines = ["| metric | steps | mean | std over repeats | samples |", "|---|---:|---:|---:|---:|"]
-    for score in scores:
-        evaluation = score["evaluation"]
-        for name, metric in score["metrics"].items():
+    for found in scores:
+        record = found["record"]
+        inception = record["reference"]["features"] == {"published": INCEPTION}
+        steps = len(record["sampling"]["mids"]) + 1 if "sampling" in record else 1
+        for name, metric in found["metrics"].items():
+            kind = METRICS.get(name)
+            title = kind().title(found["dataset"], inception, record.get("t")) if kind else name
             std = "" if metric["std"] is None else f"{metric['std']:.3g}"
-            samples = f"{evaluation['repeats']} x {evaluation['samples']:,}"
+            samples = f"{record['repeats']} x {record['samples']:,}"
             mean = "failed" if metric["mean"] is None else f"{metric['mean']:.4g}"
-            lines.append(f"| {name} | {evaluation['steps']} | {mean} | {std} | {samples} |")
+            lines.append(f"| {title} | {steps} | {mean} | {std} | {samples} |")
     return lines

@@ -84,7 +84,7 @@ def _with_time_left(run: Run, status: RunStatus) -> RunStatus:
     """With the time that is left at the last speed, for a run that somebody trains."""
     if status.state.lower() != "running" or not status.images_per_second:
         return status
-    images = (status.iterations - status.iteration) * run.spec.batch_size
+    images = (status.iterations - status.iteration) * run.record.batch_size
     return replace(status, seconds_left=images / status.images_per_second)
 
 
@@ -116,21 +116,21 @@ def _held(lock: Path) -> bool:
 
 
 def _last_score(plan: Plan, run: Run) -> str:
-    """The newest snapshot's score at the first number of steps."""
-    first = next(iter(plan.evaluations), None)
-    for snapshot in reversed(run.snapshots if first and run in plan.trained else []):
-        assert first is not None
-        path = paths.score(run.folder, first.name, snapshot.iteration)
+    """The newest snapshot's first shown score."""
+    if run not in plan.trained:
+        return ""
+    shown = plan.shown_scores(run.name)[0]
+    for snapshot in reversed(run.snapshots):
+        path = shown.record.result(run.folder, snapshot.iteration)
         if path.exists():
-            label, metric = next(iter(json.loads(path.read_text())["metrics"].items()))
-            mean = "failed" if metric["mean"] is None else f"{metric['mean']:.4g}"
-            return f"{label} {mean} at {snapshot.iteration}"
+            mean = json.loads(path.read_text())["metrics"][shown.metric.name]["mean"]
+            return f"{shown.title} {'failed' if mean is None else f'{mean:.4g}'} at {snapshot.iteration}"
     return ""
 
 
 def _last_job(run: Run) -> str:
     """The id in the name of the newest log that a job of the cluster wrote beside a training's own."""
-    folder = paths.job_log(run.spec.kind, run.spec.dataset.name, run.name, "0").parent
+    folder = paths.job_log(run.record.training.stage, run.record.dataset.name, run.name, "0").parent
     logs = {log: re.search(r"\.slurm-(\d+(?:_\d+)?)\.log$", log.name) for log in folder.glob("*.slurm-*.log")}
     newest = max((log for log, found in logs.items() if found), key=lambda log: log.stat().st_mtime, default=None)
     found = newest and logs[newest]

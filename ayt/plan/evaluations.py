@@ -1,146 +1,402 @@
-"""How snapshots are scored: everything that changes a score, and the names that follow from it."""
+"""How snapshots are judged: records of scores, of denoising scores, of sample grids and of reference statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
 
 from ayt.base import paths
-from ayt.experiment.checks import DENOISING
-from ayt.experiment.schema import Dataset
-from ayt.plan.runs import Snapshot
-from ayt.plan.records import EVALUATION_VERSION, digest
+from ayt.datasets.base import DATASETS, Dataset
+from ayt.metrics.base import METRICS, DenoisingMetric, SampleMetric
+from ayt.plan import records
+from ayt.plan.records import Record, digest, part, require_version
+from ayt.plan.runs import Weights, parse_weights
 
-DENOISING_METRICS = set(DENOISING)
-"""Metrics of real images that were noised and denoised in one step."""
-KEPT_METRICS = {"kid", "precision", "recall", "density", "coverage"}
-"""Metrics that compare features one by one."""
+EVALUATION_VERSION = 4
+"""Raise it by hand when a change of the code changes the scores of some snapshot."""
 
+KEPT = 10_000
+"""Features, of samples and of real images, that metrics which compare them one by one see."""
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that changes the score of a snapshot at one number of steps."""
+INCEPTION = "inception"
+"""What experiments and records call FID's network."""
 
-    steps: int
-    mids: tuple[float, ...]
-    samples: int
-    repeats: int
-    seed: int
-    convention: str
-    grid: int
-    metrics: tuple[str, ...]
-    denoise: tuple[float, ...]
-    features: str
-    """``inception``, or the run and the iteration of a classifier."""
-    reference: str
-    """Name of the statistics of real images."""
-
-    @cached_property
-    def name(self) -> str:
-        """``steps{n}-{hash8}``: the folder of the scores."""
-        numbers = {
-            "version": EVALUATION_VERSION,
-            "mids": list(self.mids),
-            "samples": self.samples,
-            "repeats": self.repeats,
-            "seed": self.seed,
-            "convention": self.convention,
-            "grid": self.grid,
-            "metrics": list(self.metrics),
-            "denoise": list(self.denoise),
-            "features": self.features,
-            "reference": self.reference,
-        }
-        return f"steps{self.steps}-{digest(numbers)}"
-
-    @property
-    def argument(self) -> str:
-        """As ``ayt score`` wants it, for example ``1`` or ``2:0.821``."""
-        return f"{self.steps}:{','.join(map(str, self.mids))}" if self.mids else str(self.steps)
-
-
-def evaluation(
-    *,
-    steps: int,
-    mids: Sequence[float],
-    samples: int,
-    repeats: int,
-    seed: int,
-    convention: str,
-    grid: int,
-    metrics: Sequence[str],
-    denoise: Sequence[float],
-    features: str,
-    reference: str,
-) -> Evaluation:
-    """An evaluation with what matters at this number of steps: denoising metrics are scores of one step."""
-    metrics = [metric for metric in metrics if steps == 1 or metric not in DENOISING_METRICS]
-    return Evaluation(
-        steps=steps,
-        mids=tuple(mids),
-        samples=samples,
-        repeats=repeats,
-        seed=seed,
-        convention=convention,
-        grid=grid,
-        metrics=tuple(sorted(metrics)),
-        denoise=tuple(denoise) if DENOISING_METRICS & set(metrics) else (),
-        features=features,
-        reference=reference,
-    )
+Convention = Literal["ayt", "ect"]
 
 
 @dataclass(frozen=True)
-class Features:
-    """The network in whose features images are compared: pytorch-fid's Inception network, or a classifier."""
+class FeatureSpace:
+    """The network in whose features images are compared: FID's Inception network, or a classifier of the dataset.
 
-    dataset: Dataset
-    classifier: Snapshot | None
-    statistics: str | None
-    """The asset that holds mean and covariance of real images' features; None: they are computed."""
-    kept: int
-    """Features of real images that are kept whole; 0: no metric needs them."""
+    Attributes:
+        classifier: its weights; None: Inception.
+    """
+
+    classifier: Weights | None
 
     @property
     def name(self) -> str:
         """What identifies the network."""
-        if self.classifier is None:
-            return "inception"
-        return f"{self.classifier.run.name}@{self.classifier.iteration}"
-
-    @property
-    def weights(self) -> Path:
-        """Where the network's weights are."""
-        return paths.INCEPTION if self.classifier is None else self.classifier.path
-
-    @property
-    def argument(self) -> str:
-        """As ``ayt score`` wants it: ``inception``, or a run's record with the iteration of its snapshot."""
-        if self.classifier is None:
-            return "inception"
-        return f"{paths.run_record(self.classifier.run.folder)}@{self.classifier.iteration}"
+        return self.classifier.name if self.classifier else INCEPTION
 
     @property
     def inputs(self) -> list[Path]:
         """The files that the network is made from."""
-        return [self.weights, *([paths.run_record(self.classifier.run.folder)] if self.classifier else [])]
+        return [self.classifier.path if self.classifier else paths.INCEPTION]
 
-    @property
-    def reference_name(self) -> str:
-        """``{network}-{hash8}``, over everything that the statistics of real images depend on."""
+    def content(self) -> dict[str, Any]:
+        """As a record has it."""
+        return self.classifier.content() if self.classifier else {"published": INCEPTION}
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> FeatureSpace:
+        """From what a record says.
+
+        Raises:
+            UserError: it says something that this version does not understand.
+        """
+        if content == {"published": INCEPTION}:
+            return cls(None)
+        return cls(parse_weights(content, source))
+
+
+@dataclass(frozen=True, eq=False)
+class Reference(Record):
+    """Features of real images that samples are compared with.
+
+    Attributes:
+        dataset: of the images.
+        features: the network.
+        statistics: the asset that holds the mean and covariance of the features; None: they are computed.
+    """
+
+    kind: ClassVar[str] = "reference"
+
+    dataset: Dataset
+    features: FeatureSpace
+    statistics: str | None
+
+    @cached_property
+    def name(self) -> str:
+        """``{network}-{hash8}``."""
         numbers = {
             "version": EVALUATION_VERSION,
-            "dataset": self.dataset.model_dump(),
-            "network": self.name,
+            "dataset": DATASETS.identity(self.dataset),
+            "features": self.features.name,
             "statistics": self.statistics,
-            "kept": self.kept,
+            "kept": KEPT,
         }
-        stem = "inception" if self.classifier is None else "classifier"
-        return f"{stem}-{digest(numbers)}"
+        return f"{'classifier' if self.features.classifier else INCEPTION}-{digest(numbers)}"
 
     @property
-    def reference(self) -> Path:
-        """Where the statistics of real images are."""
-        return paths.reference(self.dataset.name, self.reference_name)
+    def record(self) -> Path:
+        """Where its record is."""
+        return paths.reference(self.dataset.name, self.name, "yaml")
+
+    @property
+    def path(self) -> Path:
+        """Where the features are."""
+        return paths.reference(self.dataset.name, self.name, "npz")
+
+    def content(self) -> dict[str, Any]:
+        """As its file has it."""
+        return {
+            "version": EVALUATION_VERSION,
+            "dataset": DATASETS.dump(self.dataset),
+            "features": self.features.content(),
+            "statistics": self.statistics,
+        }
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> Reference:
+        """From what its file says.
+
+        Raises:
+            UserError: it says something that this version does not understand.
+        """
+        require_version(content, EVALUATION_VERSION, source)
+        return cls(
+            dataset=DATASETS.parse(part(content, "dataset", dict, source), f"{source}.dataset"),
+            features=FeatureSpace.parse(content.get("features"), f"{source}.features"),
+            statistics=content.get("statistics"),
+        )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are sampled.
+
+    Attributes:
+        mids: noise levels between the steps, falling; their number is that of the steps less one.
+        convention: ``ayt``: steps end at noise level 0.002; ``ect``: they end at the denoised image.
+        seed: of the noise.
+    """
+
+    mids: tuple[float, ...]
+    convention: Convention
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """How many steps."""
+        return len(self.mids) + 1
+
+    def content(self) -> dict[str, Any]:
+        """As a record has it."""
+        return {"mids": list(self.mids), "convention": self.convention, "seed": self.seed}
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> Sampling:
+        """From what a record says.
+
+        Raises:
+            UserError: it says something that this version does not understand.
+        """
+        convention = part(content, "convention", str, source)
+        return cls(
+            tuple(part(content, "mids", list, source)), cast(Convention, convention), part(content, "seed", int, source)
+        )
+
+
+class SnapshotRecord(Record):
+    """What is made of the snapshots of one run: one result for each iteration, in a folder beside the record."""
+
+    run: str
+    """Name of the run."""
+
+    folder_name: ClassVar[str]
+
+    suffix: ClassVar[str] = "json"
+    """Of its results."""
+
+    def folder(self, run: Path) -> Path:
+        """Where its results are, in the folder of a run."""
+        return run / self.folder_name / self.name
+
+    def result(self, run: Path, iteration: int | str) -> Path:
+        """What was made of the snapshot after so many iterations."""
+        return paths.numbered(self.folder(run), iteration, self.suffix)
+
+    def record(self, run: Path) -> Path:
+        """Where its record is."""
+        return self.folder(run) / "record.yaml"
+
+
+@dataclass(frozen=True, eq=False)
+class Score(SnapshotRecord):
+    """Everything that changes the scores of samples of a run's snapshots.
+
+    Attributes:
+        run: name of the run.
+        sampling: how images are sampled.
+        samples: images of each repeat.
+        repeats: how often, with other noise.
+        reference: what they are compared with.
+        more: metrics beside those that are always computed.
+    """
+
+    kind: ClassVar[str] = "score"
+    folder_name: ClassVar[str] = "scores"
+
+    run: str
+    sampling: Sampling
+    samples: int
+    repeats: int
+    reference: Reference
+    more: tuple[SampleMetric, ...] = ()
+
+    @cached_property
+    def name(self) -> str:
+        """``steps{n}-{hash8}``: the folder of the scores; the same for every run."""
+        numbers = {
+            "version": EVALUATION_VERSION,
+            "sampling": self.sampling.content(),
+            "samples": self.samples,
+            "repeats": self.repeats,
+            "reference": self.reference.name,
+            "more": {metric.name: metric.identity() for metric in self.more},
+        }
+        return f"steps{self.sampling.steps}-{digest(numbers)}"
+
+    def content(self) -> dict[str, Any]:
+        """As its file has it."""
+        return {
+            "version": EVALUATION_VERSION,
+            "run": self.run,
+            "sampling": self.sampling.content(),
+            "samples": self.samples,
+            "repeats": self.repeats,
+            "reference": self.reference.content(),
+            "more": [METRICS.dump(metric) for metric in self.more],
+        }
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> Score:
+        """From what its file says.
+
+        Raises:
+            UserError: it says something that this version does not understand.
+        """
+        require_version(content, EVALUATION_VERSION, source)
+        return cls(
+            run=part(content, "run", str, source),
+            sampling=Sampling.parse(part(content, "sampling", dict, source), f"{source}.sampling"),
+            samples=part(content, "samples", int, source),
+            repeats=part(content, "repeats", int, source),
+            reference=Reference.parse(part(content, "reference", dict, source), f"{source}.reference"),
+            more=tuple(
+                cast(SampleMetric, METRICS.parse(found, f"{source}.more"))
+                for found in part(content, "more", list, source)
+            ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class DenoisingScore(SnapshotRecord):
+    """Everything that changes a metric of real images that were noised to t and denoised in one step by snapshots.
+
+    Attributes:
+        run: name of the run.
+        metric: which.
+        t: noise level.
+        samples: images of each repeat, from the dataset's beginning; at most all of it.
+        repeats: how often, with other noise.
+        convention: where the step ends.
+        seed: of the noise.
+        reference: what they are compared with.
+    """
+
+    kind: ClassVar[str] = "denoising"
+    folder_name: ClassVar[str] = "scores"
+
+    run: str
+    metric: DenoisingMetric
+    t: float
+    samples: int
+    repeats: int
+    convention: Convention
+    seed: int
+    reference: Reference
+
+    @cached_property
+    def name(self) -> str:
+        """``{metric}-t{t}-{hash8}``: the folder of the scores; the same for every run."""
+        numbers = {
+            "version": EVALUATION_VERSION,
+            "metric": METRICS.identity(self.metric),
+            "t": self.t,
+            "samples": self.samples,
+            "repeats": self.repeats,
+            "convention": self.convention,
+            "seed": self.seed,
+            "reference": self.reference.name,
+        }
+        return f"{self.metric.name}-t{self.t:g}-{digest(numbers)}"
+
+    def content(self) -> dict[str, Any]:
+        """As its file has it."""
+        return {
+            "version": EVALUATION_VERSION,
+            "run": self.run,
+            "metric": METRICS.dump(self.metric),
+            "t": self.t,
+            "samples": self.samples,
+            "repeats": self.repeats,
+            "convention": self.convention,
+            "seed": self.seed,
+            "reference": self.reference.content(),
+        }
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> DenoisingScore:
+        """From what its file says.
+
+        Raises:
+            UserError: it says something that this version does not understand.
+        """
+        require_version(content, EVALUATION_VERSION, source)
+        metric = METRICS.parse(part(content, "metric", dict, source), f"{source}.metric")
+        return cls(
+            run=part(content, "run", str, source),
+            metric=cast(DenoisingMetric, metric),
+            t=float(part(content, "t", (int, float), source)),
+            samples=part(content, "samples", int, source),
+            repeats=part(content, "repeats", int, source),
+            convention=cast(Convention, part(content, "convention", str, source)),
+            seed=part(content, "seed", int, source),
+            reference=Reference.parse(part(content, "reference", dict, source), f"{source}.reference"),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Grid(SnapshotRecord):
+    """The first samples of a run's snapshots, kept as images.
+
+    Attributes:
+        run: name of the run.
+        sampling: how images are sampled.
+        images: how many are kept.
+    """
+
+    kind: ClassVar[str] = "grid"
+    folder_name: ClassVar[str] = "grids"
+    suffix: ClassVar[str] = "npz"
+
+    run: str
+    sampling: Sampling
+    images: int
+
+    @cached_property
+    def name(self) -> str:
+        """``steps{n}-{hash8}``: the folder of the images; the same for every run."""
+        numbers = {"version": EVALUATION_VERSION, "sampling": self.sampling.content(), "images": self.images}
+        return f"steps{self.sampling.steps}-{digest(numbers)}"
+
+    def content(self) -> dict[str, Any]:
+        """As its file has it."""
+        return {
+            "version": EVALUATION_VERSION,
+            "run": self.run,
+            "sampling": self.sampling.content(),
+            "images": self.images,
+        }
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> Grid:
+        """From what its file says.
+
+        Raises:
+            UserError: it says something that this version does not understand.
+        """
+        require_version(content, EVALUATION_VERSION, source)
+        return cls(
+            run=part(content, "run", str, source),
+            sampling=Sampling.parse(part(content, "sampling", dict, source), f"{source}.sampling"),
+            images=part(content, "images", int, source),
+        )
+
+
+def read_evaluation(path: Path) -> Score | DenoisingScore:
+    """Read the record of scores.
+
+    Raises:
+        UserError: the file is missing, another record, of another version, or was edited.
+    """
+    kinds: Mapping[str, Callable[[Any, str], Score | DenoisingScore]] = {
+        Score.kind: Score.parse,
+        DenoisingScore.kind: DenoisingScore.parse,
+    }
+    return records.read(path, kinds)
+
+
+def read_grid(path: Path) -> Grid:
+    """Read the record of sample grids; raises as `read_evaluation` does."""
+    return records.read(path, {Grid.kind: Grid.parse})
+
+
+def read_reference(path: Path) -> Reference:
+    """Read the record of reference features; raises as `read_evaluation` does."""
+    return records.read(path, {Reference.kind: Reference.parse})

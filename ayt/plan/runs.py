@@ -1,102 +1,246 @@
-"""Trainings: what a run is called, where it lives, its snapshots, and the segments that it is cut into."""
+"""Training runs: what one is, what it is called, and the segments that it is cut into."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 from ayt.base import paths
-from ayt.plan.records import ClassifierSpec, ConsistencySpec, PretrainSpec
+from ayt.base.errors import UserError
+from ayt.base.kinds import validated
+from ayt.datasets.base import DATASETS, Dataset
+from ayt.methods.base import METHODS, Method
+from ayt.methods.classification import ClassifierTraining
+from ayt.methods.pretraining import Pretraining
+from ayt.methods.training import Training
+from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
+from ayt.plan import records
+from ayt.plan.records import Record, digest, part
 
-VERBS = {"pretrain": "pretrain", "classifier": "train-classifier", "train": "train"}
+
+@dataclass(frozen=True)
+class Published:
+    """Published weights, converted: the asset's name or that of the imported file, and the network they fill.
+
+    Attributes:
+        checkpoint: the name.
+        network: whose weights they are.
+        recognises: the group of transformations that a transformation classifier recognises; else None.
+    """
+
+    checkpoint: str
+    network: Denoiser | FeatureNetwork
+    recognises: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What identifies the weights in messages and tables."""
+        return self.checkpoint
+
+    @property
+    def path(self) -> Path:
+        """Where the weights are."""
+        return paths.checkpoint(self.checkpoint)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these weights from others."""
+        return {"checkpoint": self.checkpoint, "network": _identity(self.network), "recognises": self.recognises}
+
+    def content(self) -> dict[str, Any]:
+        """As a record has it."""
+        recognises = {"recognises": self.recognises} if self.recognises else {}
+        return {"checkpoint": self.checkpoint, "network": _dump(self.network), **recognises}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One run's EMA weights at one iteration."""
+    """The averaged weights of a run after so many iterations."""
 
-    run: Run
+    run: RunRecord
     iteration: int
+
+    @property
+    def name(self) -> str:
+        """What identifies the weights: run and iteration."""
+        return f"{self.run.name}@{self.iteration}"
 
     @property
     def path(self) -> Path:
         """Where the weights are."""
         return paths.snapshot(self.run.folder, self.iteration)
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Published weights, converted."""
-
-    name: str
+    @property
+    def network(self) -> Denoiser | FeatureNetwork:
+        """Whose weights they are."""
+        return self.run.network
 
     @property
-    def path(self) -> Path:
-        """Where the weights are."""
-        return paths.checkpoint(self.name)
+    def recognises(self) -> str | None:
+        """The group of transformations that a transformation classifier recognises; else None."""
+        return self.run.training.recognises if isinstance(self.run.training, ClassifierTraining) else None
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these weights from others: the run's name says all."""
+        return {"run": self.run.name, "iteration": self.iteration}
+
+    def content(self) -> dict[str, Any]:
+        """As a record has it."""
+        return {"iteration": self.iteration, "run": self.run.content()}
+
+
+Weights = Snapshot | Published
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One training, with how far it goes and where it is cut; equal runs have equal names."""
+class RunRecord(Record):
+    """Everything that changes the weights of one training run.
 
-    spec: PretrainSpec | ClassifierSpec | ConsistencySpec
-    iterations: int
-    segment: int
-    snapshot_every: int
-    upstream: tuple[Path, ...] = ()
-    """The files that it is made from: the dataset's, if it was downloaded, and weights."""
-    label: str = ""
+    Attributes:
+        dataset: what is learnt.
+        network: what is trained.
+        training: how.
+        batch_size: images of an iteration, over all processes.
+        seed: of everything random.
+        upstream: the weights that it is made from, by their roles: ``start`` for what a consistency model starts
+            from, others as the method calls them.
+    """
+
+    kind: ClassVar[str] = "run"
+
+    dataset: Dataset
+    network: Denoiser | FeatureNetwork
+    training: Training
+    batch_size: int
+    seed: int
+    upstream: Mapping[str, Weights] = field(default_factory=dict)
 
     @cached_property
     def name(self) -> str:
-        """The run's folder name."""
-        return self.spec.name
+        """``{method}-bs{batch}-seed{seed}-{hash8}`` for a consistency model; others begin with what they are."""
+        numbers = {
+            "dataset": DATASETS.identity(self.dataset),
+            "network": _identity(self.network),
+            "training": {"name": self.training.name, **self.training.identity()},
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "upstream": {role: weights.identity() for role, weights in self.upstream.items()},
+        }
+        return f"{self.training.stem}-bs{self.batch_size}-seed{self.seed}-{digest(numbers)}"
 
     @cached_property
     def folder(self) -> Path:
         """Where the run lives."""
-        return paths.run_folder(self.spec.dataset.name, self.name)
+        return paths.run_folder(self.dataset.name, self.name)
 
     @property
-    def title(self) -> str:
-        """As captions name it: ``ECT, batch size 8, seed 0``."""
-        return f"{self.label}, batch size {self.spec.batch_size}, seed {self.spec.seed}"
+    def inputs(self) -> list[Path]:
+        """The files that it is made from: the dataset's, weights upstream, published networks."""
+        return [*self.dataset.files, *(weights.path for weights in self.upstream.values()), *self.training.files]
 
     @property
-    def record(self) -> str:
-        """Its specification as JSON, as ``ayt record`` wants it; the same text for the same run."""
-        return json.dumps(self.spec.model_dump(mode="json"), sort_keys=True)
+    def classes(self) -> int:
+        """Classes that its denoiser is told of; 0 where it is told none."""
+        return self.network.classes(self.dataset) if isinstance(self.network, Denoiser) else 0
 
-    @property
-    def last(self) -> Snapshot:
-        """The snapshot at its end."""
-        return Snapshot(self, self.iterations)
+    def content(self) -> dict[str, Any]:
+        """As its file has it."""
+        training = self.training
+        settings = METHODS.dump(training) if isinstance(training, Method) else _fixed_dump(training)
+        return {
+            "stage": training.stage,
+            "dataset": DATASETS.dump(self.dataset),
+            "network": _dump(self.network),
+            "training": settings,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "upstream": {role: weights.content() for role, weights in self.upstream.items()},
+        }
 
-    @property
-    def snapshots(self) -> list[Snapshot]:
-        """All snapshots, in order."""
-        return [
-            Snapshot(self, iteration)
-            for iteration in range(self.snapshot_every, self.iterations + 1, self.snapshot_every)
-        ]
 
-    @property
-    def segments(self) -> list[Segment]:
-        """All segments, in order."""
-        return [
-            Segment(self.spec.kind, stop - self.segment, stop, self.snapshot_every)
-            for stop in range(self.segment, self.iterations + 1, self.segment)
-        ]
+def read_run(path: Path) -> RunRecord:
+    """Read ``run.yaml``.
+
+    Raises:
+        UserError: the file is missing, not a run's record, of another version, or was edited.
+    """
+    return records.read(path, {RunRecord.kind: parse_run})
+
+
+def parse_run(content: Any, source: str) -> RunRecord:
+    """A run from what its record says.
+
+    Raises:
+        UserError: it says something that this version does not understand.
+    """
+    stage = part(content, "stage", str, source)
+    trained = part(content, "training", dict, source)
+    batch_size, seed = part(content, "batch_size", int, source), part(content, "seed", int, source)
+    training: Training
+    if stage in FIXED:
+        training = _parse_fixed(FIXED[stage], trained, f"{source}.training")
+    else:
+        # How often a run is repeated changes nothing in it, and is not in its record.
+        training = METHODS.parse({**trained, "batch_sizes": [batch_size], "seeds": [seed]}, f"{source}.training")
+    networks = FEATURE_NETWORKS if stage == ClassifierTraining.stage else DENOISERS
+    network: Denoiser | FeatureNetwork = networks.parse(content.get("network"), f"{source}.network")
+    upstream = part(content, "upstream", dict, source)
+    return RunRecord(
+        dataset=DATASETS.parse(content.get("dataset"), f"{source}.dataset"),
+        network=network,
+        training=training,
+        batch_size=batch_size,
+        seed=seed,
+        upstream={role: parse_weights(found, f"{source}.upstream.{role}") for role, found in upstream.items()},
+    )
+
+
+def parse_weights(content: Any, source: str) -> Weights:
+    """Weights upstream, as `RunRecord.content` has them.
+
+    Raises:
+        UserError: they are none that this version understands.
+    """
+    if isinstance(content, dict) and "checkpoint" in content:
+        described = part(content, "network", dict, source)
+        is_feature_network = FEATURE_NETWORKS.get(described.get(FEATURE_NETWORKS.key)) is not None
+        networks = FEATURE_NETWORKS if is_feature_network else DENOISERS
+        network: Denoiser | FeatureNetwork = networks.parse(described, f"{source}.network")
+        return Published(part(content, "checkpoint", str, source), network, content.get("recognises"))
+    iteration = part(content, "iteration", int, source)
+    return Snapshot(parse_run(part(content, "run", dict, source), f"{source}.run"), iteration)
+
+
+FIXED: dict[str, type[Training]] = {training.stage: training for training in (Pretraining, ClassifierTraining)}
+"""Stages that have one kind of training each."""
+
+
+def _fixed_dump(training: Training) -> dict[str, Any]:
+    return {"version": training.version, **training.settings()}
+
+
+def _parse_fixed(model: type[Training], content: dict[str, Any], source: str) -> Training:
+    settings = dict(content)
+    version = settings.pop("version", None)
+    if version != model.version:
+        raise UserError(f"{source}: was written for version {version}; this is version {model.version}")
+    return validated(model, settings, source)
+
+
+def _identity(network: Denoiser | FeatureNetwork) -> dict[str, Any]:
+    return DENOISERS.identity(network) if isinstance(network, Denoiser) else FEATURE_NETWORKS.identity(network)
+
+
+def _dump(network: Denoiser | FeatureNetwork) -> dict[str, Any]:
+    return DENOISERS.dump(network) if isinstance(network, Denoiser) else FEATURE_NETWORKS.dump(network)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Iterations ``start`` to ``stop`` of any run of one kind, with a snapshot every ``every`` iterations."""
+    """Iterations ``start`` to ``stop`` of a run, with a snapshot every ``every`` iterations."""
 
-    kind: str
     start: int
     stop: int
     every: int
@@ -106,11 +250,6 @@ class Segment:
         """What its rules are called by."""
         return f"{self.start}_to_{self.stop}_by_{self.every}"
 
-    @property
-    def verb(self) -> str:
-        """The verb of ``ayt`` that trains it."""
-        return VERBS[self.kind]
-
     def begins_with(self, folder: Path) -> list[Path]:
         """The state that it begins with; none for a run's first segment."""
         return [paths.state(folder, self.start)] if self.start else []
@@ -119,3 +258,54 @@ class Segment:
     def iterations(self) -> list[int]:
         """The iterations of its snapshots."""
         return list(range(self.start + self.every, self.stop + 1, self.every))
+
+    def snapshots(self, after: int, until: int) -> list[int]:
+        """The iterations of its snapshots in (after, until]."""
+        return [iteration for iteration in self.iterations if after < iteration <= until]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training run of an experiment, with how far it goes and where it is cut; equal runs have equal names."""
+
+    record: RunRecord
+    iterations: int
+    segment: int
+    snapshot_every: int
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The run's folder name."""
+        return self.record.name
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        return self.record.folder
+
+    @property
+    def title(self) -> str:
+        """As captions name it: ``ECT, batch size 8, seed 0``."""
+        return f"{self.label}, batch size {self.record.batch_size}, seed {self.record.seed}"
+
+    @property
+    def last(self) -> Snapshot:
+        """The snapshot at its end."""
+        return Snapshot(self.record, self.iterations)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots, in order."""
+        return [
+            Snapshot(self.record, iteration)
+            for iteration in range(self.snapshot_every, self.iterations + 1, self.snapshot_every)
+        ]
+
+    @property
+    def segments(self) -> list[Segment]:
+        """All segments, in order."""
+        return [
+            Segment(stop - self.segment, stop, self.snapshot_every)
+            for stop in range(self.segment, self.iterations + 1, self.segment)
+        ]

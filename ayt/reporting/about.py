@@ -13,45 +13,27 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ayt.base import paths
-from ayt.base import yamlio
-from ayt.datasets.base import facts
-from ayt.experiment.schema import METHOD_LABELS, Experiment
-from ayt.reporting.scores import failure
-from ayt.evaluation.naming import metric
-from ayt.reporting.style import plural
+from ayt.base import paths, yamlio
+from ayt.experiment.schema import Experiment
+from ayt.methods.base import METHODS, Method
+from ayt.metrics.base import DenoisingMetric, Metric
+from ayt.operations.status import RunStatus, statuses
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
-from ayt.plan.evaluations import DENOISING_METRICS
-from ayt.operations.status import RunStatus, statuses
+from ayt.reporting.pages import read_part
+from ayt.reporting.scores import read_failure, read_score
+from ayt.reporting.wording import noise_levels, plural
 
-PAPER_ITERATIONS = 400_000
 FEW_SEEDS = 5
 LISTED = 20
 """Lines of what is missing; of more it tells the number."""
 
-KINDS = {"pretrain": "a diffusion model", "classifier": "a feature network"}
+STAGES = {"pretrain": "a diffusion model", "classifier": "a feature network"}
+"""What runs upstream train, by their stages."""
 
 INTRODUCTION = """\
 Few-step image generators (consistency models), trained from a diffusion model by several methods and compared: what
 this report is made of, and what it is not."""
-
-# Snakemake's own layout cuts the top off a page that is longer than the screen.
-STYLE = """\
-.. raw:: html
-
-   <style>
-   .h-screen.overflow-auto { align-items: flex-start; }
-   .prose.prose-sm { max-width: 50rem; }
-   .prose h1.title { margin: 0 0 1rem; font-size: 1.6rem; }
-   .prose .section h1 { margin: 1.8rem 0 .5rem; font-size: 1.15rem; }
-   .prose ul { margin: .5rem 0; }
-   .prose li, .prose li p { margin: .1rem 0; }
-   .prose table { width: auto; margin: .5rem 0; }
-   .prose :is(th, td) { padding: .15rem 1.5rem .15rem 0; text-align: left; vertical-align: top; }
-   .prose td p { margin: 0; }
-   .prose pre { max-height: 24rem; }
-   </style>"""
 
 # Snakemake fills this in. The sections are the menu's; links lead there.
 SECTIONS = """\
@@ -74,13 +56,13 @@ def about(plan: Plan) -> str:
     found = dict(zip(plan.runs, statuses(plan), strict=True))
     missing = list(_missing(plan, found))
     limits = list(_limits(plan))
-    first = [_heading(f"Experiment {experiment.name}", "="), STYLE, INTRODUCTION, _summary(plan, found)]
+    first = [_heading(f"Experiment {experiment.name}", "="), _style(), INTRODUCTION, _summary(plan, found)]
     then = [
         _heading("What was run"),
         _methods(plan, found),
         "Before them:",
         _bullets(_upstream(plan, found)),
-        *(["Beside them:", _bullets(_toys(plan))] if plan.toys else []),
+        *(["Beside them, for figures:", _bullets(_analyses(plan))] if plan.analyses else []),
         _heading("How it is scored"),
         _scoring(plan),
         _heading("What was not"),
@@ -100,40 +82,49 @@ def differences(experiment: Experiment) -> dict[str, Any]:
 
     What all methods share stands under ``training``, or at the top, as in files written by hand.
     """
-    content = experiment.model_dump(by_alias=True, exclude_defaults=True, exclude={"execution", "assets"})
-    for name, classifier in experiment.classifiers.items():
-        if classifier.family != "vgg":
-            content["classifiers"][name] = {"family": classifier.family, **content["classifiers"][name]}
-    methods = content.pop("methods")
+    content = experiment.content(only_differences=True)
+    # Without figures and tables a file asks for the usual ones.
+    kept = {key: value for key, value in content.items() if value or key in ("figures", "tables")}
+    methods = {name: dict(options) for name, options in kept.pop("methods").items()}
     for name, method in experiment.methods.items():
-        if name != method.loss:
-            methods[name] = {"loss": method.loss, **methods[name]}
-        if method.label == METHOD_LABELS[method.loss]:
+        if name == method.name:
+            del methods[name][METHODS.key]
+        if method.label == method.usual_label:
             del methods[name]["label"]
-    settings: list[dict[str, Any]] = list(methods.values())
-    shared = {
-        key: value
-        for key, value in settings[0].items()
-        if key not in ("loss", "label") and all(other.get(key) == value for other in settings)
-    }
+    shared = _shared(list(methods.values()))
     top: dict[str, Any] = {key: shared.pop(key) for key in ("batch_sizes", "seeds") if key in shared}
     own = {
         name: {key: value for key, value in options.items() if key not in shared and key not in top}
         for name, options in methods.items()
     }
-    return {**content, **({"training": shared} if shared else {}), **top, "methods": own}
+    apart = {key: value for key, value in kept.items() if key not in ("assets", "execution")}
+    return {**apart, **({"training": shared} if shared else {}), **top, "methods": own}
+
+
+def _shared(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all methods say, but for their losses and labels."""
+    return {
+        key: value
+        for key, value in settings[0].items()
+        if key not in (METHODS.key, "label") and all(key in other and other[key] == value for other in settings)
+    }
+
+
+def _style() -> str:
+    """Snakemake's own layout cuts the top off a page that is longer than the screen; this one does not."""
+    style = f"<style>\n{read_part('about.css')}</style>"
+    return f".. raw:: html\n\n{indent(style, '   ')}"
 
 
 def _summary(plan: Plan, found: dict[str, RunStatus]) -> str:
     dataset = plan.experiment.dataset
-    of = facts(dataset)
     states = list(_states(plan))
     versions: list[dict[str, str]] = [state.get("versions", {}) for state in states]
     software = [f"ayt {about.get('ayt', 'unknown')}, torch {about.get('torch', 'unknown')}" for about in versions]
     done = sum(found[run.name].state == "done" for run in plan.trained)
     fields = {
-        "Dataset": f"{dataset.name}, {of.size:,} {'grey' if of.channels == 1 else 'colour'} images of"
-        f" {of.resolution} × {of.resolution} pixels",
+        "Dataset": f"{dataset.name}, {dataset.size:,} {'grey' if dataset.channels == 1 else 'colour'} images of"
+        f" {dataset.resolution} × {dataset.resolution} pixels",
         "Trained": f"{done} of {plural(len(plan.trained), 'run')}",
         "When": _when(plan),
         "On": _counted([state.get("device") for state in states]),
@@ -196,49 +187,48 @@ def _methods(plan: Plan, found: dict[str, RunStatus]) -> str:
 
 
 def _upstream(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
-    """The trainings that others start from or look through, and published weights in their place."""
+    """The runs that others start from or look through, and published weights in their place."""
     for run in plan.runs.values():
         if run not in plan.trained:
-            length = f"{run.iterations:,} iterations at batch size {run.spec.batch_size}"
-            yield f"{run.name}: {KINDS[run.spec.kind]}, {length}; {_state(run, found[run.name])}"
+            length = f"{run.iterations:,} iterations at batch size {run.record.batch_size}"
+            yield f"{run.name}: {STAGES[run.record.training.stage]}, {length}; {_state(run, found[run.name])}"
     for name in plan.checkpoints:
         yield f"{name}: published weights, not trained here"
 
 
-def _toys(plan: Plan) -> Iterator[str]:
-    """The toy experiments."""
-    for name, toy in plan.toys.items():
-        state = "finished" if paths.toy(name).exists() else "not there"
-        length = f"{toy.iterations:,} iterations at batch size {toy.batch_size}, {plural(len(toy.seeds), 'seed')}"
-        yield f"{name}: consistency models of points on a known {toy.manifold}, {length}; {state}"
+def _analyses(plan: Plan) -> Iterator[str]:
+    """What is computed for figures beside training and scores."""
+    shown: dict[str, list[str]] = {}
+    for name, figure in plan.experiment.figures.items():
+        for analysis in figure.analyses(plan):
+            shown.setdefault(analysis.name, []).append(name)
+    for name, analysis in plan.analyses.items():
+        yield f"{name}: for {', '.join(shown[name])}; {'finished' if analysis.path.exists() else 'not there'}"
 
 
 def _scoring(plan: Plan) -> str:
     asked = plan.experiment.evaluation
-    end = 0.002 if asked.convention == "ayt" else 0
     steps = "; ".join(
-        f"{plural(evaluation.steps, 'step')} ({' → '.join(f'{t:g}' for t in (80, *evaluation.mids, end))})"
-        for evaluation in plan.evaluations
+        f"{plural(steps, 'step')} ({noise_levels(sampling)})" for steps, sampling in plan.samplings.items()
     )
-    if plan.features.classifier is None:
-        features = "the Inception network of pytorch-fid"
+    features = plan.reference.features
+    if features.classifier is None:
+        network = "the Inception network of pytorch-fid"
     else:
-        features = f"a small network trained here ({plan.features.name}): nothing of it is an FID"
+        network = f"a small network trained here ({features.name}): nothing of it is an FID"
     text = (
-        f"By {', '.join(_metric_labels(plan))}. Sampling steps (noise levels): {steps}. Each snapshot is sampled"
-        f" {plural(asked.repeats, 'time')} with different noise, {asked.samples:,} images each time; its score is the"
-        f" mean. Images are compared in the features of {features}."
+        f"By {', '.join(title for metric in plan.metrics for title in _titles(plan, metric))}. Sampling steps (noise"
+        f" levels): {steps}. Each snapshot is sampled {plural(asked.repeats, 'time')} with different noise,"
+        f" {asked.samples:,} images each time; its score is the mean. Images are compared in the features of {network}."
     )
     return _plain(text)
 
 
-def _metric_labels(plan: Plan) -> list[str]:
-    asked, inception = plan.experiment.evaluation, plan.features.classifier is None
-    return [
-        metric(key, plan.experiment.dataset.name, inception, t).label
-        for key in asked.metrics
-        for t in (asked.denoise if key in DENOISING_METRICS else (None,))
-    ]
+def _titles(plan: Plan, metric: Metric) -> list[str]:
+    """What a metric is called; one of denoised images at each noise level."""
+    dataset, inception = plan.experiment.dataset.name, plan.reference.features.classifier is None
+    times = plan.experiment.evaluation.denoise if isinstance(metric, DenoisingMetric) else [None]
+    return [metric.title(dataset, inception, t) for t in times]
 
 
 def _missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
@@ -250,38 +240,37 @@ def _missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
         if parts:
             yield f"{_who(plan, run)}: {'; '.join(parts)}"
     experiment = plan.experiment
-    for kind, names, path, suffix in (
-        ("figure", experiment.figures, paths.figure, "png"),
-        ("table", experiment.tables, paths.table, "csv"),
+    for what, names, path, suffix in (
+        ("figures", list(experiment.figures), paths.figure, "png"),
+        ("tables", list(experiment.tables), paths.table, "csv"),
     ):
         absent = [name for name in names if not path(experiment.name, name, suffix).exists()]
         if absent:
-            yield f"{kind}s not made: {', '.join(absent)}"
+            yield f"{what} not made: {', '.join(absent)}"
 
 
 def _missing_scores(plan: Plan, run: Run) -> Iterator[str]:
     files = [
-        paths.score(run.folder, evaluation.name, snapshot.iteration)
+        score.result(run.folder, snapshot.iteration)
         for snapshot in run.snapshots
-        for evaluation in plan.evaluations
+        for score in [*plan.scores_of(run.name), *plan.denoising_scores_of(run.name)]
     ]
     there = [path for path in files if path.exists()]
     if len(there) < len(files):
         yield f"{len(files) - len(there)} of {plural(len(files), 'score')} missing"
-    bad = sum(any(values["mean"] is None for values in _scores(path)) for path in there)
+    shown = {metric.name for metric in plan.metrics}
+    bad = sum(
+        any(values["mean"] is None for name, values in read_score(path).items() if name in shown) for path in there
+    )
     if bad:
         yield f"{bad} of {plural(len(files), 'score')} not finite"
-
-
-def _scores(path: Path) -> list[dict[str, Any]]:
-    return list(json.loads(path.read_text())["metrics"].values())
 
 
 def _state(run: Run, status: RunStatus) -> str:
     """``finished``, or how far it came and why not further."""
     if status.state == "done":
         return "finished"
-    reason = failure(run.folder)[1]
+    reason = read_failure(run.folder)[1]
     state = f"failed, {reason}" if reason else status.state
     return f"{state}; {status.iteration:,} of {run.iterations:,} iterations trained"
 
@@ -293,20 +282,20 @@ def _who(plan: Plan, run: Run) -> str:
 def _limits(plan: Plan) -> Iterator[str]:
     """What nobody should read into the numbers."""
     experiment = plan.experiment
-    if experiment.dataset.name != "cifar10":
+    if not experiment.dataset.of_the_paper:
         yield (
-            f"The paper's experiments are on CIFAR-10. On {experiment.dataset.name}, with small networks and short"
-            " trainings, this shows that the chain works and where an effect is to be looked for; it does not show that"
-            " the paper is right, nor that it is wrong."
+            f"The paper's experiments are not on {experiment.dataset.name}: this shows that the chain works and where"
+            " an effect is to be looked for; it does not show that the paper is right, nor that it is wrong."
         )
-    if plan.features.classifier is not None:
-        names = ", ".join(label for label in _metric_labels(plan) if label.startswith("FD"))
+    if plan.reference.features.classifier is not None:
+        names = [title for metric in plan.metrics if metric.inception_label for title in _titles(plan, metric)]
         if names:
-            yield f"{names} cannot be compared with any FID."
-    short = sorted({method.iterations for method in experiment.methods.values()})
-    if experiment.dataset.name == "cifar10" and short[0] < PAPER_ITERATIONS:
-        yield f"Some runs have {short[0]:,} iterations, the paper's {PAPER_ITERATIONS:,}."
-    if experiment.dataset.name == "cifar10" and plan.pretrained:
+            yield f"{', '.join(names)} cannot be compared with any FID."
+    short = min(method.iterations for method in experiment.methods.values())
+    papers = Method.model_fields["iterations"].default
+    if experiment.dataset.of_the_paper and short < papers:
+        yield f"Some runs have {short:,} iterations, the paper's {papers:,}."
+    if experiment.dataset.of_the_paper and plan.pretrained:
         yield "Runs start from a diffusion model that was trained here, not from EDM's checkpoint as the paper's do."
     single = [method.label or name for name, method in experiment.methods.items() if len(method.seeds) == 1]
     several = sorted({len(method.seeds) for method in experiment.methods.values()} - {1})

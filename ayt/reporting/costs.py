@@ -1,41 +1,45 @@
-"""What training cost, read off the training logs: hours, images seen, memory; upstream trainings included."""
+"""What training cost, read off the training logs: hours, images seen, memory; runs upstream included."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from ayt.base import paths
 from ayt.plan.plan import Plan
-from ayt.plan.runs import Run
-from ayt.plan.records import ClassifierUpstream, ConsistencySpec
+from ayt.plan.runs import Run, Snapshot
 
 SECONDS_PER_HOUR = 3600
 
 
-def costs(plan: Plan) -> pd.DataFrame:
+def read_costs(plan: Plan) -> pd.DataFrame:
     """A row for each method and batch size whose runs were trained to their end.
 
     Columns: ``label``, ``batch_size``, ``runs``; their means ``images`` (seen), ``hours``, ``classifier_hours`` and
-    ``start_hours`` (of the feature network and of the weights that the run starts from, NaN where there is none that
-    was trained here) and ``total_hours``; ``gpus`` (that train one run, 0: a CPU) and ``peak_memory_mb`` (of one
-    process, the highest over runs). Hours are those of all GPUs, or of the CPU, of a training.
+    ``start_hours`` (of the networks that its loss looks through and of the weights that the run starts from, NaN where
+    there is none that was trained here) and ``total_hours``; ``gpus`` (that train one run, 0: a CPU) and
+    ``peak_memory_mb`` (of one process, the highest over runs). Hours are those of all GPUs, or of the CPU, of a run.
     """
     rows = []
     for method, run in plan.methods_and_runs():
-        own = _logged(run)
+        own = _read_logs(run)
         if own is None:
             continue
-        start = _logged(plan.pretrained) if plan.pretrained else None
-        classifier = _classifier(plan, run)
-        features = _logged(classifier) if classifier else None
-        hours = [_hours(log) for log in (own, features, start)]
+        upstream = {
+            role: plan.runs[weights.run.name]
+            for role, weights in run.record.upstream.items()
+            if isinstance(weights, Snapshot)
+        }
+        start = [upstream.pop("start")] if "start" in upstream else []
+        networks = {network.name: network for network in upstream.values()}.values()
+        hours = [_count_hours([own]), *(_count_hours(map(_read_logs, runs)) for runs in (networks, start))]
         rows.append(
             {
                 "method": method,
                 "label": run.label,
-                "batch_size": run.spec.batch_size,
+                "batch_size": run.record.batch_size,
                 "images": own["images"].iloc[-1],
                 **dict(zip(("hours", "classifier_hours", "start_hours"), hours, strict=True)),
                 "total_hours": sum(value for value in hours if not pd.isna(value)),
@@ -54,21 +58,14 @@ def costs(plan: Plan) -> pd.DataFrame:
     ).reset_index()
 
 
-def _classifier(plan: Plan, run: Run) -> Run | None:
-    """The training of the feature network that a run's distance looks through, if it was trained here."""
-    assert isinstance(run.spec, ConsistencySpec)
-    upstream = run.spec.classifier
-    return plan.runs[upstream.run.name] if isinstance(upstream, ClassifierUpstream) else None
-
-
-def _logged(run: Run) -> pd.DataFrame | None:
-    """The rows of all logs of a training with the seconds that each stands for; None if one is missing."""
+def _read_logs(run: Run) -> pd.DataFrame | None:
+    """The rows of all logs of a run with the seconds that each stands for; None if one is missing."""
     parts = []
     for segment in run.segments:
         log = paths.training_log(run.folder, segment.stop)
         if not log.exists():
             return None
-        parts.append(_with_seconds(log, segment.start * run.spec.batch_size))
+        parts.append(_with_seconds(log, segment.start * run.record.batch_size))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -80,8 +77,14 @@ def _with_seconds(log: Path, images_before: int) -> pd.DataFrame:
     return rows.assign(seconds=seen / rows["images_per_second"])
 
 
-def _hours(log: pd.DataFrame | None) -> float:
-    """Hours of all devices of a training; NaN for none."""
-    if log is None:
+def _count_hours(logs: Iterable[pd.DataFrame | None]) -> float:
+    """Hours of all devices in the logs of some runs; NaN where there are no runs, or a log is missing."""
+    found = list(logs)
+    if not found:
         return float("nan")
-    return float((log["seconds"] * log["gpus"].clip(lower=1).fillna(1)).sum()) / SECONDS_PER_HOUR
+    hours = 0.0
+    for log in found:
+        if log is None:
+            return float("nan")
+        hours += float((log["seconds"] * log["gpus"].clip(lower=1).fillna(1)).sum()) / SECONDS_PER_HOUR
+    return hours

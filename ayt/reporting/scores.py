@@ -1,9 +1,10 @@
-"""The score files of an experiment, gathered into one table."""
+"""The scores of an experiment: read from the files of its snapshots, gathered into one table, and read from that."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,25 @@ import pandas as pd
 
 from ayt.base import paths
 from ayt.base.errors import UserError
-from ayt.evaluation.naming import metric
 from ayt.base.files import write_text
+from ayt.metrics.base import Metric, SampleMetric
+from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.plan import Plan
-from ayt.plan.evaluations import DENOISING_METRICS, Evaluation
 
+NUMBERS: dict[str, type] = {
+    "batch_size": int,
+    "seed": int,
+    "iteration": int,
+    "images": int,
+    "steps": int,
+    "mean": float,
+    "std": float,
+    "min": float,
+    "max": float,
+    "repeats": int,
+    "samples": int,
+}
+SUMMARY = ("mean", "std", "min", "max")
 COLUMNS = [
     "dataset",
     "run",
@@ -29,20 +44,17 @@ COLUMNS = [
     "key",
     "metric",
     "better",
-    "mean",
-    "std",
-    "min",
-    "max",
+    *SUMMARY,
     "repeats",
     "samples",
 ]
 
 
 def gather_scores(plan: Plan, partial: bool = False) -> pd.DataFrame:
-    """One row for each run, iteration, number of steps and metric; mean, std, min and max are over repeats.
+    """One row for each run, iteration, number of steps and metric shown; mean, std, min and max are over repeats.
 
-    Scores that are not finite have NaN there; so have those of a training that failed, from the iteration on at which
-    it did.
+    Scores that are not finite have NaN there; so have those of a run whose training failed, from the iteration on at
+    which it did.
 
     Args:
         plan: of the experiment.
@@ -51,73 +63,104 @@ def gather_scores(plan: Plan, partial: bool = False) -> pd.DataFrame:
     Raises:
         UserError: a score file is damaged; or missing, unless ``partial``.
     """
+    dataset = plan.experiment.dataset.name
     rows = []
-    for name, run in plan.methods_and_runs():
-        failed_at = failure(run.folder)[0]
+    for method, run in plan.methods_and_runs():
+        failed_at = read_failure(run.folder)[0]
         for snapshot in run.snapshots:
-            for evaluation in plan.evaluations:
-                path = paths.score(run.folder, evaluation.name, snapshot.iteration)
-                if path.exists():
-                    found = _read(path)
-                elif snapshot.iteration >= failed_at:
-                    found = _failed(plan, evaluation)
-                elif partial:
-                    continue
-                else:
+            for score, shown in _shown_scores(plan, run.name):
+                path = score.result(run.folder, snapshot.iteration)
+                if not path.exists() and snapshot.iteration < failed_at:
+                    if partial:
+                        continue
                     raise UserError(f"{path}: no such score; train and score the run first")
-                for label, values in found.items():
+                found = read_score(path) if path.exists() else {}
+                for metric, title in shown:
+                    if path.exists() and metric.name not in found:
+                        raise UserError(f"{path}: has no {metric.name}; delete it to have it made again")
                     rows.append(
                         {
-                            "dataset": run.spec.dataset.name,
+                            "dataset": dataset,
                             "run": run.name,
-                            "method": name,
+                            "method": method,
                             "label": run.label,
-                            "batch_size": run.spec.batch_size,
-                            "seed": run.spec.seed,
+                            "batch_size": run.record.batch_size,
+                            "seed": run.record.seed,
                             "iteration": snapshot.iteration,
-                            "images": snapshot.iteration * run.spec.batch_size,
-                            "steps": evaluation.steps,
-                            "metric": label,
-                            **{key: values[key] for key in ("key", "better", "mean", "std", "min", "max")},
-                            "repeats": evaluation.repeats,
-                            "samples": evaluation.samples,
+                            "images": snapshot.iteration * run.record.batch_size,
+                            "steps": score.sampling.steps if isinstance(score, Score) else 1,
+                            "key": metric.name,
+                            "metric": title,
+                            "better": metric.better,
+                            **{name: found.get(metric.name, {}).get(name) for name in SUMMARY},
+                            "repeats": score.repeats,
+                            "samples": score.samples,
                         }
                     )
-    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("mean", "std", "min", "max"), float))
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(SUMMARY, float))
 
 
-def failure(folder: Path) -> tuple[float, str]:
+def _shown_scores(plan: Plan, run: str) -> Iterator[tuple[Score | DenoisingScore, list[tuple[Metric, str]]]]:
+    """The scores of a run that are shown, each with the metrics that are shown of it and their titles."""
+    dataset, inception = plan.experiment.dataset.name, plan.reference.features.classifier is None
+    of_samples: list[tuple[Metric, str]] = [
+        (metric, metric.title(dataset, inception)) for metric in plan.metrics if isinstance(metric, SampleMetric)
+    ]
+    for score in plan.scores_of(run) if of_samples else []:
+        yield score, of_samples
+    for denoising in plan.denoising_scores_of(run):
+        yield denoising, [(denoising.metric, denoising.metric.title(dataset, inception, denoising.t))]
+
+
+def read_score(path: Path) -> dict[str, dict[str, Any]]:
+    """The metrics of a score file by their names: ``mean``, ``std``, ``min`` and ``max`` over repeats, and ``values``.
+
+    Raises:
+        UserError: it is no score file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not a score ({error}); delete it to have it made again") from None
+    metrics = content.get("metrics") if isinstance(content, dict) else None
+    if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
+        raise UserError(f"{path}: not a score; delete it to have it made again")
+    return metrics
+
+
+def read_failure(folder: Path) -> tuple[float, str]:
     """The iteration at which a run's training failed, and why; infinity and nothing if it did not."""
     try:
-        note = json.loads(paths.failure(folder).read_text())
+        note = json.loads(paths.failure(folder).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return math.inf, ""
     return int(note["iteration"]), str(note["reason"])
 
 
-def _failed(plan: Plan, evaluation: Evaluation) -> dict[str, Any]:
-    """What stands for the scores of a snapshot that will never be."""
-    dataset, inception = plan.experiment.dataset.name, plan.features.classifier is None
-    return {
-        named.label: {"key": named.key, "better": named.better, **dict.fromkeys(("mean", "std", "min", "max"))}
-        for key in evaluation.metrics
-        for t in (evaluation.denoise if key in DENOISING_METRICS else (None,))
-        for named in [metric(key, dataset, inception, t)]
-    }
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV."""
+def write_scores(path: Path, table: pd.DataFrame) -> None:
+    """Write ``scores.csv``."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The metrics of a score file, by their labels."""
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read ``scores.csv`` as it was written: a label ``None`` is text, and so is a method called ``1``.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another version.
+    """
+    text = dict.fromkeys((name for name in COLUMNS if name not in NUMBERS), str)
     try:
-        content = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not a score ({error}); delete it to have it made again") from None
-    if not isinstance(content, dict) or "metrics" not in content:
-        raise UserError(f"{path}: not a score; delete it to have it made again")
-    metrics: dict[str, Any] = content["metrics"]
-    return metrics
+        table = pd.read_csv(
+            path,
+            dtype={**text, **NUMBERS},
+            na_values={name: [""] for name in SUMMARY},
+            keep_default_na=False,
+            float_precision="round_trip",
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
+    if list(table.columns) != COLUMNS:
+        raise UserError(f"{path}: was written by another version; delete it to have it made again")
+    return table

@@ -94,7 +94,7 @@ def speed_ups(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SPEED_UP_COLUMNS))
 
 
-def bound(at_least: int, at_most: int) -> str:
+def format_bound(at_least: int, at_most: int) -> str:
     """What stands before a speed-up of which so many pairs are bounds."""
     return {(True, False): "≥ ", (False, True): "≤ ", (True, True): "≈ "}.get((at_least > 0, at_most > 0), "")
 

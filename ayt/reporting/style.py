@@ -7,12 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ayt.base.errors import UserError
 from ayt.base.files import write_text, written_beside
 from ayt.reporting.pages import figure_page
 
@@ -42,7 +43,6 @@ RC: Any = {
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
 }
-SUFFIXES = ("pdf", "png", "csv", "html")
 DPI = 200
 
 
@@ -51,6 +51,28 @@ def new_figure(height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     return figure
+
+
+def show_row(panel: Axes, images: np.ndarray, label: str) -> None:
+    """Show images side by side, their pixels as squares, a gap between them, and what they are at their left.
+
+    Args:
+        panel: to draw in.
+        images: (n, 1 or 3, H, W) uint8.
+        label: of the row.
+    """
+    height, width = images.shape[2:]
+    gap = max(1, width // 16)
+    canvas = np.full((height, len(images) * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        canvas[:, index * (width + gap) : index * (width + gap) + width] = np.moveaxis(image, 0, 2)
+    panel.imshow(canvas, interpolation="nearest", aspect="equal")
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.grid(visible=False)
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    panel.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7.5)
 
 
 def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFrame) -> None:
@@ -73,22 +95,9 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
     write_text(out.with_suffix(".html"), figure_page(out.name, title, caption, picture.getvalue(), files))
 
 
-def placeholder(out: Path, title: str, reason: str) -> None:
+def write_placeholder(out: Path, title: str, reason: str) -> None:
     """Write what stands in a figure's place until it can be drawn: a page that says why it is not."""
     with rc_context(RC):
         figure = new_figure(1.2)
         figure.text(0.5, 0.45, "\n".join(textwrap.wrap(reason, 100)), ha="center", va="center")
         finish(figure, out, title, "", pd.DataFrame({"missing": [reason]}))
-
-
-def plural(count: int, thing: str) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-def require(scores: pd.DataFrame, steps: list[int]) -> None:
-    """Raise UserError unless there are scores at each of these numbers of steps."""
-    for number in steps:
-        if not (scores["steps"] == number).any():
-            present = ", ".join(map(str, sorted(scores["steps"].unique()))) or "none"
-            raise UserError(f"no scores with {number} sampling steps; there are scores with: {present}")

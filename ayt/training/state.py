@@ -5,13 +5,35 @@ from __future__ import annotations
 import copy
 import platform
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ayt.base import weights
 from ayt.base.errors import UserError
-from ayt.plan.records import Optimiser
+from ayt.methods.training import Training
+
+
+class Optimiser(NamedTuple):
+    """RAdam without weight decay, and what surrounds it.
+
+    Attributes:
+        lr: learning rate.
+        warmup: iterations over which it rises linearly from 0.
+        decay: iterations after which it has fallen to 0; None: it does not fall.
+        ema: decay of the average of the weights for each iteration; 0: none is kept.
+    """
+
+    lr: float
+    warmup: int
+    decay: int | None
+    ema: float
+
+    @classmethod
+    def of(cls, training: Training) -> Optimiser:
+        """That of a training run's settings."""
+        return cls(training.lr, training.warmup, training.decay_iterations, training.ema)
 
 
 def learning_rate(iteration: int, optimiser: Optimiser) -> float:
@@ -43,6 +65,7 @@ class TrainingState:
 
     Attributes:
         iteration: iterations done.
+        commits: of the source that trained since the last segment's end, the present one last.
         average: the network with the moving average of the weights; the network itself where ``ema`` is 0.
     """
 
@@ -52,6 +75,7 @@ class TrainingState:
         self.run = run
         self.origin = origin or {}
         self.iteration = 0
+        self.commits: list[str] = []
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema else network
         self.parameters: list[Tensor] = list(network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
@@ -74,21 +98,22 @@ class TrainingState:
         if self.settings.ema:
             for ours, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 ours.copy_(theirs)
-        weights.write(path, "snapshot", self.run, self.iteration, self.average.state_dict())
+        about = {"commits": self.commits, "origin": self.origin}
+        weights.write(path, "snapshot", self.run, self.iteration, self.average.state_dict(), **about)
 
-    def save(self, path: Path, commit: str | None) -> None:
-        """Write everything that the next iteration depends on; ``commit`` says which source wrote it."""
+    def save(self, path: Path) -> None:
+        """Write everything that the next iteration depends on, and who trained."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self.settings.ema:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.named_parameters()}
         for (name, _), parameter in zip(self.network.named_parameters(), self.parameters, strict=True):
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{key}.{name}"] = value
-        about = {"commit": commit, "origin": self.origin, "device": device_name(self.parameters[0].device)}
+        about = {"commits": self.commits, "origin": self.origin, "device": device_name(self.parameters[0].device)}
         weights.write(path, "state", self.run, self.iteration, tensors, **about)
 
-    def load(self, path: Path) -> str | None:
-        """Read what `save` wrote, and return the commit that it recorded.
+    def load(self, path: Path) -> list[str]:
+        """Read what `save` wrote, and return the commits that it records.
 
         Raises:
             UserError: the file is missing, damaged, of another run, does not fit the network, or comes from other
@@ -117,5 +142,4 @@ class TrainingState:
                 on_host = key == "step" and not parameter.is_cuda
                 self.optimiser.state[parameter][key] = value if on_host else value.to(parameter.device)
         self.iteration = int(metadata["iteration"])
-        commit = metadata.get("commit")
-        return commit if isinstance(commit, str) else None
+        return [str(commit) for commit in metadata.get("commits", [])]

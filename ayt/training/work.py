@@ -1,125 +1,163 @@
-"""The networks of runs: built from a specification, filled from a snapshot."""
+"""Networks of runs, built from their records and filled from files; and what an objective is built from."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import cast
 
 import torch
 from torch import nn
 
-from ayt.base import paths
-from ayt.base import weights
-from ayt.datasets.base import facts
-from ayt.experiment.schema import Dataset
+from ayt.base import paths, weights
+from ayt.base.errors import UserError
+from ayt.base.processes import ALONE, Processes
+from ayt.base.randomness import derived_seed
+from ayt.datasets.base import Dataset
 from ayt.features.distance import frozen
-from ayt.features.transformations import label_names, names_for
-from ayt.networks.modules.vgg import VGG
-from ayt.networks.modules.densenet import DenseNet
+from ayt.features.groups import label_names, names_for
+from ayt.methods.classification import ClassifierTraining
+from ayt.methods.formulas.objective import Objective, Work
+from ayt.networks.base import Denoiser, FeatureNetwork
 from ayt.networks.modules.precond import EDMPrecond
-from ayt.networks.modules.resnet import ResNet
-from ayt.networks.modules.ddpmpp import DDPMpp
-from ayt.networks.modules.vit import ViT
-from ayt.plan.records import (
-    ClassifierCheckpoint,
-    ClassifierSpec,
-    ClassifierUpstream,
-    ConsistencySpec,
-    DenoiserCheckpoint,
-    DenseNetSpec,
-    PretrainSpec,
-    ResNetSpec,
-    UNetSpec,
-    VGGSpec,
-    ViTSpec,
-)
-
-FeatureNetwork: TypeAlias = VGG | ResNet | DenseNet | ViT
-CLASSIFIERS: dict[str, type[VGG] | type[ResNet] | type[DenseNet] | type[ViT]] = {
-    "vgg": VGG,
-    "resnet": ResNet,
-    "densenet": DenseNet,
-    "vit": ViT,
-}
+from ayt.plan.runs import Published, RunRecord, Snapshot, Weights
 
 
-def denoiser(network: UNetSpec, dataset: Dataset, dropout: float) -> EDMPrecond:
-    """The denoiser D(x; sigma) for images of a dataset, with fresh weights from PyTorch's default generator."""
-    data = facts(dataset)
-    return EDMPrecond(DDPMpp(data.resolution, data.channels, **network.model_dump(), dropout=dropout))
+def build_network(record: RunRecord) -> nn.Module:
+    """The network that a run trains, with fresh weights from PyTorch's default generator."""
+    if isinstance(record.network, Denoiser):
+        return record.network.build(record.dataset, getattr(record.training, "dropout", 0.0))
+    assert isinstance(record.training, ClassifierTraining)
+    return record.network.build(record.dataset, record.training.outputs(record.dataset))
 
 
-def classifier(
-    network: VGGSpec | ResNetSpec | DenseNetSpec | ViTSpec, dataset: Dataset, group: str | None
-) -> FeatureNetwork:
-    """A feature network for images of a dataset, with fresh weights from PyTorch's default generator.
-
-    It predicts the parameters of the transformations of ``group``, or class labels where that is None.
-    """
-    data = facts(dataset)
-    outputs = len(label_names(names_for(group, data.channels))) if group else data.classes
-    sizes = network.model_dump(exclude={"family"})
-    return CLASSIFIERS[network.family](data.resolution, data.channels, outputs, **sizes)
-
-
-def build(spec: PretrainSpec | ClassifierSpec | ConsistencySpec) -> nn.Module:
-    """The network that a run trains, with fresh weights."""
-    if isinstance(spec, ClassifierSpec):
-        return classifier(spec.network, spec.dataset, spec.group)
-    return denoiser(spec.network, spec.dataset, spec.dropout)
-
-
-def load_snapshot(network: nn.Module, path: Path, run: str) -> int:
-    """Fill a network from a snapshot of ``run``, and return the snapshot's iteration.
+def load_snapshot(network: nn.Module, path: Path, run: str) -> None:
+    """Fill a network from a snapshot of ``run``.
 
     Raises:
         UserError: the file is missing, damaged, of another run, or does not fit.
     """
-    tensors, metadata = weights.read(path, "snapshot", run)
+    tensors, _ = weights.read(path, "snapshot", run)
     weights.load_into(network, tensors, path)
-    return int(metadata["iteration"])
 
 
-def load_checkpoint(network: nn.Module, name: str) -> None:
-    """Fill a network from published weights that were converted.
+def load_weights(network: nn.Module, upstream: Weights, folder: Path | None = None) -> None:
+    """Fill a network from a run's snapshot, or from published weights that were converted.
+
+    Args:
+        network: to fill.
+        upstream: the weights.
+        folder: of a run of the same dataset, beside which the snapshot's run lies; None: where the workflow puts it.
 
     Raises:
         UserError: the file is missing, damaged, or does not fit.
     """
-    path = paths.checkpoint(name)
-    tensors, _ = weights.read(path, "checkpoint", name)
-    weights.load_into(network, tensors, path)
+    if isinstance(upstream, Published):
+        tensors, _ = weights.read(upstream.path, "checkpoint", upstream.checkpoint)
+        weights.load_into(network, tensors, upstream.path)
+        return
+    run = upstream.run
+    beside = paths.beside(folder, run.name) if folder else run.folder
+    load_snapshot(network, paths.snapshot(beside, upstream.iteration), run.name)
 
 
-def origin(spec: PretrainSpec | ClassifierSpec | ConsistencySpec) -> dict[str, str]:
+def build_frozen(upstream: Weights, dataset: Dataset, device: torch.device, folder: Path | None = None) -> nn.Module:
+    """A network upstream, filled, in eval mode, without gradients of its parameters.
+
+    Args:
+        upstream: its weights.
+        dataset: whose images it sees.
+        device: where it goes.
+        folder: as in `load_weights`.
+    """
+    network = _build_upstream(upstream, dataset)
+    load_weights(network, upstream, folder)
+    return frozen(network.to(device).to(memory_format=torch.channels_last))
+
+
+def load_denoiser(record: RunRecord, path: Path) -> EDMPrecond:
+    """The denoiser of a snapshot, on the host, in eval mode, without gradients.
+
+    Raises:
+        UserError: the run is a classifier's; the file is missing, damaged, of another run, or does not fit.
+    """
+    if not isinstance(record.network, Denoiser):
+        raise UserError(f"{record.name}: is a classifier; only denoisers can be sampled")
+    network = cast(EDMPrecond, build_network(record))
+    load_snapshot(network, path, record.name)
+    return frozen(network.to(memory_format=torch.channels_last))
+
+
+def work_of(record: RunRecord, folder: Path, device: torch.device, network: nn.Module) -> Work:
+    """What the objective of a run is built from, around a network on the device.
+
+    Args:
+        record: of the run.
+        folder: of the run; networks upstream are read from the folders beside it.
+        device: where everything is.
+        network: of the run.
+    """
+
+    def load(role: str) -> nn.Module:
+        return build_frozen(record.upstream[role], record.dataset, device, folder)
+
+    return Work(device, network, network, load)
+
+
+def prepare(
+    record: RunRecord,
+    folder: Path,
+    device: torch.device,
+    channels_last: bool = True,
+    compiled: bool = False,
+    processes: Processes = ALONE,
+) -> tuple[nn.Module, nn.Module, Objective]:
+    """Build what a run trains: its network in train mode, the same as it is called, and what is minimised.
+
+    Args:
+        record: of the run.
+        folder: of the run.
+        device: where it is trained.
+        channels_last: how images and weights of convolutions lie in memory.
+        compiled: whether the network goes through ``torch.compile``.
+        processes: those that share the batches.
+
+    Raises:
+        UserError: weights upstream are missing or damaged.
+    """
+    torch.manual_seed(derived_seed(record.seed, 0, "initial weights"))
+    network = build_network(record)
+    if "start" in record.upstream:
+        load_weights(network, record.upstream["start"], folder)
+    # PyTorch's default is TF32 in convolutions only.
+    torch.backends.cudnn.allow_tf32 = record.training.precision != "fp32"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = network.to(device).to(memory_format=layout).train()
+    bf16 = record.training.precision == "bf16"
+    if isinstance(network, EDMPrecond):
+        network.bf16 = bf16
+    if compiled:
+        network.compile()
+    called = processes.parallel(network) if record.training.divisible else network
+    work = replace(work_of(record, folder, device, network), called=called, bf16=bf16)
+    return network, called, record.training.objective(work)
+
+
+def find_origin(record: RunRecord) -> dict[str, str]:
     """The SHA-256 of the published files that a run is made from, by name: the name alone does not tell them apart.
 
     Raises:
         UserError: a converted file is missing or damaged.
     """
-    if not isinstance(spec, ConsistencySpec):
-        return {}
-    published = DenoiserCheckpoint | ClassifierCheckpoint
-    names = [part.checkpoint for part in (spec.start, spec.classifier) if isinstance(part, published)]
-    return {name: weights.metadata(paths.checkpoint(name), "checkpoint")["sha256"] for name in names}
+    published = [upstream for upstream in record.upstream.values() if isinstance(upstream, Published)]
+    return {part.checkpoint: weights.metadata(part.path, "checkpoint")["sha256"] for part in published}
 
 
-def frozen_classifier(
-    upstream: ClassifierUpstream | ClassifierCheckpoint, dataset: Dataset, folder: Path, device: torch.device
-) -> FeatureNetwork:
-    """A trained classifier for use in a distance: eval mode, no gradients of its parameters.
-
-    Args:
-        upstream: a snapshot of a run, or published weights.
-        dataset: whose images it sees.
-        folder: of a run of that dataset; the classifier's run lies beside it.
-        device: where it goes.
-    """
-    if isinstance(upstream, ClassifierCheckpoint):
-        network = classifier(upstream.network, dataset, upstream.group)
-        load_checkpoint(network, upstream.checkpoint)
-    else:
-        spec = upstream.run
-        network = classifier(spec.network, dataset, spec.group)
-        load_snapshot(network, paths.snapshot(paths.beside(folder, spec.name), upstream.iteration), spec.name)
-    return frozen(network.to(device))
+def _build_upstream(upstream: Weights, dataset: Dataset) -> nn.Module:
+    if isinstance(upstream, Snapshot):
+        return build_network(upstream.run)
+    if isinstance(upstream.network, FeatureNetwork):
+        group = upstream.recognises
+        outputs = len(label_names(names_for(group, dataset.channels))) if group else dataset.classes
+        return upstream.network.build(dataset, outputs)
+    return upstream.network.build(dataset, 0.0)

@@ -1,46 +1,31 @@
-# Looks into finished runs, and the toy experiment: what figures of tangents and of features are drawn from.
+# What figures are drawn from beside scores: looks into trained networks, and toy experiments.
 
 
 rule analyse:
     input:
-        record=RECORD,
-        what=lambda wildcards: ANALYSED[wildcards.run, wildcards.analysis].inputs,
+        lambda wildcards: plan.analyses[wildcards.analysis].inputs,
     output:
-        paths.analysis(FOLDER, "{analysis}", "{iteration}"),
+        paths.analysis("{analysis}") / "result.npz",
     log:
-        paths.job_log("{analysis}", "{dataset}", "{run}", "{iteration}"),
+        paths.job_log("analyse", "{analysis}"),
     wildcard_constraints:
-        run=one_of(analysis.run for analysis in ANALYSED.values()) or "none",
-        analysis="|".join(sorted({name for _, name in ANALYSED})) or "none",
+        analysis=one_of(plan.analyses),
     conda:
         "../../envs/ayt.yaml"
     threads: THREADS
     resources:
-        **ALONE,
+        gpu=lambda wildcards: (
+            0 if plan.analyses[wildcards.analysis].on_cpu else gpus(1)(wildcards)
+        ),
     params:
-        verb=lambda wildcards, output: ANALYSED[wildcards.run, wildcards.analysis].verb,
-        how=lambda wildcards, output: ANALYSED[
-            wildcards.run, wildcards.analysis
-        ].arguments,
-        device=DEVICE,
+        record=lambda wildcards, output: plan.analyses[wildcards.analysis].record,
+        device=lambda wildcards, output: [
+            "--device",
+            (
+                "cpu"
+                if plan.analyses[wildcards.analysis].on_cpu
+                else experiment.execution.device
+            ),
+        ],
     shell:
-        "ayt {params.verb} {input.record} --iteration {wildcards.iteration} {params.how}"
-        " --output {output} {params.device} --threads {threads} > {log} 2>&1"
-
-
-# Its networks are tiny: a GPU would not make it faster.
-rule toy:
-    output:
-        paths.toy("{toy}"),
-    log:
-        paths.job_log("toy", "{toy}"),
-    wildcard_constraints:
-        toy="|".join(plan.toys) or "none",
-    conda:
-        "../../envs/ayt.yaml"
-    threads: THREADS
-    params:
-        spec=lambda wildcards, output: plan.toys[wildcards.toy].model_dump_json(),
-    shell:
-        "ayt toy --spec {params.spec:q} --output {output}"
-        " --device cpu --threads {threads} > {log} 2>&1"
+        "ayt analyse {params.record:q} {params.device:q} --threads {threads} > {log:q} 2>&1"

@@ -16,22 +16,20 @@ rule asset:
     log:
         paths.job_log("asset", "{folder}", "{file}"),
     wildcard_constraints:
-        folder="|".join(sorted({re.escape(asset.folder) for asset in ASSETS.values()}))
-        or "none",
-        file="|".join(sorted(re.escape(asset.file) for asset in ASSETS.values()))
-        or "none",
+        folder=one_of(asset.folder for asset in ASSETS.values()),
+        file=one_of(asset.file for asset in ASSETS.values()),
     conda:
         "../../envs/ayt.yaml"
     params:
         name=lambda wildcards: ASSET_NAMES[f"{wildcards.folder}/{wildcards.file}"],
-        where=untracked(ASSET_OPTIONS),
+        where=ASSET_OPTIONS,
     shell:
-        "ayt assets fetch {params.name} {params.where} > {log} 2>&1"
+        "ayt assets fetch {params.where:q} -- {params.name:q} > {log:q} 2>&1"
 
 
 rule prepare:
     input:
-        lambda wildcards: asset_path(wildcards.dataset),
+        lambda wildcards: asset_path(experiment.dataset.archive),
     output:
         paths.dataset("{dataset}"),
     log:
@@ -39,7 +37,7 @@ rule prepare:
     conda:
         "../../envs/ayt.yaml"
     shell:
-        "ayt prepare {wildcards.dataset} {input} --output {output} > {log} 2>&1"
+        "ayt prepare {wildcards.dataset:q} {input:q} --output {output:q} > {log:q} 2>&1"
 
 
 # Files imported by hand have no rule: they are there or they are missing.
@@ -51,13 +49,16 @@ rule checkpoint:
     log:
         paths.job_log("checkpoint", "{name}"),
     wildcard_constraints:
-        name="|".join(re.escape(name) for name in plan.checkpoints if name in ASSETS)
-        or "none",
+        name=one_of(name for name in plan.checkpoints if name in ASSETS),
     conda:
         "../../envs/ayt.yaml"
     params:
-        like=lambda wildcards, output: plan.checkpoint_use(wildcards.name),
+        like=lambda wildcards, output: [
+            f"--classifier={name}"
+            for name in [plan.checkpoint_use(wildcards.name)]
+            if name
+        ],
         experiment=EXPERIMENT,
     shell:
-        "ayt import-checkpoint {input} --name {wildcards.name} --output {output}"
-        " --for {params.experiment} {params.like} > {log} 2>&1"
+        "ayt import-checkpoint {input:q} --name {wildcards.name:q} --output {output:q}"
+        " --for {params.experiment:q} {params.like:q} > {log:q} 2>&1"

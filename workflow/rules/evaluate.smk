@@ -8,98 +8,128 @@ localrules:
 
 rule reference:
     input:
-        network=plan.features.inputs,
-        data=plan.data,
+        network=plan.reference.features.inputs,
+        data=experiment.dataset.files,
         statistics=(
-            [asset_path(plan.features.statistics)] if plan.features.statistics else []
+            [asset_path(plan.reference.statistics)]
+            if plan.reference.statistics
+            else []
         ),
     output:
-        plan.features.reference,
+        plan.reference.path,
     log:
-        paths.job_log(
-            "reference", experiment.dataset.name, plan.features.reference_name
-        ),
+        paths.job_log("reference", experiment.dataset.name, plan.reference.name),
     conda:
         "../../envs/ayt.yaml"
     threads: THREADS
     resources:
         **ALONE,
     params:
-        what=untracked(
-            f"--dataset '{experiment.dataset.model_dump_json()}' --features {plan.features.argument}"
-            f" --kept {plan.features.kept}"
-        ),
-        statistics=lambda wildcards, input, output: (
-            f"--statistics {input.statistics}" if input.statistics else ""
+        record=untracked(plan.reference.record),
+        statistics=lambda wildcards, input, output: flags(
+            "--statistics", input.statistics
         ),
         device=DEVICE,
     shell:
-        "ayt reference {params.what} {params.statistics} --output {output}"
-        " {params.device} --threads {threads} > {log} 2>&1"
+        "ayt reference {params.record:q} {params.statistics:q}"
+        " {params.device:q} --threads {threads} > {log:q} 2>&1"
 
 
-for segment, runs in plan.segments(kind="train").items():
+# Names of scores and grids are the same for every run.
+SCORES = plan.scores_of("{run}")
+DENOISING = plan.denoising_scores_of("{run}")
+
+for segment, runs in plan.segments("train").items():
 
     rule:
         name:
             f"score_{segment.label}"
         input:
-            record=RECORD,
             snapshots=[
                 paths.snapshot(FOLDER, iteration) for iteration in segment.iterations
             ],
-            against=plan.scoring,
+            against=plan.scoring_inputs,
         output:
             [
-                name(FOLDER, evaluation.name, iteration)
-                for evaluation in plan.evaluations
+                score.result(FOLDER, iteration)
+                for score in SCORES
                 for iteration in segment.iterations
-                for name in (paths.score, paths.sample_grid)
             ],
         log:
             paths.job_log("score", "{dataset}", "{run}", f"{segment.stop:07d}"),
         wildcard_constraints:
-            run=one_of(runs),
+            run=one_of(run.name for run in runs),
         conda:
             "../../envs/ayt.yaml"
         threads: THREADS
         resources:
             **SHARED,
         params:
-            snapshots=untracked(
-                " ".join(
-                    f"--iteration {iteration}" for iteration in segment.iterations
-                )
-            ),
-            how=SCORING,
+            records=records_of(SCORES),
+            snapshots=untracked(flags("--iteration", segment.iterations)),
+            how=BATCHES,
             device=DEVICE,
         shell:
-            "ayt score {input.record} {params.snapshots} {params.how}"
-            " {params.device} --threads {threads} > {log} 2>&1"
+            "ayt score {params.records:q} {params.snapshots:q} {params.how:q}"
+            " {params.device:q} --threads {threads} > {log:q} 2>&1"
+
+    for score in DENOISING:
+
+        rule:
+            name:
+                f"score_{re.sub(r'[^A-Za-z0-9]', '_', score.name)}_{segment.label}"
+            input:
+                snapshots=[
+                    paths.snapshot(FOLDER, iteration)
+                    for iteration in segment.iterations
+                ],
+                against=plan.denoising_inputs(score),
+            output:
+                [score.result(FOLDER, iteration) for iteration in segment.iterations],
+            log:
+                paths.job_log(score.name, "{dataset}", "{run}", f"{segment.stop:07d}"),
+            wildcard_constraints:
+                run=one_of(run.name for run in runs),
+            conda:
+                "../../envs/ayt.yaml"
+            threads: THREADS
+            resources:
+                **SHARED,
+            params:
+                records=records_of([score]),
+                snapshots=untracked(flags("--iteration", segment.iterations)),
+                how=BATCHES,
+                device=DEVICE,
+            shell:
+                "ayt score {params.records:q} {params.snapshots:q} {params.how:q}"
+                " {params.device:q} --threads {threads} > {log:q} 2>&1"
 
 
-rule recognise:
-    input:
-        record=RECORD,
-        weights=paths.snapshot(FOLDER, "{iteration}"),
-        data=plan.data,
-    output:
-        [
-            paths.classifier_report(FOLDER, "{iteration}", suffix)
-            for suffix in ("csv", "npz")
-        ],
-    log:
-        paths.job_log("recognise", "{dataset}", "{run}", "{iteration}"),
-    conda:
-        "../../envs/ayt.yaml"
-    threads: THREADS
-    resources:
-        **ALONE,
-    params:
-        device=DEVICE,
-    shell:
-        "ayt recognise {input.record} --iteration {wildcards.iteration}"
-        " {params.device} --threads {threads} > {log} 2>&1"
+for grid in {grid.name: grid for _, grid in plan.grids()}.values():
+
+    rule:
+        name:
+            f"grid_{grid.name.replace('-', '_')}"
+        input:
+            paths.snapshot(FOLDER, "{iteration}"),
+        output:
+            grid.result(FOLDER, "{iteration}"),
+        log:
+            paths.job_log(f"grid-{grid.name}", "{dataset}", "{run}", "{iteration}"),
+        wildcard_constraints:
+            run=one_of(run.name for run in plan.trained),
+        conda:
+            "../../envs/ayt.yaml"
+        threads: THREADS
+        resources:
+            **ALONE,
+        params:
+            record=records_of([grid]),
+            how=BATCHES,
+            device=DEVICE,
+        shell:
+            "ayt grid {params.record:q} --iteration {wildcards.iteration} {params.how:q}"
+            " {params.device:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule gather:
@@ -115,4 +145,4 @@ rule gather:
         experiment=EXPERIMENT,
         runs=RUNS,
     shell:
-        "ayt gather {params.experiment} > {log} 2>&1"
+        "ayt gather {params.experiment:q} > {log:q} 2>&1"

@@ -10,19 +10,6 @@ localrules:
     about,
 
 
-# The report's sections, by the kinds of figures.
-SECTIONS = {
-    "curves": "Scores",
-    "final": "Scores",
-    "samples": "Samples",
-    "tangents": "Tangents",
-    "oscillation": "Tangents",
-    "toy": "Toy experiment",
-    "manifold": "Feature networks",
-    "transformations": "Feature networks",
-}
-
-
 # What the report's menu calls them.
 LISTED = {
     kind: listed({name: options.title for name, options in shown.items()})
@@ -30,15 +17,18 @@ LISTED = {
 }
 
 
+def settings(output):
+    """What makes a figure or table another one when it changes."""
+    return f"{output.name} {output.model_dump_json()}"
+
+
 rule figure:
     input:
-        data=lambda wildcards: plan.figure_data(wildcards.figure),
+        data=lambda wildcards: experiment.figures[wildcards.figure].inputs(plan),
     output:
         report(
             paths.figure("{experiment}", "{figure}", "html"),
-            category=lambda wildcards: SECTIONS[
-                experiment.figures[wildcards.figure].kind
-            ],
+            category=lambda wildcards: experiment.figures[wildcards.figure].section,
             labels=lambda wildcards: {"figure": LISTED["figure"][wildcards.figure]},
             caption="../report/figure.rst",
         ),
@@ -49,20 +39,23 @@ rule figure:
     log:
         paths.job_log("figure", "{experiment}", "{figure}"),
     wildcard_constraints:
-        figure="|".join(experiment.figures) or "none",
+        figure=one_of(experiment.figures),
     conda:
         "../../envs/ayt.yaml"
     params:
         experiment=EXPERIMENT,
-        figure=lambda wildcards: experiment.figures[wildcards.figure].model_dump_json(),
+        settings=lambda wildcards: settings(experiment.figures[wildcards.figure]),
         runs=RUNS,
+        description=lambda wildcards, output: experiment.figures[
+            wildcards.figure
+        ].description.text,
     shell:
-        "ayt figure {params.experiment} {wildcards.figure} > {log} 2>&1"
+        "ayt figure {params.experiment:q} {wildcards.figure:q} > {log:q} 2>&1"
 
 
 rule table:
     input:
-        data=lambda wildcards: plan.table_data(wildcards.table),
+        data=lambda wildcards: experiment.tables[wildcards.table].inputs(plan),
     output:
         report(
             paths.table("{experiment}", "{table}", "html"),
@@ -77,15 +70,18 @@ rule table:
     log:
         paths.job_log("table", "{experiment}", "{table}"),
     wildcard_constraints:
-        table="|".join(experiment.tables) or "none",
+        table=one_of(experiment.tables),
     conda:
         "../../envs/ayt.yaml"
     params:
         experiment=EXPERIMENT,
-        table=lambda wildcards: experiment.tables[wildcards.table].model_dump_json(),
+        settings=lambda wildcards: settings(experiment.tables[wildcards.table]),
         runs=RUNS,
+        description=lambda wildcards, output: experiment.tables[
+            wildcards.table
+        ].description.text,
     shell:
-        "ayt table {params.experiment} {wildcards.table} > {log} 2>&1"
+        "ayt table {params.experiment:q} {wildcards.table:q} > {log:q} 2>&1"
 
 
 rule about:
@@ -103,4 +99,4 @@ rule about:
         experiment=EXPERIMENT,
         runs=RUNS,
     shell:
-        "ayt about {params.experiment} > {log} 2>&1"
+        "ayt about {params.experiment:q} > {log:q} 2>&1"

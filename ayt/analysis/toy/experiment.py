@@ -18,9 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ayt.experiment.outputs import Toy
+from ayt.analysis.toy.manifolds import MANIFOLDS, Manifold, share_along
+from ayt.analysis.toy.networks import PointDenoiser, PointFeatures, as_images
+from ayt.base.progress import ProgressLine
+from ayt.base.randomness import Draws, derived_seed
+from ayt.evaluation.sampling import sample
+from ayt.experiment.schema import Toy
+from ayt.features.distance import Distance, frozen, mfd
 from ayt.methods.formulas.losses import (
-    Distance,
     Loss,
     LossOutput,
     consistency_pair,
@@ -32,15 +37,8 @@ from ayt.methods.formulas.losses import (
     weight,
 )
 from ayt.methods.formulas.schedules import lognormal_t, t_to_r
-from ayt.features.distance import frozen, mfd
-from ayt.networks.modules.precond import EDMPrecond
-from ayt.base.progress import ProgressLine
-from ayt.base.randomness import Draws, derived_seed
-from ayt.evaluation.sampling import sample
-from ayt.plan.records import Optimiser
-from ayt.analysis.toy.manifolds import MANIFOLDS, Manifold, share_along
-from ayt.analysis.toy.networks import PointDenoiser, PointFeatures, as_images
-from ayt.training.state import TrainingState
+from ayt.networks.modules.precond import Denoise, EDMPrecond
+from ayt.training.state import Optimiser, TrainingState
 
 TIMES = (0.1, 0.3, 1.0, 3.0)
 """Noise levels t at which tangents are measured."""
@@ -55,14 +53,13 @@ FLOW_POINTS = 150
 PROBABILITY = 0.5
 """Of each transformation."""
 
-BatchLoss = Callable[[nn.Module, Draws], LossOutput]
-"""A network and the random numbers of an iteration, points included, to a loss."""
-
+Lesson = Callable[[nn.Module, Draws], LossOutput]
+"""What a network learns: it and the random numbers of an iteration, points included, to a loss."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class Method(NamedTuple):
+class Descent(NamedTuple):
     """A loss, and the distance whose gradient is its direction."""
 
     loss: Loss
@@ -86,45 +83,45 @@ class Measurement(NamedTuple):
     distance: float
 
 
-def points(manifold: Manifold, draws: Draws) -> Tensor:
+def draw_points(manifold: Manifold, draws: Draws) -> Tensor:
     """Points (B, D, 1, 1), uniform in their parameters."""
     u = torch.rand(draws.size, manifold.dimension, generator=draws.generator("points"), device=draws.device)
     return as_images(manifold.embed(2 * math.pi * u))
 
 
-def denoising(manifold: Manifold) -> BatchLoss:
+def denoising_lesson(manifold: Manifold) -> Lesson:
     """EDM's loss, with EDM's noise levels."""
 
-    def loss(network: nn.Module, draws: Draws) -> LossOutput:
-        x = points(manifold, draws)
+    def lesson(network: nn.Module, draws: Draws) -> LossOutput:
+        x = draw_points(manifold, draws)
         sigma = lognormal_t(draws.normal("sigma"), -1.2, 1.2)
         return denoising_loss(network, x, sigma, draws.normal("noise", *x.shape[1:]))
 
-    return loss
+    return lesson
 
 
-def recognition(manifold: Manifold) -> BatchLoss:
+def recognition_lesson(manifold: Manifold) -> Lesson:
     """Mean squared error of the predicted parameters of random transformations."""
 
-    def loss(network: nn.Module, draws: Draws) -> LossOutput:
-        x, labels = transform(points(manifold, draws), draws)
+    def lesson(network: nn.Module, draws: Draws) -> LossOutput:
+        x, labels = transform(draw_points(manifold, draws), draws)
         error = F.mse_loss(network(x), labels)
         return LossOutput(error, error.detach().sqrt())
 
-    return loss
+    return lesson
 
 
-def consistency(manifold: Manifold, method: Loss) -> BatchLoss:
-    """A method's loss, with the times of the paper."""
+def consistency_lesson(manifold: Manifold, loss: Loss) -> Lesson:
+    """A loss of consistency training, with the times of the paper."""
 
-    def loss(network: nn.Module, draws: Draws) -> LossOutput:
-        x = points(manifold, draws)
+    def lesson(network: nn.Module, draws: Draws) -> LossOutput:
+        x = draw_points(manifold, draws)
         t = lognormal_t(draws.normal("t"))
         r = t_to_r(t)
         D_t, D_r = consistency_pair(network, x, t, r, draws.normal("noise", *x.shape[1:]))
-        return method(D_t, D_r, weight(t, r), draws.iteration)
+        return loss(D_t, D_r, weight(t, r), draws.iteration)
 
-    return loss
+    return lesson
 
 
 def transform(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -150,16 +147,16 @@ def transform(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     return as_images(moved), torch.cat([scale, translation, strength], dim=1)
 
 
-def tangents(network: nn.Module, distance: Distance, x: Tensor, t: float, eps: Tensor) -> Tangents:
-    """What a network makes of points (B, D, 1, 1) with noise of level t, and the direction of a distance there."""
+def take_tangents(D: Denoise, distance: Distance, x: Tensor, t: float, eps: Tensor) -> Tangents:
+    """What a denoiser makes of points (B, C, 1, 1) with noise of level t, and the direction of a distance there."""
     level = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
     with torch.no_grad():
-        D_t, D_r = consistency_pair(network, x, level, t_to_r(level), eps)
+        D_t, D_r = consistency_pair(D, x, level, t_to_r(level), eps)
     g, _ = direction(D_t, D_r, distance)
     return Tangents(D_t.flatten(1).double(), g.flatten(1).double())
 
 
-def energy(manifold: Manifold, found: Tangents) -> tuple[float, float]:
+def compare_with_manifold(manifold: Manifold, found: Tangents) -> tuple[float, float]:
     """Where tangents point, as means over the points.
 
     Returns:
@@ -178,16 +175,16 @@ def measure(manifold: Manifold, state: TrainingState, distance: Distance, device
     Tangents are those of the weights in training, samples those of their average.
     """
     draws = Draws(derived_seed(0, 0, "measurements"), 0, POINTS, device)
-    x = points(manifold, draws)
+    x = draw_points(manifold, draws)
     eps, start = (draws.normal(purpose, *x.shape[1:]) for purpose in ("noise", "start"))
-    found = [tangents(state.network, distance, x, t, eps) for t in TIMES]
+    found = [take_tangents(state.network, distance, x, t, eps) for t in TIMES]
     samples = sample(state.average, start[None]).flatten(1)
     return Measurement(found, float(manifold.distance(samples).mean()))
 
 
-def series(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
+def summarise(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
     """What `run` tells of one training: ``parallel``, ``towards``, ``cosine`` (M, T) and ``distance`` (M,)."""
-    energies = np.array([[energy(manifold, found) for found in each.tangents] for each in measurements])
+    energies = np.array([[compare_with_manifold(manifold, found) for found in each.tangents] for each in measurements])
     cosine = np.full(energies.shape[:2], np.nan)
     for index, (before, after) in enumerate(pairwise(measurements), 1):
         pairs = zip(before.tangents, after.tangents, strict=True)
@@ -200,95 +197,100 @@ def series(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[str,
 class Trainer:
     """Trains networks on points of a manifold that are drawn anew for each iteration."""
 
-    spec: Toy
+    settings: Toy
     manifold: Manifold
     device: torch.device
     line: ProgressLine
 
-    def states(self, network: nn.Module, loss: BatchLoss, iterations: int, seed: int) -> Iterator[TrainingState]:
+    def states(self, network: nn.Module, lesson: Lesson, iterations: int, seed: int) -> Iterator[TrainingState]:
         """The state of a training before its first iteration and after each."""
-        optimiser = Optimiser(lr=self.spec.lr, warmup=0, decay=None, ema=self.spec.ema, precision="fp32")
+        optimiser = Optimiser(lr=self.settings.lr, warmup=0, decay=None, ema=self.settings.ema)
         state = TrainingState(network.to(self.device).train().requires_grad_(), optimiser, "toy")
         yield state
         while state.iteration < iterations:
             state.optimiser.zero_grad(set_to_none=True)
-            draws = Draws(seed, state.iteration, self.spec.batch_size, self.device)
-            torch.autograd.backward(loss(network, draws).loss)
+            draws = Draws(seed, state.iteration, self.settings.batch_size, self.device)
+            torch.autograd.backward(lesson(network, draws).loss)
             state.step()
             self.line.advance(1)
             yield state
 
-    def trained(self, network: Network, loss: BatchLoss, iterations: int) -> Network:
-        """The same network, with the averaged weights at the end of a training with seed 0."""
-        *_, state = self.states(network, loss, iterations, 0)
+    def train(self, network: Network, lesson: Lesson, iterations: int) -> Network:
+        """Train with seed 0; returns the same network, with the averaged weights at the end."""
+        *_, state = self.states(network, lesson, iterations, 0)
         network.load_state_dict(state.average.state_dict())
         return frozen(network)
 
-    def measurements(self, start: nn.Module, method: Method, seed: int) -> list[Measurement]:
-        """Measure the training of a consistency model at its start and every so many iterations."""
-        loss = consistency(self.manifold, method.loss)
+    def train_and_measure(self, start: nn.Module, descent: Descent, seed: int) -> list[Measurement]:
+        """Train a consistency model, and measure it at its start and every so many iterations."""
+        lesson = consistency_lesson(self.manifold, descent.loss)
         return [
-            measure(self.manifold, state, method.distance, self.device)
-            for state in self.states(copy.deepcopy(start), loss, self.spec.iterations, seed)
-            if state.iteration % self.spec.measure_every == 0
+            measure(self.manifold, state, descent.distance, self.device)
+            for state in self.states(copy.deepcopy(start), lesson, self.settings.iterations, seed)
+            if state.iteration % self.settings.measure_every == 0
         ]
 
 
-def run(spec: Toy, device: torch.device) -> dict[str, np.ndarray]:
+def run(settings: Toy, device: torch.device) -> dict[str, np.ndarray]:
     """Train and measure.
 
     Args:
-        spec: of the experiment.
+        settings: of the toy experiment.
         device: where to train.
 
     Returns:
         For losses L, seeds S, measurements M and noise levels T: their names ``losses``, ``seeds``, ``iterations`` and
-        ``times``; ``parallel`` and ``towards``, see `energy`, and ``cosine``, between the directions of a measurement
-        and of the one before, NaN at the first, (L, S, M, T); ``distance`` (L, S, M), of one-step samples to the
-        manifold; ``chance``, the share of a random direction along the manifold; ``points``, how many are measured.
-        In the plane also ``manifold`` (n, 2), and of the first seed ``outputs`` and ``directions`` (L, 2, n, 2), at
-        noise level ``flow_time``, of the ``flow_measurements``: an early and the last one.
+        ``times``; ``parallel`` and ``towards``, see `compare_with_manifold`, and ``cosine``, between the directions of
+        a measurement and of the one before, NaN at the first, (L, S, M, T); ``distance`` (L, S, M), of one-step samples
+        to the manifold; ``chance``, the share of a random direction along the manifold; ``points``, how many are
+        measured. In the plane also ``manifold`` (n, 2), and of the first seed ``outputs`` and ``directions``
+        (L, 2, n, 2), at noise level ``flow_time``, of the ``flow_measurements``: an early and the last one.
     """
-    manifold = MANIFOLDS[spec.manifold]()
-    total = spec.pretrain_iterations + spec.classifier_iterations + 2 * len(spec.seeds) * spec.iterations
-    with ProgressLine(f"toy {spec.manifold}", total) as line:
-        trainer = Trainer(spec, manifold, device, line)
-        denoiser, features = networks(spec, manifold)
-        start = trainer.trained(denoiser, denoising(manifold), spec.pretrain_iterations)
-        chosen = methods(mfd(trainer.trained(features, recognition(manifold), spec.classifier_iterations)))
-        followed = [[trainer.measurements(start, method, seed) for seed in spec.seeds] for method in chosen.values()]
-    results = [[series(manifold, measurements) for measurements in seeds] for seeds in followed]
+    manifold = MANIFOLDS[settings.manifold]()
+    upstream = settings.pretrain_iterations + settings.classifier_iterations
+    total = upstream + 2 * len(settings.seeds) * settings.iterations
+    with ProgressLine(f"toy {settings.manifold}", total) as line:
+        trainer = Trainer(settings, manifold, device, line)
+        denoiser, features = build_networks(settings, manifold)
+        start = trainer.train(denoiser, denoising_lesson(manifold), settings.pretrain_iterations)
+        trainer.train(features, recognition_lesson(manifold), settings.classifier_iterations)
+        compared = choose_descents(mfd(features))
+        followed = [
+            [trainer.train_and_measure(start, descent, seed) for seed in settings.seeds]
+            for descent in compared.values()
+        ]
+    results = [[summarise(manifold, measurements) for measurements in seeds] for seeds in followed]
     arrays = {name: np.array([[one[name] for one in seeds] for seeds in results]) for name in results[0][0]}
-    iterations = np.arange(0, spec.iterations + 1, spec.measure_every)
+    iterations = np.arange(0, settings.iterations + 1, settings.measure_every)
     return {
-        "losses": np.array(list(chosen)),
-        "seeds": np.array(spec.seeds),
+        "losses": np.array(list(compared)),
+        "seeds": np.array(settings.seeds),
         "iterations": iterations,
         "times": np.array(TIMES),
         "chance": np.array(manifold.dimension / manifold.coordinates),
         "points": np.array(POINTS),
         **arrays,
-        **(pictures(manifold, [seeds[0] for seeds in followed]) if manifold.coordinates == 2 else {}),
+        **(picture_flow(manifold, [seeds[0] for seeds in followed]) if manifold.coordinates == 2 else {}),
     }
 
 
-def methods(features: Distance) -> dict[str, Method]:
+def choose_descents(features: Distance) -> dict[str, Descent]:
     """The losses that are compared; ``features`` is the distance of AYT's."""
     return {
-        "ect": Method(ect_loss(0), pseudo_huber),
-        "ayt": Method(distance_loss(features, weighted=False), features),
+        "ect": Descent(ect_loss(0), pseudo_huber),
+        "ayt": Descent(distance_loss(features, weighted=False), features),
     }
 
 
-def networks(spec: Toy, manifold: Manifold) -> tuple[EDMPrecond, PointFeatures]:
+def build_networks(settings: Toy, manifold: Manifold) -> tuple[EDMPrecond, PointFeatures]:
     """A denoiser and a feature network with initial weights."""
     torch.manual_seed(derived_seed(0, 0, "initial weights"))
     D = manifold.coordinates
-    denoiser = EDMPrecond(PointDenoiser(D, spec.width, spec.depth))
-    return denoiser, PointFeatures(D, D + 2, spec.width, spec.depth)
+    denoiser = EDMPrecond(PointDenoiser(D, settings.width, settings.depth))
+    return denoiser, PointFeatures(D, D + 2, settings.width, settings.depth)
 
 
-def pictures(manifold: Manifold, followed: Sequence[Sequence[Measurement]]) -> dict[str, np.ndarray]:
+def picture_flow(manifold: Manifold, followed: Sequence[Sequence[Measurement]]) -> dict[str, np.ndarray]:
     """The flow of tangents in the plane, for the measurements of each loss; see `run`."""
     last = len(followed[0]) - 1
     moments = (min(1, last - 1), last)

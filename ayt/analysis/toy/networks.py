@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ayt.networks.modules.precond import RawNetwork
+
 
 def as_images(points: Tensor) -> Tensor:
     """Points (B, D) as images (B, D, 1, 1) in float32."""
     return points.float()[:, :, None, None]
 
 
-class PointDenoiser(nn.Module):
+class PointDenoiser(RawNetwork):
     """The raw network F of `ayt.networks.modules.precond.EDMPrecond` for points: linear layers and SiLU.
 
     Args:
@@ -27,6 +29,7 @@ class PointDenoiser(nn.Module):
 
     def __init__(self, coordinates: int, width: int, depth: int) -> None:
         super().__init__()
+        self.mask_shapes, self.dropout, self.classes = [], 0.0, 0
         # Low ones only, so that the few points at t = 80, where samples start, share what is learnt at lower levels.
         self.register_buffer("frequencies", torch.tensor([0.5, 1.0, 2.0]))
         inputs = coordinates + 2 * len(self.frequencies)

@@ -8,24 +8,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ayt.features.groups import check_names
 from ayt.features.transformations.colour import apply_colour
 from ayt.features.transformations.degradation import add_noise_and_mixup, blur
 from ayt.features.transformations.geometry import apply_geometry
 from ayt.features.transformations.table import (
-    GROUPS,
-    Draws,
-    check_names,
+    TransformationDraws,
     draw,
-    label_names,
-    names_for,
     parameters,
 )
 
-__all__ = ["GROUPS", "Draws", "draw", "label_names", "names_for", "transform"]
+__all__ = ["TransformationDraws", "draw", "transform"]
 
 
 def transform(
-    images: Tensor, draws: Draws, p: float, names: tuple[str, ...], magnitude: Tensor | float = 1.0
+    images: Tensor, draws: TransformationDraws, p: float, names: tuple[str, ...], magnitude: Tensor | float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Transform a batch.
 

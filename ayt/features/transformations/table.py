@@ -7,60 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from ayt.base.errors import UserError
-
-Draws = dict[str, dict[str, Tensor]]
+TransformationDraws = dict[str, dict[str, Tensor]]
 """Raw random numbers by transformation and kind: ``w``, ``z`` standard normal, ``beta`` from Beta(1, 3), others
 uniform in [0, 1); ``u`` decides whether the transformation is applied."""
 
-_GEO = ("scale", "rotate", "aniso", "translate")
-_CLR = ("brightness", "contrast", "hue", "saturation")
-_DEG = ("blur", "mixup", "noise")
-GROUPS: dict[str, tuple[str, ...]] = {
-    "geo": _GEO,
-    "deg": _DEG,
-    "geo_clr": _GEO + _CLR,
-    "geo_deg": _GEO + _DEG,
-    "geo_clr_deg": _GEO + _CLR + _DEG,
-}
-_LABELS: dict[str, tuple[str, ...]] = {
-    "scale": ("scale",),
-    "rotate": ("rotation, cos - 1", "rotation, sin"),
-    "aniso": ("anisotropy, cos", "anisotropy, sin"),
-    "translate": ("translation, x", "translation, y"),
-    "brightness": ("brightness",),
-    "contrast": ("contrast",),
-    "hue": ("hue, cos - 1", "hue, sin"),
-    "saturation": ("saturation",),
-    "blur": ("blur",),
-    "mixup": ("mixup",),
-    "noise": ("noise",),
-}
 _NORMAL = {"scale", "aniso", "translate", "brightness", "contrast", "saturation"}
-_MEANINGLESS_ON_GREY = ("hue", "saturation")
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Raise UserError if a transformation is unknown."""
-    for name in names:
-        if name not in _LABELS:
-            raise UserError(f"unknown transformation {name!r}; choose from {', '.join(_LABELS)}")
-
-
-def names_for(group: str, image_channels: int) -> tuple[str, ...]:
-    """The transformations of a group; on grey images those that change nothing there are left out.
-
-    Raises:
-        UserError: the group is unknown.
-    """
-    if group not in GROUPS:
-        raise UserError(f"unknown transformation group {group!r}; choose from {', '.join(GROUPS)}")
-    return tuple(name for name in GROUPS[group] if image_channels > 1 or name not in _MEANINGLESS_ON_GREY)
-
-
-def label_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """What each column of the labels is called."""
-    return tuple(label for name in names for label in _LABELS[name])
 
 
 def draw(
@@ -68,7 +19,7 @@ def draw(
     shape: tuple[int, ...],
     generator: torch.Generator,
     noise: torch.Generator | None = None,
-) -> Draws:
+) -> TransformationDraws:
     """Draw for a batch of images of ``shape`` (B, C, H, W).
 
     Everything is drawn on the generator's device, best the host's: see `apply_geometry`. Images of noise are drawn
@@ -83,7 +34,7 @@ def draw(
     def normal(*dimensions: int) -> Tensor:
         return torch.randn(*dimensions, generator=generator, device=device)
 
-    draws: Draws = {}
+    draws: TransformationDraws = {}
     for name in names:
         values: dict[str, Tensor] = {}
         if name == "mixup":
@@ -104,7 +55,7 @@ def draw(
 
 
 def parameters(
-    draws: Draws, p: float, names: tuple[str, ...], magnitude: Tensor | float
+    draws: TransformationDraws, p: float, names: tuple[str, ...], magnitude: Tensor | float
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """The parameters w of each transformation, 0 where it is not applied, and the labels (B, 1 or 2) of each.
 

@@ -1,1 +1,1 @@
-"""The formulas of consistency training: times, losses, and the pair of passes that they compare."""
+"""The formulas of training: times, losses, and the pair of passes that they compare."""

@@ -6,16 +6,14 @@ batch may come in parts: the losses of its parts, each told the ``size`` of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ayt.features.distance import Distance
 from ayt.methods.formulas.schedules import ramp
-
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""(B, C, H, W) twice to (B,)."""
+from ayt.networks.modules.precond import Denoise
 
 DIRECTION_FLOOR = 1e-5
 """Below this norm a gradient is shortened, not stretched to length 1."""
@@ -127,46 +125,36 @@ def hybrid_loss(c: float, distance: Distance, lambda_: float, ramp_iterations: i
     return loss
 
 
-def consistency_pair(
-    network: nn.Module, x_0: Tensor, t: Tensor, r: Tensor, eps: Tensor, masks: Sequence[Tensor] = ()
-) -> tuple[Tensor, Tensor]:
-    """D_t, with gradient, and D_r, without, from one noise and one dropout mask; each (B, C, H, W).
+def consistency_pair(D: Denoise, x_0: Tensor, t: Tensor, r: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """D_t, with gradient, and D_r, without, from one noise; each (B, C, H, W).
 
     x_t = x_0 + t eps and x_r = x_0 + r eps; D_r = x_0 where r = 0.
 
     Args:
-        network: D(x; sigma), called as ``network(x, sigma, masks=masks)``.
+        D: the denoiser, bound to one dropout mask for both passes.
         x_0: images (B, C, H, W) in [-1, 1].
         t: (B,) noise levels, above 0.
         r: (B,) noise levels, 0 <= r < t.
         eps: standard normals of the images' shape.
-        masks: of dropout, for both passes.
     """
     positive = r > 0
     # ln 0 would make the network's output NaN: where r = 0 the pass runs at t, and its result is not used.
     r_safe = torch.where(positive, r, t)
     with torch.no_grad():
-        D_r = network(x_0 + r_safe[:, None, None, None] * eps, r_safe, masks=masks)
+        D_r = D(x_0 + r_safe[:, None, None, None] * eps, r_safe)
         D_r = torch.where(positive[:, None, None, None], D_r, x_0)
-    D_t = network(x_0 + t[:, None, None, None] * eps, t, masks=masks)
+    D_t = D(x_0 + t[:, None, None, None] * eps, t)
     return D_t, D_r
 
 
 def denoising_loss(
-    network: nn.Module,
-    x_0: Tensor,
-    sigma: Tensor,
-    eps: Tensor,
-    masks: Sequence[Tensor] = (),
-    size: int | None = None,
-    sigma_data: float = 0.5,
+    D: Denoise, x_0: Tensor, sigma: Tensor, eps: Tensor, size: int | None = None, sigma_data: float = 0.5
 ) -> LossOutput:
     """EDM's loss: mean over batch and elements of lambda |D(x_0 + sigma eps; sigma) - x_0|^2.
 
     lambda = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2; the distance to watch is the mean squared error.
-    ``masks`` are those of dropout; ``size`` is that of the whole batch, if this is a part of it.
+    ``size`` is that of the whole batch, if this is a part of it.
     """
-    D = network(x_0 + sigma[:, None, None, None] * eps, sigma, masks=masks)
-    errors = (D - x_0).square().flatten(1).mean(1)
+    errors = (D(x_0 + sigma[:, None, None, None] * eps, sigma) - x_0).square().flatten(1).mean(1)
     lambda_ = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
     return LossOutput(average(lambda_ * errors, size), average(errors.detach(), size))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ayt.base.errors import UserError
+from ayt.networks.modules.precond import RawNetwork
 
 EPS = 1e-6
 HALF = math.sqrt(0.5)
@@ -111,7 +112,7 @@ class Block(nn.Module):
         return projected
 
 
-class DDPMpp(nn.Module):
+class DDPMpp(RawNetwork):
     """F(x, noise label), the raw network inside the preconditioning.
 
     Args:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ayt.base.errors import UserError
+from ayt.networks.modules.feature_network import FeatureModule
 
 POOL = 4
 """Side of the last mean pool, in pixels."""
@@ -44,7 +45,7 @@ class Transition(nn.Module):
         return F.avg_pool2d(self.conv(F.relu(self.bn(x))), 2)
 
 
-class DenseNet(nn.Module):
+class DenseNet(FeatureModule):
     """Dense blocks with transitions between them; then batch norm, ReLU, 4x4 mean pool, linear.
 
     Args:
@@ -87,10 +88,6 @@ class DenseNet(nn.Module):
                 width = kept
         self.bn = nn.BatchNorm2d(width)
         self.linear = nn.Linear(width, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict (B, outputs) from (B, C, H, W) in [-1, 1]."""
-        return self.head(self.embed(x))
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """The output (B, C', H', W') of each transition and of the last pool, then the predictions (B, outputs)."""

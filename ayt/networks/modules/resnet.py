@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ayt.base.errors import UserError
+from ayt.networks.modules.feature_network import FeatureModule
 
 
 class BasicBlock(nn.Module):
@@ -29,7 +30,7 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(h)) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
+class ResNet(FeatureModule):
     """A 3x3 stem, groups of basic blocks of which all but the first halve the resolution, mean over pixels, linear.
 
     Args:
@@ -63,10 +64,6 @@ class ResNet(nn.Module):
             self.add_module(name, nn.Sequential(first, *(BasicBlock(width, width, 1) for _ in range(blocks - 1))))
             inputs = width
         self.linear = nn.Linear(inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict (B, outputs) from (B, C, H, W) in [-1, 1]."""
-        return self.head(self.embed(x))
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """The output (B, C', H', W') of each group, then the predictions (B, outputs)."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ayt.base.errors import UserError
+from ayt.networks.modules.feature_network import FeatureModule
 
 
 class ConvBlock(nn.Module):
@@ -24,7 +25,7 @@ class ConvBlock(nn.Module):
         return F.relu(x if self.bn is None else self.bn(x))
 
 
-class VGG(nn.Module):
+class VGG(FeatureModule):
     """Stages of 3x3 convolutions that each halve the resolution at their end; mean over pixels; a linear layer.
 
     Args:
@@ -66,10 +67,6 @@ class VGG(nn.Module):
         self.layers["classifier"] = nn.Linear(inputs, outputs)
         self._convs = tuple(convs)
         self._pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict (B, outputs) from (B, C, H, W) in [-1, 1]."""
-        return self.head(self.embed(x))
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """The map (B, C', H', W') at the end of each stage, then the predictions (B, outputs)."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ayt.base.errors import UserError
+from ayt.networks.modules.feature_network import FeatureModule
 
 
 def positions(rows: int, columns: int, dim: int) -> Tensor:
@@ -76,7 +77,7 @@ class Transformer(nn.Module):
         return found
 
 
-class ViT(nn.Module):
+class ViT(FeatureModule):
     """Patches to tokens, blocks, norm, mean over tokens, linear.
 
     Args:
@@ -120,10 +121,6 @@ class ViT(nn.Module):
         self.register_buffer("positions", positions(side, side, dim), persistent=False)
         self.transformer = Transformer(dim, depth, heads, head_dim, mlp)
         self.linear_head = nn.Linear(dim, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict (B, outputs) from (B, C, H, W) in [-1, 1]."""
-        return self.head(self.embed(x))
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """The tokens (B, N, dim) after each block, then the predictions (B, outputs)."""

@@ -1,18 +1,27 @@
-"""Figure of what a network's features respond to, along the data manifold and off it."""
+"""What a network's features respond to, along the data manifold and off it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
-import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from pydantic import Field
 
-from ayt.reporting.style import COLOURS, LINES, MARKERS, RC, finish, new_figure
+from ayt.base.arrays import read_arrays
+from ayt.base.sections import UNNAMED, Name
+from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
+from ayt.plan.analyses import Analysis
+from ayt.plan.runs import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from matplotlib.axes import Axes
+
+    from ayt.networks.modules.feature_network import FeatureModule
+    from ayt.plan.plan import Plan
 
 NAMES = {
     "scale": "scaling",
@@ -42,14 +51,94 @@ class Style(NamedTuple):
     line: Any
 
 
-def manifold(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
+@FIGURES.register
+class Manifold(Figure):
+    """A classifier's feature distance against the distance of images: real pairs, transformations, noise."""
+
+    name: ClassVar[str] = "manifold"
+    section: ClassVar[str] = "Feature networks"
+    description: ClassVar[Description] = Description(
+        shown="the feature network's distance between two images against their distance in pixels: transformed images,"
+        " images with noise, and pairs of real images; and the same relative to noise.",
+        measured="the manifold feature distance of AYT, in the network that its runs look through. Where it stands"
+        " above noise of the same size, the network sees more of the change than of noise.",
+        not_shown="that descending this distance trains a better generator; the scores show that.",
+        in_the_paper="the argument for the manifold feature distance.",
+    )
+
+    classifier: Annotated[Name, UNNAMED] = "transformations"
+    images: Annotated[int, Field(ge=2)] = 256
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Report what does not fit the experiment."""
+        mistakes.require_at_most_all_images("images", self.images)
+
+    def classifiers(self) -> dict[str, bool]:
+        """The transformation classifiers that it looks through; whether published weights will do."""
+        return {self.classifier: False}
+
+    def analyses(self, plan: Plan) -> list[Analysis]:
+        """What must be computed for it: distances of images in pixels and in features."""
+        classifier = plan.classifier_weights(self.classifier)
+        return [
+            Analysis(
+                figure=self,
+                seed=plan.experiment.evaluation.seed,
+                weights={"classifier": classifier},
+                inputs=(classifier.path, *plan.experiment.dataset.files),
+            )
+        ]
+
+    def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
+        """Measure both distances, and what an untrained network of the same shape makes of the same images."""
+        import torch
+
+        from ayt.analysis.manifold import measure
+        from ayt.analysis.tangents import choose
+        from ayt.base.images import Images
+        from ayt.features.distance import frozen, mfd
+        from ayt.training.work import build_frozen, build_network
+
+        classifier = analysis.weights["classifier"]
+        assert isinstance(classifier, Snapshot)
+        dataset = classifier.run.dataset
+        data = Images.of(dataset.load()).to(device)
+        points = choose(data, self.images, analysis.seed)
+        trained = cast("FeatureModule", build_frozen(classifier, dataset, device))
+        torch.manual_seed(analysis.seed)
+        untrained = cast("FeatureModule", frozen(build_network(classifier.run).to(device)))
+        found, control = (
+            measure(mfd(network), data, points, classifier.recognises) for network in (trained, untrained)
+        )
+        return {**found, **{f"untrained_{name}": control[name] for name in ("ratio", "pair_ratio")}}
+
+    def inputs(self, plan: Plan) -> list[Path]:
+        """The files that it is made from."""
+        return [analysis.path for analysis in self.analyses(plan)]
+
+    def make(self, plan: Plan, place: str, out: Path) -> None:
+        """Draw it; see `Output.make`."""
+        (analysis,) = self.analyses(plan)
+        classifier = analysis.weights["classifier"]
+        assert isinstance(classifier, Snapshot)
+        network = f"{classifier.run.name} after {classifier.iteration:,} iterations"
+        draw_manifold(read_arrays(analysis.path), out, self.title, network)
+
+
+def draw_manifold(arrays: Mapping[str, np.ndarray], out: Path, title: str, network: str) -> None:
     """Draw MFD against image distance, and the ratio to noise at the same image distance, for each kind of change.
 
     Args:
-        arrays: what ``ayt manifold`` wrote.
+        arrays: what `Manifold.compute` returned.
         out: where to, without ending.
         title: of the figure.
+        network: what it is, for the caption.
     """
+    from matplotlib import rc_context
+    from matplotlib.lines import Line2D
+
+    from ayt.reporting.style import COLOURS, LINES, MARKERS, RC, finish, new_figure
+
     kinds = [str(kind) for kind in arrays["kinds"]]
     styles = [Style(COLOURS[i % 6], MARKERS[i % len(MARKERS)], LINES[i // 6]) for i in range(len(kinds))]
     table = _table(arrays, kinds)
@@ -69,14 +158,14 @@ def manifold(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
         ]
         handles.append(Line2D([], [], **UNTRAINED, label="untrained network"))
         figure.legend(handles=handles, loc="outside right upper", frameon=False)
-        finish(figure, out, title, _caption(arrays, kinds), table)
+        finish(figure, out, title, _caption(arrays, kinds, network), table)
 
 
-def _caption(arrays: Mapping[str, np.ndarray], kinds: list[str]) -> str:
+def _caption(arrays: Mapping[str, np.ndarray], kinds: list[str], network: str) -> str:
     unknown = ", ".join(NAMES[kind] for kind, learnt in zip(kinds, arrays["learnt"], strict=True) if not learnt)
     levels, pairs = arrays["image"].shape[1], arrays["pair_image"].shape[2]
     return (
-        f"n = {arrays['image'].shape[2]} images; network {arrays['run']} after {int(arrays['iteration']):,} iterations"
+        f"n = {arrays['image'].shape[2]} images; network {network}"
         f"{'; it was not trained on ' + unknown if unknown else ''}. Lines: medians over images at {levels} strengths "
         "(a standard deviation, a quarter turn, blur by 1.5 pixels, mixup by 1/8, and down from there). Dots: real "
         f"pairs, {pairs} of each image; large: their medians. Right: MFD divided by that of noise on the same image at "
@@ -89,6 +178,8 @@ def _caption(arrays: Mapping[str, np.ndarray], kinds: list[str]) -> str:
 
 def _table(arrays: Mapping[str, np.ndarray], kinds: list[str]) -> pd.DataFrame:
     """Medians by kind and strength, of noise and real pairs too."""
+    import pandas as pd
+
     names = ("image", "mfd", "ratio", "untrained_ratio")
     rows = []
     for index, kind in enumerate(kinds):

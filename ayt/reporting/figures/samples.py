@@ -1,23 +1,97 @@
-"""Figures of images: samples of all runs, and what the transformation classifier learns to recognise."""
+"""Figure of samples of all runs from the same noise."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
-import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
 
+from ayt.base.arrays import read_arrays
 from ayt.base.errors import UserError
-from ayt.reporting.style import COLOURS, RC, finish, new_figure
+from ayt.base.sections import Count, Whole
+from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
+from ayt.reporting.wording import noise_levels, say_which
+
+if TYPE_CHECKING:
+    from ayt.plan.evaluations import Grid
+    from ayt.plan.plan import Plan
+    from ayt.plan.runs import Run
 
 
-class Grid(NamedTuple):
-    """Samples of one run: uint8 (n, C, H, W), and what is known of them."""
+@FIGURES.register
+class Samples(Figure):
+    """Samples of all runs at their end from the same noise."""
+
+    name: ClassVar[str] = "samples"
+    section: ClassVar[str] = "Samples"
+    description: ClassVar[Description] = Description(
+        shown="samples of each run at its end, one seed each. A column shows what all runs make of the same noise.",
+        measured="the first samples of those that were scored, in the order in which they came: nothing is chosen.",
+        not_shown="how varied the samples are, nor how often one fails; the scores say more.",
+        in_the_paper="its figures of samples.",
+    )
+
+    steps: Count = 1
+    methods: list[str] = []
+    """Empty: all."""
+    seed: Whole | None = None
+    """Of the runs that are shown; absent: each method's first."""
+    columns: Count = 10
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Report what does not fit the experiment."""
+        experiment = mistakes.experiment
+        mistakes.require_known("steps", [self.steps], experiment.evaluation.steps)
+        mistakes.require_methods(self.methods)
+        mistakes.require_known("seed", [] if self.seed is None else [self.seed], experiment.seeds())
+        kept = experiment.evaluation.grid
+        if self.columns > kept:
+            mistakes.report("columns", self.columns, f"only evaluation.grid = {kept} samples are kept")
+
+    def grids(self, plan: Plan) -> list[tuple[Run, Grid]]:
+        """The sample grids that it shows, each of a run at its end."""
+        methods = plan.experiment.methods
+        return [
+            (run, plan.grid_of(run.name, self.steps))
+            for name, run in plan.chosen(self.methods)
+            if run.record.seed == (methods[name].seeds[0] if self.seed is None else self.seed)
+        ]
+
+    def inputs(self, plan: Plan) -> list[Path]:
+        """The files that it is made from."""
+        return [grid.result(run.folder, run.iterations) for run, grid in self.grids(plan)]
+
+    def make(self, plan: Plan, place: str, out: Path) -> None:
+        """Draw the samples that are there."""
+        wanted = [(run, grid.result(run.folder, run.iterations)) for run, grid in self.grids(plan)]
+        rows = [
+            Row(run.label, run.record.batch_size, run.name, run.iterations, read_arrays(path, "images")["images"])
+            for run, path in wanted
+            if path.exists()
+        ]
+        if wanted and not rows:
+            raise UserError(f"{wanted[0][1]}: no such file, nor those of the other runs")
+        missing = [f"{run.label}, batch size {run.record.batch_size}" for run, path in wanted if not path.exists()]
+        caption = (
+            f"Samples at the end of training, one seed each; sampling steps: {self.steps} (noise levels"
+            f" {noise_levels(plan.samplings[self.steps])}). All images of a column come from the same noise."
+            f" {say_which('Not there yet', missing)}"
+        )
+        draw_samples(rows, out, self.title, self.columns, caption.strip())
+
+
+class Row(NamedTuple):
+    """Samples of one run, and what is known of them.
+
+    Attributes:
+        label: of the method.
+        batch_size: of the run.
+        run: its name.
+        iteration: of the snapshot.
+        images: (n, C, H, W) uint8.
+    """
 
     label: str
     batch_size: int
@@ -26,26 +100,11 @@ class Grid(NamedTuple):
     images: np.ndarray
 
 
-def read_images(path: Path) -> dict[str, np.ndarray]:
-    """Read arrays that were kept for a figure.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not arrays ({error}); delete it to have it made again") from None
-
-
-def samples(grids: Sequence[Grid], out: Path, title: str, columns: int, caption: str) -> None:
+def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, caption: str) -> None:
     """Draw a row of samples for each run; a column shows what all make of the same noise.
 
     Args:
-        grids: the rows.
+        rows: what is shown.
         out: where to, without ending.
         title: of the figure.
         columns: samples of each run.
@@ -54,69 +113,20 @@ def samples(grids: Sequence[Grid], out: Path, title: str, columns: int, caption:
     Raises:
         UserError: there is no run to show.
     """
-    if not grids:
+    import pandas as pd
+    from matplotlib import rc_context
+
+    from ayt.reporting.style import RC, finish, new_figure, show_row
+
+    if not rows:
         raise UserError("no run to show: no run of the experiment has the figure's seed")
     with rc_context(RC):
-        figure = new_figure(0.55 + 0.5 * len(grids))
-        rows = figure.subplots(len(grids), 1, squeeze=False)[:, 0]
-        for panel, grid in zip(rows, grids, strict=True):
-            _strip(panel, grid.images[:columns])
-            panel.set_ylabel(
-                f"{grid.label}\nbatch size {grid.batch_size}", rotation=0, ha="right", va="center", fontsize=7.5
-            )
+        figure = new_figure(0.55 + 0.5 * len(rows))
+        panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        for panel, row in zip(panels, rows, strict=True):
+            show_row(panel, row.images[:columns], f"{row.label}\nbatch size {row.batch_size}")
         table = pd.DataFrame(
-            [(grid.label, grid.batch_size, grid.run, grid.iteration, columns) for grid in grids],
+            [(*row[:-1], columns) for row in rows],
             columns=["label", "batch_size", "run", "iteration", "samples_shown"],
         )
         finish(figure, out, title, caption, table)
-
-
-def transformations(images: Mapping[str, np.ndarray], table: pd.DataFrame, out: Path, title: str) -> None:
-    """Draw images of the dataset, the same under each transformation, and how well each label is recognised.
-
-    Args:
-        images: ``data`` (n, C, H, W) uint8, ``names`` (T,), ``transformed`` (T, n, C, H, W) uint8.
-        table: columns ``label``, ``r2``, ``images``.
-        out: where to, without ending.
-        title: of the figure.
-    """
-    names = ["data", *map(str, images["names"])]
-    strips = [images["data"], *images["transformed"]]
-    with rc_context(RC):
-        figure = new_figure(0.6 + 0.42 * max(len(names), 0.6 * len(table)))
-        left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
-        rows = left.subplots(len(names), 1)
-        for panel, name, strip in zip(rows, names, strips, strict=True):
-            _strip(panel, strip)
-            panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
-        bars = right.subplots()
-        places = np.arange(len(table))
-        bars.barh(places, table["r2"].clip(lower=0), color=COLOURS[0], height=0.65)
-        for place, value in zip(places, table["r2"], strict=True):
-            bars.text(max(value, 0) + 0.015, place, f"{value:.2f}", va="center", fontsize=7)
-        bars.set_yticks(places, table["label"])
-        bars.invert_yaxis()
-        bars.set_xlim(0, 1.12)
-        bars.grid(axis="y", visible=False)
-        bars.set_xlabel("$R^2$ of the classifier's prediction")
-        caption = (
-            f"Left: images of the dataset, and each transformation alone at random strength. Right: share of the "
-            f"variance of each label that the classifier explains, on {int(table['images'].iloc[0]):,} freshly "
-            f"transformed images, each transformation applied as often as in training."
-        )
-        finish(figure, out, title, caption, table)
-
-
-def _strip(panel: Axes, images: np.ndarray) -> None:
-    """Show images (n, C, H, W) side by side, their pixels as squares, a gap between them."""
-    height, width = images.shape[2:]
-    gap = max(1, width // 16)
-    canvas = np.full((height, len(images) * (width + gap) - gap, 3), 255, dtype=np.uint8)
-    for index, image in enumerate(images):
-        canvas[:, index * (width + gap) : index * (width + gap) + width] = np.moveaxis(image, 0, 2)
-    panel.imshow(canvas, interpolation="nearest", aspect="equal")
-    panel.set_xticks([])
-    panel.set_yticks([])
-    panel.grid(visible=False)
-    for spine in panel.spines.values():
-        spine.set_visible(False)

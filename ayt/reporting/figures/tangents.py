@@ -1,36 +1,162 @@
-"""Figure of tangents: what a consistency model's output does along trajectories, and AYT's direction beside it."""
+"""Tangents: what a consistency model's output does along trajectories, and AYT's direction beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 import numpy as np
-import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-from ayt.reporting.style import COLOURS, LINES, MARKERS, RC, finish, new_figure, plural
+from ayt.base.arrays import read_arrays
+from ayt.base.sections import UNNAMED, Count, Name, NoiseLevels, Whole
+from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
+from ayt.methods.base import Method
+from ayt.plan.analyses import Analysis
+from ayt.plan.runs import Snapshot
+from ayt.reporting.wording import plural
 
-SIGNED = LinearSegmentedColormap.from_list("signed", ["#00204C", "#2A6FAB", "#A6A6A6", "#E8A33D", "#FFF4DC"])
-"""From dark blue over grey to light yellow: lightness rises all the way, so that it is the same order in grey."""
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
-KINDS = {"difference": "tangent,\ndifference", "derivative": "tangent,\nderivative", "feature": "AYT's\ndirection"}
+    from ayt.experiment.schema import Experiment
+    from ayt.networks.modules.feature_network import FeatureModule
+    from ayt.plan.plan import Plan
+    from ayt.plan.runs import Run
+
+DIRECTIONS = {"difference": "tangent,\ndifference", "derivative": "tangent,\nderivative", "feature": "AYT's\ndirection"}
 PAIRS = {"derivative": "tangent, derivative", "feature": "AYT's direction"}
 COLUMNS = 5
 SIGMA_DATA = 0.5
 
 
-def tangents(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
+@FIGURES.register
+class Tangents(Figure):
+    """For some images and noise levels: the noisy image, its denoised one, the tangents of pixels and of features."""
+
+    name: ClassVar[str] = "tangents"
+    section: ClassVar[str] = "Tangents"
+    description: ClassVar[Description] = Description(
+        shown="for images at rising noise levels t: the noisy image, what the network makes of it, its tangent (as the"
+        " difference that training takes and as a derivative), and the direction that AYT goes in its place.",
+        measured="in one network at the end of its training. Directions have length 1, so the pictures say nothing of"
+        " lengths; the panels below say how they agree, and how long the tangents are.",
+        not_shown="how tangents change over training, which the figure of oscillation asks.",
+        in_the_paper="its pictures of tangents.",
+    )
+
+    method: Annotated[str | None, UNNAMED] = None
+    """Whose network; absent: the first method that looks through the figure's classifier, else the first."""
+    batch_size: Annotated[Count | None, UNNAMED] = None
+    """Absent: the largest that the method has."""
+    seed: Annotated[Whole | None, UNNAMED] = None
+    """Absent: the method's first."""
+    classifier: Annotated[Name, UNNAMED] = "transformations"
+    """The transformation classifier of AYT's direction."""
+    images: Count = 64
+    """Of which the first few are shown; cosines are means over all."""
+    times: NoiseLevels = [0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 80.0]
+    """Noise levels t."""
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Report what does not fit the experiment."""
+        experiment = mistakes.experiment
+        mistakes.require_at_most_all_images("images", self.images)
+        if self.method and self.method not in experiment.method_names:
+            mistakes.require_methods([self.method], "method")
+            return
+        method = experiment.methods[self.shown_method(experiment)]
+        mistakes.require_known("batch_size", [self.batch_size] if self.batch_size else [], method.batch_sizes)
+        mistakes.require_known("seed", [] if self.seed is None else [self.seed], method.seeds)
+
+    def classifiers(self) -> dict[str, bool]:
+        """The transformation classifiers that it looks through; whether published weights will do."""
+        return {self.classifier: True}
+
+    def shown_method(self, experiment: Experiment) -> str:
+        """The method whose network is looked into."""
+        if self.method:
+            return experiment.chosen([self.method])[0]
+        looks_through = [
+            name
+            for name, method in experiment.methods.items()
+            if self.classifier in {need.name for need in method.upstream().values()}
+        ]
+        return [*looks_through, *experiment.methods][0]
+
+    def shown_run(self, plan: Plan) -> Run:
+        """The run whose network is looked into."""
+        name = self.shown_method(plan.experiment)
+        method = plan.experiment.methods[name]
+        seed = method.seeds[0] if self.seed is None else self.seed
+        return plan.run(name, self.batch_size or max(method.batch_sizes), seed)
+
+    def analyses(self, plan: Plan) -> list[Analysis]:
+        """What must be computed for it: the tangents in one network."""
+        run = self.shown_run(plan)
+        classifier = plan.classifier_weights(self.classifier)
+        return [
+            Analysis(
+                figure=self,
+                seed=plan.experiment.evaluation.seed,
+                weights={"model": run.last, "classifier": classifier},
+                inputs=(run.last.path, classifier.path, *run.record.dataset.files),
+            )
+        ]
+
+    def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
+        """Take the tangents."""
+        import torch
+
+        from ayt.analysis.tangents import choose, measure
+        from ayt.base.images import Images
+        from ayt.features.distance import mfd
+        from ayt.methods.formulas.schedules import stage_at
+        from ayt.training.work import build_frozen, work_of
+
+        model = analysis.weights["model"]
+        assert isinstance(model, Snapshot)
+        run, method = model.run, model.run.training
+        assert isinstance(method, Method)
+        # The difference of two outputs that nearly agree would be lost in TF32's rounding.
+        torch.backends.cudnn.allow_tf32 = False
+        points = choose(Images.of(run.dataset.load()).to(device), self.images, analysis.seed)
+        work = work_of(run, run.folder, device, build_frozen(model, run.dataset, device))
+        classifier = cast("FeatureModule", build_frozen(analysis.weights["classifier"], run.dataset, device))
+        stage = stage_at(model.iteration - 1, method.stage_iterations)
+        D = method.sampled(work)(points.labels)
+        return measure(D, points, sorted(self.times), method, stage, mfd(classifier))
+
+    def inputs(self, plan: Plan) -> list[Path]:
+        """The files that it is made from."""
+        return [analysis.path for analysis in self.analyses(plan)]
+
+    def make(self, plan: Plan, place: str, out: Path) -> None:
+        """Draw it; see `Output.make`."""
+        (analysis,) = self.analyses(plan)
+        run = self.shown_run(plan)
+        draw_tangents(read_arrays(analysis.path), out, self.title, f"{run.name} after {run.iterations:,} iterations")
+
+
+def draw_tangents(arrays: Mapping[str, np.ndarray], out: Path, title: str, network: str) -> None:
     """Draw the tangents of a few images, and cosines between tangents and their lengths over noise levels.
 
     Args:
-        arrays: what ``ayt tangents`` wrote.
+        arrays: what `ayt.analysis.tangents.measure` returned.
         out: where to, without ending.
         title: of the figure.
+        network: what it is, for the caption.
     """
+    import pandas as pd
+    from matplotlib import rc_context
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    from ayt.reporting.style import RC, finish, new_figure
+
     count, levels = arrays["x"].shape[0], len(arrays["t"])
     columns = np.unique(np.linspace(0, levels - 1, min(levels, COLUMNS)).round().astype(int))
     across, down = min(count, 2), 1 if count < 4 else 2
@@ -43,25 +169,25 @@ def tangents(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
         for index in range(blocks):
             panel = upper.add_subplot(grid[divmod(index, across)])
             _block(panel, arrays, columns, index, limit, labelled=index % across == 0)
-        scale = ScalarMappable(Normalize(-limit, limit), SIGNED)
+        scale = ScalarMappable(Normalize(-limit, limit), _signed_colours())
         bar = upper.colorbar(scale, cax=upper.add_subplot(grid[:, -1]), extend="both")
         bar.set_label("pixel value of a direction of length 1")
         cosines, lengths = lower.subplots(1, 2)
         table = _cosines(cosines, arrays)
         table = pd.concat([table, _lengths(lengths, arrays)])
         lower.legend(*_entries(lengths, cosines), loc="outside right upper", frameon=False)
-        finish(figure, out, title, _caption(arrays, blocks), table)
+        finish(figure, out, title, _caption(arrays, blocks, network), table)
 
 
-def _caption(arrays: Mapping[str, np.ndarray], blocks: int) -> str:
+def _caption(arrays: Mapping[str, np.ndarray], blocks: int, network: str) -> str:
     means = "; shown are means over the colour channels" if arrays["x"].shape[1] > 1 else ""
     return (
         f"Above: {plural(blocks, 'image')} with one noise each, x_t scaled to the data's contrast; directions at unit "
         f"length, one scale for all, cut at its ends{means}. All are gradients with respect to D: training moves D "
-        f"against them. Below: n = {plural(len(arrays['x']), 'image')}; EMA weights of {arrays['run']} after "
-        f"{int(arrays['iteration']):,} iterations; lines: means; bands: 5% to 95% of the images; grey: 95% of the "
-        f"cosines of random directions in {_pixels(arrays):,} dimensions. The difference is between t and r as in "
-        "training. It is one network: the figure says nothing of how tangents change in training."
+        f"against them. Below: n = {plural(len(arrays['x']), 'image')}; EMA weights of {network}; "
+        "lines: means; bands: 5% to 95% of the images; grey: 95% of the cosines of random directions in "
+        f"{_pixels(arrays):,} dimensions. The difference is between t and r as in training. It is one network: the "
+        "figure says nothing of how tangents change in training."
     )
 
 
@@ -71,7 +197,7 @@ def _pixels(arrays: Mapping[str, np.ndarray]) -> int:
 
 def _limit(arrays: Mapping[str, np.ndarray], columns: np.ndarray, blocks: int) -> float:
     """The end of the colour scale: 99% of the values that are shown lie within."""
-    shown = [np.abs(arrays[kind][columns, :blocks].mean(2)) for kind in KINDS]
+    shown = [np.abs(arrays[kind][columns, :blocks].mean(2)) for kind in DIRECTIONS]
     return float(np.quantile(np.concatenate(shown), 0.99))
 
 
@@ -79,6 +205,8 @@ def _block(
     panel: Axes, arrays: Mapping[str, np.ndarray], columns: np.ndarray, index: int, limit: float, labelled: bool
 ) -> None:
     """One image: rows x_t, D and three directions, columns noise levels."""
+    from matplotlib.colors import Normalize
+
     t = arrays["t"][columns]
     contrast = SIGMA_DATA / np.sqrt(t**2 + SIGMA_DATA**2)
     rows = {
@@ -86,8 +214,8 @@ def _block(
         "$D$": arrays["D_t"][columns, index],
     }
     pictures = [[_grey(image) for image in row] for row in rows.values()]
-    scale = Normalize(-limit, limit, clip=True)
-    pictures += [[SIGNED(scale(v.mean(0)))[..., :3] for v in arrays[kind][columns, index]] for kind in KINDS]
+    scale, colours = Normalize(-limit, limit, clip=True), _signed_colours()
+    pictures += [[colours(scale(v.mean(0)))[..., :3] for v in arrays[kind][columns, index]] for kind in DIRECTIONS]
     height, width = arrays["x"].shape[2:]
     gap = max(1, width // 12)
     canvas = np.ones((len(pictures) * (height + gap) - gap, len(t) * (width + gap) - gap, 3))
@@ -99,11 +227,18 @@ def _block(
     panel.set_xticks((width - 1) / 2 + (width + gap) * np.arange(len(t)), [f"{value:g}" for value in t])
     panel.xaxis.tick_top()
     panel.set_title("noise level $t$", fontsize=7.5)
-    names = [*rows, *KINDS.values()] if labelled else [""] * len(pictures)
+    names = [*rows, *DIRECTIONS.values()] if labelled else [""] * len(pictures)
     panel.set_yticks((height - 1) / 2 + (height + gap) * np.arange(len(pictures)), names)
     panel.tick_params(length=0)
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
+
+
+def _signed_colours() -> Colormap:
+    """From dark blue over grey to light yellow: lightness rises all the way, so that it is the same order in grey."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signed", ["#00204C", "#2A6FAB", "#A6A6A6", "#E8A33D", "#FFF4DC"])
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -112,6 +247,8 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _cosines(panel: Axes, arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    import pandas as pd
+
     chance = 1.96 / _pixels(arrays) ** 0.5
     panel.axhspan(-chance, chance, color="#BBBBBB", alpha=0.5, linewidth=0)
     rows = [
@@ -124,6 +261,8 @@ def _cosines(panel: Axes, arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def _lengths(panel: Axes, arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    import pandas as pd
+
     names = {"difference": "tangent, difference", "derivative": "tangent, derivative"}
     rows = [
         _line(panel, arrays["t"], arrays[f"{kind}_norm"], index, name, "length")
@@ -136,6 +275,10 @@ def _lengths(panel: Axes, arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 def _line(panel: Axes, t: np.ndarray, values: np.ndarray, style: int, name: str, measured: str) -> pd.DataFrame:
     """Draw the mean of (T, K) values over noise levels, and a band; returns what is drawn."""
+    import pandas as pd
+
+    from ayt.reporting.style import COLOURS, LINES, MARKERS
+
     low, high = np.quantile(values, (0.05, 0.95), axis=1)
     panel.fill_between(t, low, high, color=COLOURS[style], alpha=0.15, linewidth=0)
     panel.plot(

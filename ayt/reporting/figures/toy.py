@@ -1,19 +1,28 @@
-"""Figures of a toy experiment: which way tangents point, seen from a manifold that is known exactly."""
+"""The toy experiment: which way tangents point, seen from a manifold that is known exactly."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import numpy as np
-import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
-from matplotlib.lines import Line2D
 
-from ayt.reporting.style import COLOURS, LINES, MARKERS, RC, finish, new_figure, plural
+from ayt.base.arrays import read_arrays
+from ayt.base.sections import ABSENT, UNNAMED, Name, Section
+from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
+from ayt.experiment.schema import Toy
+from ayt.plan.analyses import Analysis
+from ayt.reporting.wording import plural
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+    from ayt.experiment.schema import Experiment
+    from ayt.plan.plan import Plan
 
 LABELS = {"ect": "ECT", "ayt": "AYT"}
 ARROW = 0.16
@@ -22,17 +31,71 @@ ARROW = 0.16
 CHANCE: Any = {"color": "#555555", "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 
 
-def toy(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
+@FIGURES.register
+class ToyExperiment(Figure):
+    """A toy experiment: energy of the tangents along and across its manifold, and pictures of their flow."""
+
+    name: ClassVar[str] = "toy"
+    section: ClassVar[str] = "Toy experiment"
+    parts: ClassVar[Mapping[str, type[Section]]] = {"toy": Toy}
+    description: ClassVar[Description] = Description(
+        shown="consistency models of points on a manifold that is known exactly: how much of each loss's direction"
+        " points along it and across it, and pictures of where it points.",
+        measured="by projection onto the tangent space at the manifold's point nearest to the output, while training"
+        " goes on.",
+        not_shown="anything about images: dimensions are few and networks tiny.",
+        in_the_paper="the geometry that it argues with: tangents along a manifold and towards it.",
+    )
+
+    toy: Annotated[Name | None, UNNAMED] = None
+    """Which of the experiment's toys; absent: the first."""
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Report what does not fit the experiment."""
+        toys = mistakes.experiment.toys
+        if self.toy:
+            mistakes.require_known("toy", [self.toy], toys)
+        elif not toys:
+            mistakes.report("toy", ABSENT, "the experiment has no toys")
+
+    def analyses(self, plan: Plan) -> list[Analysis]:
+        """What must be computed for it: the whole toy experiment, which has seeds of its own."""
+        return [Analysis(figure=self, seed=0, parts={"toy": self._shown(plan.experiment)}, on_cpu=True)]
+
+    def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
+        """Train and measure."""
+        from ayt.analysis.toy.experiment import run
+
+        return run(cast(Toy, analysis.parts["toy"]), device)
+
+    def inputs(self, plan: Plan) -> list[Path]:
+        """The files that it is made from."""
+        return [analysis.path for analysis in self.analyses(plan)]
+
+    def make(self, plan: Plan, place: str, out: Path) -> None:
+        """Draw it; see `Output.make`."""
+        (path,) = self.inputs(plan)
+        draw_toy(read_arrays(path), out, self.title)
+
+    def _shown(self, experiment: Experiment) -> Toy:
+        return experiment.toys[self.toy or next(iter(experiment.toys))]
+
+
+def draw_toy(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
     """Draw the share of tangents' energy along the manifold over training, and more below.
 
     In the plane that is the flow of tangents, early and late; elsewhere the distance of samples to the manifold, how
     much tangents turn between measurements, and whether they lead to the manifold.
 
     Args:
-        arrays: what `ayt.analysis.toy.experiment.run` returns.
+        arrays: what `ayt.analysis.toy.experiment.run` returned.
         out: where to, without ending.
         title: of the figure.
     """
+    from matplotlib import rc_context
+
+    from ayt.reporting.style import RC, finish, new_figure
+
     with rc_context(RC):
         flat = "manifold" in arrays
         figure = new_figure(4.9 if flat else 4.5)
@@ -42,11 +105,13 @@ def toy(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
             _flow(below, arrays)
         else:
             _others(below, arrays)
-        finish(figure, out, title, _caption(arrays, flat), table(arrays))
+        finish(figure, out, title, _caption(arrays, flat), _table(arrays))
 
 
-def table(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _table(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """One row for each loss, seed, measurement and noise level."""
+    import pandas as pd
+
     shape = arrays["parallel"].shape
     names = [LABELS[str(name)] for name in arrays["losses"]]
     axes = (names, arrays["seeds"], arrays["iterations"], arrays["times"])
@@ -63,6 +128,10 @@ def table(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 def _shares(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
     """A panel for each noise level: what lies along the manifold, from below; across it, from above."""
+    from matplotlib.lines import Line2D
+
+    from ayt.reporting.style import COLOURS, LINES, MARKERS
+
     panels = figure.subplots(1, len(arrays["times"]), sharey=True, squeeze=False)[0]
     for index, (panel, t) in enumerate(zip(panels, arrays["times"], strict=True)):
         _over_training(panel, arrays, arrays["parallel"][..., index])
@@ -82,6 +151,8 @@ def _shares(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _over_training(panel: Axes, arrays: Mapping[str, np.ndarray], values: np.ndarray) -> None:
     """Draw (L, S, M) values: means over seeds, and bands from the lowest to the highest."""
+    from ayt.reporting.style import COLOURS, LINES, MARKERS
+
     iterations = arrays["iterations"]
     for index, line in enumerate(values):
         if len(line) > 1:
@@ -102,6 +173,8 @@ def _over_training(panel: Axes, arrays: Mapping[str, np.ndarray], values: np.nda
 
 def _flow(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
     """A panel for each loss and of two moments: the manifold, outputs, and where the loss pushes them."""
+    from ayt.reporting.style import COLOURS
+
     panels = figure.subplots(1, 4, sharex=True, sharey=True)
     iterations = arrays["iterations"][arrays["flow_measurements"]]
     for index, name in enumerate(arrays["losses"]):

@@ -11,16 +11,21 @@ from importlib import resources
 
 import pandas as pd
 
+from ayt.datasets.base import Dataset
 
-def fids(dataset: str) -> pd.DataFrame:
-    """Published FIDs on a dataset: method, network, nfe, fid, batch_size, iterations, source."""
-    with resources.files(__name__).joinpath("fid.csv").open() as file:
+METRIC = "FID"
+"""What all numbers are."""
+
+
+def fids(dataset: Dataset) -> pd.DataFrame:
+    """Published FIDs on a dataset of the paper: method, network, nfe, fid, batch_size, iterations, source."""
+    with resources.files(__name__).joinpath("fid.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file, dtype={"batch_size": "Int64", "iterations": "Int64"})
-    return table[table["dataset"] == dataset].drop(columns="dataset")
+    return table[(table["dataset"] == dataset.name) & dataset.of_the_paper].drop(columns="dataset")
 
 
-def batch_size_curves(dataset: str) -> pd.DataFrame:
-    """The published figure's one-step FIDs over training: iteration, method, batch_size, fid. CIFAR-10's alone."""
-    with resources.files(__name__).joinpath("batch_size_curves.csv").open() as file:
+def batch_size_curves(dataset: Dataset) -> pd.DataFrame:
+    """One-step FIDs over training, read off the paper's figure, for its dataset: iteration, method, batch_size, fid."""
+    with resources.files(__name__).joinpath("batch_size_curves.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file).rename(columns={"fid_1step": "fid"})
-    return table if dataset == "cifar10" else table.iloc[:0]
+    return table if dataset.of_the_paper else table.iloc[:0]

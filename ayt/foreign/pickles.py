@@ -36,7 +36,7 @@ class Module:
     """What is left of an object: the name of its class and its attributes, or what was asked of another one.
 
     Training snapshots hold losses and augmentations beside the networks; all are the same inert kind of thing here.
-    Which of them may hold weights is for `ayt.assets.foreign.checkpoints` to say.
+    Which of them may hold weights is for `ayt.foreign.checkpoints` to say.
     """
 
     class_name: str

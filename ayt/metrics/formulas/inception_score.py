@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 
-class InceptionScore:
-    """exp(E KL(p(y|x) || p(y))), gathered batch by batch in float64.
+class Predictions:
+    """What a network predicts of the classes of many images, gathered batch by batch in float64.
+
+    Their Inception Score is exp(E KL(p(y|x) || p(y))).
 
     Over all samples at once. The common way, ten parts and the mean of their scores, is lower: each part estimates
     p(y) from a tenth of the samples, so scores are comparable at an equal number of samples only.

@@ -5,6 +5,7 @@ Improved precision and recall (arXiv 1904.06991), density and coverage (arXiv 20
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ayt.base.errors import UserError
+from ayt.metrics.formulas.feature_sets import FeatureSet
 
 BLOCK = 512
 """Rows of distances that are computed at a time: memory stays bounded."""
@@ -57,10 +59,30 @@ def precision_recall_density_coverage(
         raise UserError(
             f"precision, recall, density and coverage need more than {k} features on each side, not {sizes}"
         )
-    # The same shift for both changes no distance, and keeps the digits that matter.
-    centre = reference.double().mean(0)
-    fake, real = (part.double() - centre for part in (features, reference))
-    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
+    return _compare(features, reference, radii(reference, reference, k), k_precision, k_density)
+
+
+def neighbourhoods(samples: FeatureSet, real: FeatureSet) -> Neighbourhoods:
+    """`precision_recall_density_coverage` of the features that two sets keep, computed once for all four metrics.
+
+    All are NaN where a set keeps too few features.
+    """
+    if min(len(samples.kept), len(real.kept)) <= LARGEST_K:
+        return Neighbourhoods(*[math.nan] * 4)
+
+    def compute() -> Neighbourhoods:
+        real_radii = real.derive("radii", lambda: radii(real.kept, real.kept, LARGEST_K))
+        return _compare(samples.kept, real.kept, real_radii, K_PRECISION, K_DENSITY)
+
+    return samples.derive("neighbourhoods", compute)
+
+
+def _compare(
+    features: Tensor, reference: Tensor, real_radii: Tensor, k_precision: int, k_density: int
+) -> Neighbourhoods:
+    """Compare two sets, given the `radii` of real images."""
+    fake_radii = radii(features, reference, max(k_precision, k_density))
+    fake, real = (_centred(part, reference) for part in (features, reference))
     precise, dense = 0, 0
     recalled = torch.zeros(len(real), dtype=torch.bool)
     covered = torch.zeros(len(real), dtype=torch.bool)
@@ -78,9 +100,15 @@ def precision_recall_density_coverage(
     )
 
 
-def _radii(points: Tensor, k: int) -> Tensor:
-    """Distances (n, k) of each point to its nearest others, rising."""
+def radii(points: Tensor, reference: Tensor, k: int) -> Tensor:
+    """Squared distances (n, k) of each point to its nearest others, rising; ``reference``: see `_centred`."""
+    points = _centred(points, reference)
     return torch.cat([distances.topk(k + 1, largest=False).values[:, 1:] for _, distances in _blocks(points, points)])
+
+
+def _centred(points: Tensor, reference: Tensor) -> Tensor:
+    """Points about the mean of real images: the same shift for all changes no distance, and keeps the digits."""
+    return points.double() - reference.double().mean(0)
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ayt.base.errors import UserError
-from ayt.assets.foreign.pickles import Array, Module, RefusedError, read, refused_by_torch
+from ayt.foreign.pickles import Array, Module, RefusedError, read, refused_by_torch
 
 ZIP = b"PK\x03\x04"
 TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."

@@ -1,0 +1,52 @@
+"""Files of named arrays (npz)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ayt.base.errors import UserError
+from ayt.base.files import written_beside
+
+
+def read_arrays(path: Path, *required: str, made_by: str = "") -> dict[str, np.ndarray]:
+    """Read a file of arrays.
+
+    Args:
+        path: the file.
+        required: arrays that it must have, whatever others it has.
+        made_by: the command that makes the file, for the message where there is none.
+
+    Raises:
+        UserError: the file is missing, damaged, or lacks one of the required arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file{f'; {made_by} makes it' if made_by else ''}") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: not arrays ({error}); delete it to have it made again") from None
+    missing = [name for name in required if name not in arrays]
+    if missing:
+        raise UserError(f"{path}: has no arrays {', '.join(missing)}; delete it to have it made again")
+    return arrays
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = True) -> None:
+    """Write a file of arrays, whole or not at all; the same arrays give the same bytes.
+
+    Args:
+        path: the file.
+        arrays: by their names.
+        compressed: worth its time unless the numbers are many and look random.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with written_beside(path) as beside:
+        (np.savez_compressed if compressed else np.savez)(beside, **arrays)  # type: ignore[arg-type]

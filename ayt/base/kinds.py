@@ -1,0 +1,162 @@
+"""Kinds (methods, datasets, networks, metrics, figures, tables): found by name, each in a module of its own.
+
+A kind is a class of settings that a `Registry` knows. Those of the package are the modules of one folder for each
+registry, found by looking there: nothing lists them. Others come from an extension, a Python file that registers them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from ayt.base.errors import UserError
+from ayt.base.sections import Section, choices, kind_of, problems
+
+EXTENSIONS = "AYT_EXTENSIONS"
+"""The environment variable that names extension files, separated by colons. Snakemake's jobs get it from the
+experiment's key ``extensions``."""
+
+
+class Kind(Section):
+    """The settings of one kind; a subclass for each, registered under its ``name``."""
+
+    name: ClassVar[str]
+
+
+K = TypeVar("K", bound=Kind)
+
+
+class Registry(Generic[K]):
+    """The kinds of one sort, by name.
+
+    Args:
+        what: a kind of this sort in messages, for example ``method``.
+        key: under which a file names it, for example ``loss``.
+        package: whose modules define the kinds that are shipped.
+        default: what is meant where a file names none; None: it must.
+    """
+
+    def __init__(self, what: str, key: str, package: str, default: str | None = None) -> None:
+        self.what, self.key, self.default = what, key, default
+        self._package = package
+        self._kinds: dict[str, type[K]] = {}
+        self._discovered = False
+
+    def register(self, kind: type[K]) -> type[K]:
+        """Add a kind, as a decorator of its class.
+
+        Raises:
+            UserError: another has its name.
+        """
+        other = self._kinds.setdefault(kind.name, kind)
+        if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
+            raise UserError(f"{kind.__module__}: {self.what} {kind.name!r} is defined in {other.__module__} already")
+        self._kinds[kind.name] = kind
+        return kind
+
+    @property
+    def kinds(self) -> dict[str, type[K]]:
+        """All kinds by name."""
+        if not self._discovered:
+            self._discovered = True
+            found = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(found.__path__):
+                if not module.ispkg:
+                    importlib.import_module(f"{self._package}.{module.name}")
+        return dict(sorted(self._kinds.items()))
+
+    def get(self, name: Any) -> type[K] | None:
+        """The kind of this name; None if there is none."""
+        return self.kinds.get(name) if isinstance(name, str) else None
+
+    def unknown(self, name: Any) -> str:
+        """What to say of a name that no kind has."""
+        return f"unknown {self.what}; {choices(name, self.kinds)}"
+
+    def dump(self, kind: K) -> dict[str, Any]:
+        """A kind for a record: its name, its version, and `Section.settings`."""
+        return {self.key: kind.name, "version": kind.version, **kind.settings()}
+
+    def identity(self, kind: K) -> dict[str, Any]:
+        """`Section.identity` with the kind's name."""
+        return {self.key: kind.name, **kind.identity()}
+
+    def parse(self, content: Any, source: str) -> K:
+        """A kind from a record, as `dump` wrote it.
+
+        Raises:
+            UserError: it is no kind that this version knows, of another version, or has wrong settings.
+        """
+        if not isinstance(content, Mapping):
+            raise UserError(f"{source}: must be a mapping of settings, not {kind_of(content)}")
+        settings = dict(content)
+        name, version = settings.pop(self.key, None), settings.pop("version", None)
+        model = self.get(name)
+        if model is None:
+            hint = f"; if an extension defines it, {EXTENSIONS} must name its file"
+            raise UserError(f"{source}: {self.key} = {name!r}: {self.unknown(name)}{hint}")
+        if version != model.version:
+            raise UserError(
+                f"{source}: was written for version {version} of the {self.what} {name!r}; this is version"
+                f" {model.version}, whose results are others"
+            )
+        return validated(model, settings, source)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def validated(model: type[S], content: Any, source: str) -> S:
+    """A section from a record.
+
+    Raises:
+        UserError: the first mistake in it.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        where, _, problem = next(problems(model, error))
+        raise UserError(f"{source}: {'.'.join(map(str, where)) or 'the whole'}: {problem}") from None
+
+
+def load_extensions(files: Iterable[str]) -> None:
+    """Run Python files that register kinds; each once.
+
+    Raises:
+        UserError: one is missing, or fails.
+    """
+    for file in files:
+        path = Path(file).resolve()
+        name = f"ayt_extension_{path.stem}"
+        if getattr(sys.modules.get(name), "__file__", None) == str(path):
+            continue
+        spec = importlib.util.spec_from_file_location(name, path)
+        if path.suffix != ".py" or not path.is_file() or spec is None or spec.loader is None:
+            raise UserError(f"extension {file}: no such Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except UserError:
+            del sys.modules[name]
+            raise
+        except Exception as error:
+            del sys.modules[name]
+            raise UserError(f"extension {file}: cannot be loaded: {type(error).__name__}: {error}") from None
+
+
+def load_extensions_of_environment() -> None:
+    """Run the files that the environment variable `EXTENSIONS` names.
+
+    Raises:
+        UserError: one is missing, or fails.
+    """
+    load_extensions(file for file in os.environ.get(EXTENSIONS, "").split(os.pathsep) if file)

@@ -1,0 +1,106 @@
+"""CIFAR-10's training set, read from its archive without extracting or executing anything."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, cast
+
+import numpy as np
+
+from ayt.base import paths
+from ayt.base.errors import UserError
+from ayt.datasets.base import DATASETS, Arrays, Dataset
+
+BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+LARGEST_BATCH = 100_000_000
+"""Bytes; the real ones have 31 million."""
+
+
+@DATASETS.register
+class Cifar10(Dataset):
+    """50,000 colour images, 32x32, of ten classes: CIFAR-10's training set in the order of its archive."""
+
+    name: ClassVar[str] = "cifar10"
+    channels: ClassVar[int] = 3
+    resolution: ClassVar[int] = 32
+    classes: ClassVar[int] = 10
+    archive: ClassVar[str | None] = name
+    of_the_paper: ClassVar[bool] = True
+
+    @property
+    def size(self) -> int:
+        """How many images it has."""
+        return 50_000
+
+    def load(self) -> Arrays:
+        """Read the prepared images.
+
+        Raises:
+            UserError: they were not prepared, or their file is damaged.
+        """
+        path = paths.dataset(self.name)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return Arrays(arrays["pixels"], arrays["labels"].astype(np.int64))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; ayt prepare {self.name} ARCHIVE makes it") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
+
+    @classmethod
+    def prepare(cls, archive: Path) -> Arrays:
+        """Read the training set from ``cifar-10-python.tar.gz``.
+
+        Raises:
+            UserError: the archive is damaged, has members that an extraction would put elsewhere, or is not CIFAR-10.
+        """
+        batches = _read_batches(archive)
+        missing = [name for name in BATCHES if name not in batches]
+        if missing:
+            raise UserError(f"{archive}: not CIFAR-10 for Python: has no {', '.join(missing)}")
+        data = [batches[name].get("data") for name in BATCHES]
+        labels = [batches[name].get("labels") for name in BATCHES]
+        if not all(
+            isinstance(part, np.ndarray) and part.dtype == np.uint8 and part.shape[1:] == (3072,) for part in data
+        ):
+            raise UserError(f"{archive}: not CIFAR-10 for Python: data is not rows of 3072 bytes")
+        if not all(isinstance(part, list) and all(label in range(10) for label in part) for part in labels):
+            raise UserError(f"{archive}: not CIFAR-10 for Python: labels are not lists of 0 to 9")
+        pixels = np.concatenate(cast(list[np.ndarray], data)).reshape(-1, 3, 32, 32)
+        classes = np.array([label for part in cast(list[list[int]], labels) for label in part])
+        size = cls().size
+        if not len(pixels) == len(classes) == size:
+            raise UserError(f"{archive}: has {len(pixels)} images and {len(classes)} labels, not {size}")
+        return Arrays(pixels, classes.astype(np.int64))
+
+
+def _read_batches(archive: Path) -> dict[str, dict[str, object]]:
+    from ayt.foreign.checkpoints import read_arrays
+
+    batches: dict[str, dict[str, object]] = {}
+    try:
+        with tarfile.open(archive, "r:gz") as file:
+            for member in file:
+                _refuse_strange(member, archive)
+                name = PurePosixPath(member.name).name
+                content = file.extractfile(member)
+                if content is not None and name in BATCHES:
+                    if member.size > LARGEST_BATCH:
+                        raise UserError(f"{archive}: refused: {member.name} has {member.size} bytes")
+                    batches[name] = read_arrays(content.read(), f"{archive}: {member.name}")
+    except FileNotFoundError:
+        raise UserError(f"{archive}: no such file") from None
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{archive}: damaged archive ({error})") from None
+    return batches
+
+
+def _refuse_strange(member: tarfile.TarInfo, archive: Path) -> None:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise UserError(f"{archive}: refused: member {member.name!r} would be written outside the archive's folder")
+    if not (member.isfile() or member.isdir()):
+        raise UserError(f"{archive}: refused: member {member.name!r} is neither a file nor a folder")

@@ -1,0 +1,128 @@
+"""What training minimises, batch by batch: images, labels and random numbers to a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ayt.base.errors import UserError
+from ayt.base.randomness import Draws
+from ayt.features.groups import names_for
+from ayt.features.transformations import draw, transform
+from ayt.methods.formulas.losses import LossOutput, consistency_pair, denoising_loss, weight
+from ayt.methods.formulas.schedules import lognormal_t, ramp, stage_at, t_to_r
+from ayt.networks.modules.precond import Denoise, EDMPrecond, bind
+
+if TYPE_CHECKING:
+    from ayt.methods.base import Method
+    from ayt.networks.modules.feature_network import FeatureModule
+
+Objective = Callable[[Tensor, Tensor, Draws], LossOutput]
+"""Images (B, C, H, W) in [-1, 1], class labels (B,) and their random numbers to a loss."""
+
+Sampled = Callable[[Tensor | None], Denoise]
+"""Class labels (B,), or None, to the denoiser that is sampled."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an objective is built from: the network that is trained, and frozen ones upstream.
+
+    Attributes:
+        device: where everything is.
+        network: in train mode while it is trained, in eval mode while it is sampled.
+        called: the same, with gradients that are summed over the processes that share a batch.
+        load: a frozen network upstream, by its role.
+        bf16: whether a feature network computes in bfloat16; a denoiser knows it itself.
+    """
+
+    device: torch.device
+    network: nn.Module
+    called: nn.Module
+    load: Callable[[str], nn.Module]
+    bf16: bool = False
+
+    def denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
+        """The network in training, told the labels, with one dropout mask for all calls."""
+        return bind(cast(EDMPrecond, self.network), labels, draws, self.called)
+
+    def bound(self, labels: Tensor | None) -> Denoise:
+        """The network as it is, told the labels, without dropout."""
+        return bind(cast(EDMPrecond, self.network), labels)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """What a feature network in training makes of images, in float32."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            predictions: Tensor = self.called(images)
+        return predictions.float()
+
+    def frozen_denoiser(self, role: str) -> Sampled:
+        """A denoiser upstream, for example the one at the role ``start`` that training starts from, as a teacher."""
+        network = cast(EDMPrecond, self.load(role))
+        return lambda labels: bind(network, labels)
+
+    def feature_network(self, role: str) -> FeatureModule:
+        """A feature network upstream."""
+        return cast("FeatureModule", self.load(role))
+
+
+def consistency(method: Method, work: Work) -> Objective:
+    """The loss of a method that compares two outputs of the network, at noise levels t and r.
+
+    Raises:
+        UserError: the method does not say how.
+    """
+    pair_loss = method.pair_loss(work)
+    if pair_loss is None:
+        raise UserError(f"method {method.name!r} defines neither pair_loss nor objective")
+
+    def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
+        t = lognormal_t(draws.normal("t"), method.t_mean, method.t_std)
+        r = t_to_r(t, method.q, stage_at(draws.iteration, method.stage_iterations), method.k, method.b, method.n)
+        eps = draws.normal("noise", *images.shape[1:])
+        D_t, D_r = consistency_pair(work.denoiser(labels, draws), images, t, r, eps)
+        return pair_loss(D_t, D_r, weight(t, r), draws.iteration, draws.size)
+
+    return objective
+
+
+def denoising(work: Work, sigma_mean: float, sigma_std: float) -> Objective:
+    """EDM's denoising loss at noise levels with ln sigma ~ N(sigma_mean, sigma_std^2)."""
+
+    def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
+        sigma = lognormal_t(draws.normal("sigma"), sigma_mean, sigma_std)
+        eps = draws.normal("noise", *images.shape[1:])
+        return denoising_loss(work.denoiser(labels, draws), images, sigma, eps, draws.size)
+
+    return objective
+
+
+def recognition(work: Work, group: str, probability: float, ramp_iterations: int) -> Objective:
+    """Mean over batch and labels of the squared error of the predicted parameters of random transformations."""
+
+    def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
+        names = names_for(group, images.shape[1])
+        on_host = draws.generator("transformations", torch.device("cpu"))
+        drawn = draw(names, images.shape, on_host, draws.generator("transformations, noise"))
+        p = probability * ramp(draws.iteration, ramp_iterations)
+        transformed, targets = transform(images, drawn, p, names)
+        error = F.mse_loss(work.predict(transformed), targets)
+        return LossOutput(error, error.detach().sqrt())
+
+    return objective
+
+
+def classes(work: Work) -> Objective:
+    """Cross-entropy of class labels; the distance to watch is the share of wrong classes."""
+
+    def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
+        logits = work.predict(images)
+        wrong = (logits.detach().argmax(1) != labels).float().mean()
+        return LossOutput(F.cross_entropy(logits, labels), wrong)
+
+    return objective

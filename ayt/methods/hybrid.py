@@ -1,0 +1,43 @@
+"""ECT's loss and AYT's together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from ayt.base.sections import UNNAMED, Name, NonNegative, Whole
+from ayt.methods.base import METHODS, Method
+from ayt.methods.training import ClassifierNeed
+
+if TYPE_CHECKING:
+    from ayt.methods.formulas.losses import Loss
+    from ayt.methods.formulas.objective import Work
+
+
+@METHODS.register
+class Hybrid(Method):
+    """ECT's loss + lambda * ramp * AYT's loss."""
+
+    name: ClassVar[str] = "hybrid"
+    usual_label: ClassVar[str] = "ECT + AYT"
+
+    classifier: Annotated[Name, UNNAMED] = "transformations"
+    """The transformation classifier that AYT's distance looks through."""
+    c: NonNegative = 0.0
+    """Of ECT's pseudo-Huber distance."""
+    lambda_: Annotated[float, Field(gt=0, allow_inf_nan=False, alias="lambda")] = 1.0
+    """Share of AYT's loss."""
+    ramp: Whole = 5000
+    """Iterations over which AYT's part rises from 0."""
+
+    def upstream(self) -> dict[str, ClassifierNeed]:
+        """The transformation classifier."""
+        return {"classifier": ClassifierNeed(self.classifier, "transformations")}
+
+    def pair_loss(self, work: Work) -> Loss:
+        """The sum of both."""
+        from ayt.features.distance import mfd
+        from ayt.methods.formulas.losses import hybrid_loss
+
+        return hybrid_loss(self.c, mfd(work.feature_network("classifier")), self.lambda_, self.ramp)

@@ -1,0 +1,37 @@
+"""Training of a diffusion model, where no published checkpoint is the start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from ayt.base.sections import UNNAMED, Count, Finite, Fraction, Positive, Whole
+from ayt.methods.training import Decaying, Stage
+
+if TYPE_CHECKING:
+    from ayt.methods.formulas.objective import Objective, Work
+
+
+class Pretraining(Decaying):
+    """A diffusion model trained with EDM's denoising loss."""
+
+    name: ClassVar[str] = "pretrain"
+    stage: ClassVar[Stage] = "pretrain"
+
+    iterations: Annotated[Count, UNNAMED] = 200_000
+    batch_size: Annotated[Count, UNNAMED] = 512
+    lr: Positive = 1e-3
+    warmup: Whole = 200
+    decay: bool = True
+    """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
+    ema: Fraction = 0.999
+    dropout: Fraction = 0.13
+    sigma_mean: Finite = -1.2
+    """Mean of ln sigma."""
+    sigma_std: Positive = 1.2
+    seed: Annotated[Whole, UNNAMED] = 0
+
+    def objective(self, work: Work) -> Objective:
+        """EDM's denoising loss."""
+        from ayt.methods.formulas.objective import denoising
+
+        return denoising(work, self.sigma_mean, self.sigma_std)

@@ -1,0 +1,106 @@
+"""What every training run has, whatever it trains."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import model_validator
+
+from ayt.base.kinds import Kind
+from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Whole, check_divides
+
+if TYPE_CHECKING:
+    from ayt.methods.formulas.objective import Objective, Sampled, Work
+
+Stage = Literal["pretrain", "classifier", "train"]
+
+
+@dataclass(frozen=True)
+class ClassifierNeed:
+    """A method needs one of the experiment's classifiers.
+
+    Attributes:
+        name: as the experiment calls it.
+        task: that it must have been trained for.
+        maps: whether its features must be maps of channels.
+        key: of the method's settings that names it.
+    """
+
+    name: str
+    task: Literal["transformations", "labels"]
+    maps: bool = False
+    key: str = "classifier"
+
+
+class Training(Kind):
+    """What every training run has.
+
+    Attributes:
+        stage: ``pretrain`` for diffusion models, ``classifier`` for feature networks, ``train`` for consistency models.
+        divisible: whether a batch may be given in parts, whose losses add up to the whole batch's.
+    """
+
+    stage: ClassVar[Stage]
+    divisible: ClassVar[bool] = True
+
+    iterations: Annotated[Count, UNNAMED]
+    segment: Annotated[Count | None, UNNAMED] = None
+    """Iterations trained by one job; absent: all."""
+    lr: Positive
+    warmup: Whole = 0
+    """Iterations over which the learning rate rises linearly from 0."""
+    ema: Fraction = 0.0
+    """Decay of the exponential moving average of the weights, for each iteration; 0: the weights themselves."""
+    precision: Literal["fp32", "tf32", "bf16"] = "tf32"
+    """`tf32`: PyTorch's default on a GPU, convolutions in TF32 and matrix products in float32, as in the paper; `fp32`:
+    everything in float32; `bf16`: the trained network in bfloat16, weights and losses in float32."""
+
+    @model_validator(mode="after")
+    def _whole_segments(self) -> Training:
+        check_divides(self.segment, self.iterations, "segment", "iterations")
+        return self
+
+    @property
+    def stem(self) -> str:
+        """What the names of its runs begin with."""
+        return self.name
+
+    @property
+    def decay_iterations(self) -> int | None:
+        """Iterations after which the learning rate has fallen to 0; None: it does not fall."""
+        return None
+
+    def upstream(self) -> dict[str, ClassifierNeed]:
+        """The classifiers that it needs, by the roles that they have in it."""
+        return {}
+
+    @property
+    def files(self) -> list[Path]:
+        """Published networks that it looks through."""
+        return []
+
+    def sampled(self, work: Work) -> Sampled:
+        """The denoiser as it is sampled and scored: class labels (B,) to D(x; sigma)."""
+        return work.bound
+
+    @abstractmethod
+    def objective(self, work: Work) -> Objective:
+        """What is minimised: images, labels and random numbers to a loss."""
+
+
+class Decaying(Training):
+    """A training whose learning rate may fall to 0 at its end: another number of iterations is then another run."""
+
+    decay: bool
+
+    def unnamed(self) -> set[str]:
+        """The fields that change no result."""
+        return super().unnamed() - ({"iterations"} if self.decay else set())
+
+    @property
+    def decay_iterations(self) -> int | None:
+        """Iterations after which the learning rate has fallen to 0; None: it does not fall."""
+        return self.iterations if self.decay else None

@@ -1,0 +1,1 @@
+"""The formulas of metrics: functions of features."""

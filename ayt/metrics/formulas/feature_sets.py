@@ -1,0 +1,109 @@
+"""Features of many images, as metrics see them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ayt.metrics.formulas.frechet import FeatureStatistics
+from ayt.metrics.formulas.inception_score import Predictions
+
+T = TypeVar("T")
+
+
+class FeatureSet:
+    """What is known of the features of a set of images; its size does not depend on how many there are.
+
+    Attributes:
+        mean: (d,) float64.
+        covariance: (d, d) float64.
+        kept: (k, d) of the first images, or of some chosen at random, float32.
+        predictions: of classes, for samples; real images have none.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor, kept: Tensor, predictions: Predictions | None = None) -> None:
+        self.mean, self.covariance, self.kept = mean, covariance, kept
+        self._predictions = predictions
+        self._derived: dict[Any, Any] = {}
+
+    @property
+    def predictions(self) -> Predictions:
+        """Of classes, by the features' network.
+
+        Raises:
+            ValueError: they were not gathered: these are real images.
+        """
+        if self._predictions is None:
+            raise ValueError("real images have no predictions here")
+        return self._predictions
+
+    @property
+    def finite(self) -> bool:
+        """Whether all features are numbers."""
+        return bool(torch.isfinite(self.mean).all())
+
+    def derive(self, key: Any, compute: Callable[[], T]) -> T:
+        """What ``compute`` returns, computed once for each key: several metrics, or repeats, need the same."""
+        if key not in self._derived:
+            self._derived[key] = compute()
+        found: T = self._derived[key]
+        return found
+
+
+class Gatherer:
+    """Gathers a `FeatureSet` batch by batch.
+
+    Args:
+        kept: how many features are kept whole.
+        head: features (B, d) to logits (B, classes); None: no predictions are gathered.
+    """
+
+    def __init__(self, kept: int, head: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._room, self._head = kept, head
+        self._statistics: FeatureStatistics | None = None
+        self._predictions: Predictions | None = None
+        self._kept: list[Tensor] = []
+
+    def update(self, features: Tensor) -> None:
+        """Take (B, d) features."""
+        self._statistics = self._statistics or FeatureStatistics(features.shape[1], features.device)
+        self._statistics.update(features)
+        if self._head:
+            logits = self._head(features)
+            self._predictions = self._predictions or Predictions(logits.shape[1])
+            self._predictions.update(logits)
+        if self._room:
+            self._kept.append(features[: self._room].cpu())
+            self._room -= len(self._kept[-1])
+
+    def finish(self) -> FeatureSet:
+        """The features, on the host.
+
+        Raises:
+            UserError: there are fewer than two.
+        """
+        statistics = self._statistics or FeatureStatistics(0)
+        kept = torch.cat(self._kept) if self._kept else torch.zeros(0, 0)
+        return FeatureSet(statistics.mean.cpu(), statistics.covariance.cpu(), kept, self._predictions)
+
+
+class Denoised(ABC):
+    """Real images that were noised and denoised in one step, batch by batch.
+
+    Attributes:
+        device: where they are.
+    """
+
+    device: torch.device
+
+    @abstractmethod
+    def features(self) -> FeatureSet:
+        """Features of the denoised images."""
+
+    @abstractmethod
+    def mean(self, judge: Callable[[Tensor, Tensor], Tensor]) -> float:
+        """The mean over all images of what ``judge`` says: real and denoised images (B, C, H, W) to (B,) numbers."""

@@ -1,0 +1,1 @@
+"""Settings of feature networks, a module for each; no torch here."""

@@ -1,0 +1,39 @@
+"""Residual networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from ayt.base.sections import Count
+from ayt.datasets.base import Dataset
+from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
+
+if TYPE_CHECKING:
+    from ayt.networks.modules.resnet import ResNet as Module
+
+
+@FEATURE_NETWORKS.register
+class ResNet(FeatureNetwork):
+    """Groups of residual blocks; the defaults are ResNet-18 with a stem for 32x32."""
+
+    name: ClassVar[str] = "resnet"
+
+    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512]
+    """Channels of each group; each but the first halves the resolution."""
+    blocks: Count = 2
+    """Of each group."""
+
+    def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
+        """Why the network cannot be built for images of a dataset."""
+        halvings = len(self.widths) - 1
+        if dataset.resolution % 2**halvings:
+            yield "widths", self.widths, f"{halvings} halvings do not divide the resolution {dataset.resolution}"
+
+    def build(self, dataset: Dataset, outputs: int) -> Module:
+        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        from ayt.networks.modules.resnet import ResNet as Module
+
+        return Module(dataset.resolution, dataset.channels, outputs, **self.model_dump())

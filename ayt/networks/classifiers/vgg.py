@@ -1,0 +1,48 @@
+"""VGG-style networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from ayt.base.sections import Count
+from ayt.datasets.base import Dataset
+from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
+
+if TYPE_CHECKING:
+    from ayt.networks.modules.vgg import VGG as Module
+
+
+@FEATURE_NETWORKS.register
+class VGG(FeatureNetwork):
+    """Stages of 3x3 convolutions; the defaults are the paper's network (VGG16 for 32x32)."""
+
+    name: ClassVar[str] = "vgg"
+
+    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512, 512]
+    """Channels of each stage; each stage halves the resolution at its end."""
+    convs: Annotated[list[Count], Field(min_length=1)] = [2, 2, 3, 3, 3]
+    """Convolutions of each stage."""
+    batch_norm: bool = True
+    pool: bool = True
+    """Max-pools halve the resolution; without, each stage's last convolution does."""
+
+    @model_validator(mode="after")
+    def _same_length(self) -> VGG:
+        if len(self.widths) != len(self.convs):
+            raise ValueError(f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage")
+        return self
+
+    def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
+        """Why the network cannot be built for images of a dataset."""
+        halvings = len(self.widths)
+        if dataset.resolution % 2**halvings:
+            yield "widths", self.widths, f"{halvings} halvings do not divide the resolution {dataset.resolution}"
+
+    def build(self, dataset: Dataset, outputs: int) -> Module:
+        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        from ayt.networks.modules.vgg import VGG as Module
+
+        return Module(dataset.resolution, dataset.channels, outputs, **self.model_dump())

@@ -1,0 +1,47 @@
+"""Vision transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from ayt.base.sections import Count
+from ayt.datasets.base import Dataset
+from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
+
+if TYPE_CHECKING:
+    from ayt.networks.modules.vit import ViT as Module
+
+
+@FEATURE_NETWORKS.register
+class ViT(FeatureNetwork):
+    """A small vision transformer."""
+
+    name: ClassVar[str] = "vit"
+    has_maps: ClassVar[bool] = False
+
+    patch: Count = 4
+    """Side of a patch, in pixels."""
+    dim: Count = 256
+    """Numbers in a token; a multiple of 4, 8 or above."""
+    depth: Count = 3
+    """Blocks."""
+    heads: Count = 8
+    """Of each attention."""
+    head_dim: Count = 64
+    """Numbers in a head."""
+    mlp: Count = 2048
+    """Hidden numbers of each feed-forward layer."""
+
+    def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
+        """Why the network cannot be built for images of a dataset."""
+        if dataset.resolution % self.patch:
+            yield "patch", self.patch, f"does not divide the resolution {dataset.resolution}"
+        if self.dim % 4 or self.dim < 8:
+            yield "dim", self.dim, "is not a multiple of 4, 8 or above, as its positions need"
+
+    def build(self, dataset: Dataset, outputs: int) -> Module:
+        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        from ayt.networks.modules.vit import ViT as Module
+
+        return Module(dataset.resolution, dataset.channels, outputs, **self.model_dump())

@@ -1,0 +1,1 @@
+"""Settings of denoisers, a module for each; no torch here."""

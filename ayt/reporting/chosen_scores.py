@@ -1,0 +1,132 @@
+"""What figures and tables of scores share: which of the scores they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from ayt.base import paths
+from ayt.base.errors import UserError
+from ayt.base.sections import Count
+from ayt.experiment.outputs import Figure, Mistakes, Output
+from ayt.metrics.base import METRICS, DenoisingMetric
+from ayt.reporting.wording import say_which
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ayt.experiment.schema import Experiment
+    from ayt.plan.plan import Plan
+    from ayt.plan.runs import Run
+
+
+MEASURED = (
+    "each snapshot's averaged weights sample images, several times with different noise; the samples are compared with"
+    " the dataset in the features of a network. The name of the metric says which: only in Inception features is it an"
+    " FID. All methods are sampled from the same noise."
+)
+NOT_SHOWN = (
+    "what a difference within the spread over seeds is worth. Scores of a training run that failed are crosses, and the"
+    " caption names it."
+)
+"""What the report says beside figures of scores."""
+
+
+class ChosenScores(Output):
+    """A figure or table of scores.
+
+    Attributes:
+        one_value: whether it shows one value for each snapshot and number of steps.
+    """
+
+    one_value: ClassVar[bool] = False
+
+    metric: str | None = None
+    """Absent: the first of the evaluation's."""
+    methods: list[str] = []
+    """Empty: all."""
+    batch_sizes: list[Count] = []
+    """Empty: all."""
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Report what does not fit the experiment."""
+        experiment = mistakes.experiment
+        mistakes.require_known("metric", [self.metric] if self.metric else [], experiment.evaluation.metrics)
+        mistakes.require_methods(self.methods)
+        mistakes.require_known("batch_sizes", self.batch_sizes, experiment.batch_sizes())
+        metric = METRICS.get(self.shown_metric(experiment))
+        several = metric is not None and issubclass(metric, DenoisingMetric) and len(experiment.evaluation.denoise) > 1
+        if self.one_value and several:
+            problem = "has a value for each of evaluation.denoise, and the table shows one; choose another metric"
+            mistakes.report("metric", self.shown_metric(experiment), problem)
+
+    def inputs(self, plan: Plan) -> list[Path]:
+        """The files that it is made from."""
+        return [paths.scores_table(plan.experiment.name)]
+
+    def shown_metric(self, experiment: Experiment) -> str:
+        """The name of the metric that it shows."""
+        return self.metric or experiment.evaluation.metrics[0]
+
+    def shown_methods(self, experiment: Experiment) -> list[str]:
+        """The methods that it shows, variants of sweeps one by one."""
+        return experiment.chosen(self.methods)
+
+    def usual_reference(self, experiment: Experiment) -> str | None:
+        """The method that the others' speed is compared with where nothing else is said; None if it is not shown."""
+        shown = self.shown_methods(experiment)
+        return next((name for name in shown if experiment.methods[name].is_reference), None)
+
+    def read_rows(self, plan: Plan, place: str) -> tuple[pd.DataFrame, str]:
+        """The rows of ``scores.csv`` that it shows, and a note of what is missing of them or failed.
+
+        Args:
+            plan: of the experiment.
+            place: the folder of results with the scores: the experiment's name, or `paths.so_far`.
+
+        Raises:
+            UserError: the scores were not gathered, or none is there.
+        """
+        from ayt.reporting.scores import read_failure, read_scores
+
+        table = read_scores(paths.scores_table(place))
+        table = table[
+            (table["key"] == self.shown_metric(plan.experiment))
+            & table["method"].isin(self.shown_methods(plan.experiment))
+            & (table["batch_size"].isin(self.batch_sizes) if self.batch_sizes else True)
+        ]
+        if table.empty:
+            raise UserError("no score of it is there yet")
+        missing, failed = [], []
+        for method, run in plan.chosen(self.methods):
+            if self.batch_sizes and run.record.batch_size not in self.batch_sizes:
+                continue
+            there = table[(table["method"] == method) & (table["run"] == run.name)]
+            wanted = self._count_scores(plan, run)
+            if len(there) < wanted:
+                missing.append(f"{run.title} ({len(there)} of {wanted} scores)")
+            if there["mean"].isna().any():
+                _, reason = read_failure(run.folder)
+                failed.append(f"{run.title} ({reason})" if reason else run.title)
+        notes = say_which("Not there yet", missing), say_which("Failed", failed)
+        return table, " ".join(note for note in notes if note)
+
+    def _count_scores(self, plan: Plan, run: Run) -> int:
+        """How many scores of a run by the metric the experiment asks for."""
+        metric = self.shown_metric(plan.experiment)
+        denoising = [score for score in plan.denoising_scores_of(run.name) if score.metric.name == metric]
+        return len(run.snapshots) * len(denoising or plan.scores_of(run.name))
+
+
+class ScoreFigure(ChosenScores, Figure):
+    """A figure of scores."""
+
+    section: ClassVar[str] = "Scores"
+
+    steps: list[Count] = []
+    """Numbers of sampling steps; empty: all."""
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Report what does not fit the experiment."""
+        super().check(mistakes)
+        mistakes.require_known("steps", self.steps, mistakes.experiment.evaluation.steps)

@@ -1,0 +1,69 @@
+"""Scores summarised over seeds, and what captions say of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ayt.base.errors import UserError
+from ayt.reporting.wording import plural
+
+
+def at_end(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last iteration."""
+    return scores[scores["iteration"] == scores.groupby("run")["iteration"].transform("max")]
+
+
+def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds at the end of training, by method, batch size and steps.
+
+    The standard deviation is missing where there is one seed. ``failed`` is how many seeds have no finite score; the
+    mean is that of the others.
+
+    Raises:
+        UserError: there are no scores.
+    """
+    if scores.empty:
+        raise UserError("there are no scores")
+    grouped = at_end(scores).groupby(["label", "batch_size", "steps", "metric", "better"], sort=False)
+    return grouped.agg(
+        mean=("mean", "mean"),
+        std=("mean", "std"),
+        seeds=("seed", "nunique"),
+        failed=("mean", lambda values: int(values.isna().sum())),
+        iteration=("iteration", "max"),
+        images=("images", "max"),
+    ).reset_index()
+
+
+def describe_sampling(scores: pd.DataFrame) -> str:
+    """How many seeds, repeats and samples the numbers rest on."""
+    seeds = sorted(scores.groupby(["method", "batch_size"])["seed"].nunique().unique())
+    repeats, samples = int(scores["repeats"].max()), int(scores["samples"].max())
+    many = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    return f"n = {many} a point; each score is the mean of {plural(repeats, 'sampling run')} of {samples:,} images"
+
+
+def describe_end(scores: pd.DataFrame) -> str:
+    """After how many iterations the scores of these rows were reached."""
+    ends = sorted(scores["iteration"].unique())
+    return f"after {ends[0]:,} iterations" if len(ends) == 1 else f"after {ends[0]:,} to {ends[-1]:,} iterations"
+
+
+def describe_better(scores: pd.DataFrame) -> str:
+    """Whether low or high values are good."""
+    return f"{scores['better'].iloc[0].capitalize()} is better."
+
+
+def choose_digits(values: pd.Series[Any]) -> int:
+    """Decimals that such values are written with."""
+    return 2 if values.abs().max() >= 1 else 4
+
+
+def format_mean(mean: float, std: float, seeds: int, failed: int, digits: int) -> str:
+    """``62.64 ± 25.34``; failures are said."""
+    if failed == seeds:
+        return "failed"
+    text = f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
+    return f"{text}, {failed} of {seeds} failed" if failed else text

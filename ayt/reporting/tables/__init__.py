@@ -1,0 +1,1 @@
+"""Tables of experiments, a kind in each module."""

@@ -1,0 +1,166 @@
+"""What a segment keeps while it is trained: lease, resume state, log, snapshots that are not published yet.
+
+Declared outputs appear only at the end: a workflow removes them before it starts a job again, and the resume state
+would be worth nothing without the snapshots before it. Once they are there, nothing is kept: a segment that is started
+anew is trained anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from torch import Tensor
+
+from ayt.base import paths, weights
+from ayt.base.errors import UserError
+from ayt.base.files import link, write_text
+from ayt.base.processes import Processes
+from ayt.base.progress import ProgressLine
+from ayt.plan.runs import Segment
+from ayt.training.lease import Lease
+from ayt.training.log import CsvLog, Sink, open_sinks
+from ayt.training.state import TrainingState
+
+
+class UnderWay:
+    """The files of one segment of one run while it is trained; only the first process has them.
+
+    Args:
+        folder: of the run.
+        segment: that is trained.
+        take_over: stop another process that trains this run.
+        processes: those that train the run together.
+        commit: of the source that runs.
+    """
+
+    def __init__(
+        self, folder: Path, segment: Segment, take_over: bool, processes: Processes, commit: str | None
+    ) -> None:
+        self.folder = folder
+        self.segment = segment
+        self.processes = processes
+        self.resume = paths.resume_folder(folder)
+        # The right to write.
+        self.lease = Lease(self.resume, take_over) if processes.first else None
+        self.state_file = self.resume / "state.safetensors"
+        self.log = self.resume / "log.csv"
+        self._snapshots = self.resume / "snapshots"
+        self._commit = commit
+
+    def begin(self, state: TrainingState) -> None:
+        """Load the furthest usable state, in every process; what does not belong to this segment is removed."""
+        found = self.processes.from_first(self._furthest(state.run) if self.lease else None)
+        trained_by = state.load(found) if found else []
+        resumed = found == self.state_file
+        if found and not resumed and state.iteration != self.segment.start:
+            raise UserError(f"{found}: is at iteration {state.iteration}, not {self.segment.start}")
+        highest = self.processes.highest
+        if highest(state.iteration) != -highest(-state.iteration):
+            raise UserError(f"{found}: processes read it at different iterations; the file system shows an old file")
+        state.commits = trained_by if resumed else []
+        if self._commit and state.iteration < self.segment.stop and self._commit not in state.commits[-1:]:
+            state.commits = [*state.commits, self._commit]
+        if not self.lease:
+            return
+        if resumed:
+            _report(f"{state.run}: resuming at iteration {state.iteration}")
+        if trained_by and self._commit and trained_by[-1] != self._commit:
+            _report(f"warning: the state was written by commit {trained_by[-1]}, this is {self._commit}")
+        wanted = {self._snapshot(i) for i in self.segment.snapshots(self.segment.start, state.iteration)}
+        with self.lease.commit():
+            paths.failure(self.folder).unlink(missing_ok=True)
+            if not resumed:
+                self.log.unlink(missing_ok=True)
+            for file in self._snapshots.glob("*.safetensors"):
+                if file not in wanted:
+                    file.unlink()
+
+    @contextmanager
+    def logs(self, state: TrainingState, sinks: list[str]) -> Iterator[Callable[[dict[str, float]], None]]:
+        """What takes the rows of the log, and shows progress."""
+        if not self.lease:
+            yield lambda row: None
+            return
+        with ExitStack() as stack:
+            line = stack.enter_context(ProgressLine(state.run, self.segment.stop, state.iteration))
+            logs: list[Sink] = [CsvLog(self.log, state.iteration), *open_sinks(sinks, self.folder, state.iteration)]
+            for log in logs:
+                stack.callback(log.close)
+
+            def write(row: dict[str, float]) -> None:
+                for log in logs:
+                    log.write(row)
+                shown = f"distance {row['distance']:.4g}, {row['images_per_second']:.0f} images/s"
+                line.update(int(row["iteration"]), shown)
+
+            yield write
+
+    def require_finite(self, not_finite_at: Tensor, run: str) -> None:
+        """Raise UserError, and leave a note of it, if the training has failed at an iteration above -1."""
+        iteration = int(not_finite_at)
+        if iteration < 0:
+            return
+        reason = f"the loss or its gradient is not finite at iteration {iteration}"
+        if self.lease:
+            with self.lease.commit():
+                note = json.dumps({"iteration": iteration, "reason": reason})
+                write_text(paths.failure(self.folder), note + "\n")
+        raise UserError(f"{run}: {reason}; the last good state is kept")
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` if another process has taken the run over."""
+        if self.lease:
+            self.lease.check()
+
+    def save_snapshot(self, state: TrainingState) -> None:
+        """Keep the averaged weights."""
+        if self.lease:
+            with self.lease.commit():
+                state.save_snapshot(self._snapshot(state.iteration))
+
+    def save(self, state: TrainingState) -> None:
+        """Keep the resume state."""
+        if self.lease:
+            with self.lease.commit():
+                state.save(self.state_file)
+
+    def publish(self, state: TrainingState) -> None:
+        """Put the segment's results in their places, and keep nothing of it here."""
+        if not self.lease:
+            return
+        self.save(state)
+        snapshots = self.segment.snapshots(self.segment.start, self.segment.stop)
+        with self.lease.commit():
+            for iteration in snapshots:
+                link(self._snapshot(iteration), paths.snapshot(self.folder, iteration))
+            link(self.log, paths.training_log(self.folder, self.segment.stop))
+            link(self.state_file, paths.state(self.folder, self.segment.stop))
+            for file in (self.state_file, self.log, *map(self._snapshot, snapshots)):
+                file.unlink()
+
+    def _furthest(self, run: str) -> Path | None:
+        """The file of the resume state if it is usable, else of the state that the segment begins with."""
+        if self._resumable(run):
+            return self.state_file
+        return paths.state(self.folder, self.segment.start) if self.segment.start else None
+
+    def _snapshot(self, iteration: int) -> Path:
+        return self._snapshots / paths.snapshot(self.folder, iteration).name
+
+    def _resumable(self, run: str) -> bool:
+        """Whether the resume state lies in this segment and the snapshots before it are there."""
+        if not self.state_file.exists():
+            return False
+        iteration = int(weights.metadata(self.state_file, "state", run)["iteration"])
+        if not self.segment.start < iteration <= self.segment.stop:
+            return False
+        before = self.segment.snapshots(self.segment.start, iteration)
+        return all(self._snapshot(i).exists() for i in before) and self.log.exists()
+
+
+def _report(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
