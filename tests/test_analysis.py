@@ -38,20 +38,16 @@ from ayt.training.work import build_network, work_of
 CPU = torch.device("cpu")
 ECT = Ect(batch_sizes=[4])
 
+CLASSIFIER = {"widths": [8, 8], "convs": [1, 1], "iterations": 8, "batch_size": 16}
 EXPERIMENT = {
     "dataset": "digits",
     "network": {"channels": 16, "channel_mult": [1], "blocks": 1, "attention": [], "conditional": True},
     "start": {"pretrain": {"iterations": 8, "batch_size": 16}},
     "classifiers": {
-        "transformations": {
-            "group": "geo_deg",
-            "widths": [8, 8],
-            "convs": [1, 1],
-            "iterations": 8,
-            "batch_size": 16,
-        }
+        "transformations": {"group": "geo_deg", **CLASSIFIER},
+        "labels": {"task": "labels", **CLASSIFIER},
     },
-    "training": {"iterations": 8, "segment": 4, "ema": 0.9},
+    "training": {"iterations": 8, "segment": 4, "ema": 0.9, "lr": 0.01},
     "batch_sizes": [4],
     "methods": {"ect": None, "ayt": None, "hybrid": {"ramp": 4}},
     "figures": {
@@ -236,8 +232,8 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("trained"))
         with Path("small.yaml").open("w") as file:
-            yaml.safe_dump(EXPERIMENT, file)
-        plan = Plan(load(["small.yaml"]))
+            yaml.safe_dump(EXPERIMENT, file, sort_keys=False)
+        plan = Plan(load([Path("small.yaml")]))
         plan.write_records()
         images = digits()
         for run in plan.runs.values():

@@ -5,11 +5,11 @@ import pytest
 from conftest import ROOT
 
 from ayt.base import paths
-from ayt.reporting.tables import scores as tables
-from ayt.experiment import load
-from ayt.reporting.costs import costs
 from ayt.base.files import write_text
+from ayt.experiment import load
 from ayt.plan.plan import Plan
+from ayt.reporting.costs import read_costs
+from ayt.reporting.tables.cost import tabulate_costs
 from ayt.training.log import COLUMNS
 
 
@@ -24,7 +24,7 @@ def write_logs(run, rates, gpus=0, memory=500.0, columns=COLUMNS):
     speeds = iter(rates)
     for segment in run.segments:
         rows = [
-            {"iteration": i, "images": i * run.spec.batch_size, "images_per_second": next(speeds)}
+            {"iteration": i, "images": i * run.record.batch_size, "images_per_second": next(speeds)}
             for i in ((segment.start + segment.stop) // 2, segment.stop)
         ]
         table = pd.DataFrame(rows).assign(loss=1, distance=1, gradient_norm=1, gpus=gpus, peak_memory_mb=memory)
@@ -38,9 +38,9 @@ def write_all(plan, **options):
 
 def test_a_run_costs_its_own_training_and_those_before_it(plan):
     write_all(plan)
-    ect = next(run for _, run in plan.methods_and_runs() if run.spec.loss.name == "ect")
+    ect = next(run for _, run in plan.methods_and_runs() if run.record.training.name == "ect")
     write_logs(ect, [8.0, 4.0, 2.0, 8.0], memory=700.0)  # 8 images each: 1 + 2 + 4 + 1 s
-    table = costs(plan).set_index("label")
+    table = read_costs(plan).set_index("label")
     assert table.loc["ECT", "hours"] * 3600 == pytest.approx(8)
     assert table.loc["ECT", "start_hours"] * 3600 == pytest.approx(8 * 16 / 8)
     assert pd.isna(table.loc["ECT", "classifier_hours"])
@@ -53,9 +53,9 @@ def test_a_run_costs_its_own_training_and_those_before_it(plan):
 
 def test_hours_of_several_gpus_add_up(plan, tmp_path):
     write_all(plan, gpus=4)
-    table = costs(plan).set_index("label")
+    table = read_costs(plan).set_index("label")
     assert table.loc["ECT", "hours"] * 3600 == pytest.approx(4 * 4)
-    tables.write_cost(costs(plan), tmp_path / "cost", "")
+    tabulate_costs(read_costs(plan), tmp_path / "cost", "")
     markdown = (tmp_path / "cost.md").read_text()
     assert "| ECT | 4 | 1 | 32 | 16 s | – | 1.1 min | 1.3 min | 0.50 GB |" in markdown
     assert "on its GPUs" in markdown
@@ -63,14 +63,14 @@ def test_hours_of_several_gpus_add_up(plan, tmp_path):
 
 def test_logs_of_the_first_version_have_hours_too(plan):
     write_all(plan, columns=COLUMNS[:6])
-    table = costs(plan).set_index("label")
+    table = read_costs(plan).set_index("label")
     assert table.loc["ECT", "hours"] * 3600 == pytest.approx(4)
     assert table["peak_memory_mb"].isna().all()
 
 
 def test_runs_that_are_not_done_are_left_out(plan):
     write_all(plan)
-    ect = next(run for _, run in plan.methods_and_runs() if run.spec.loss.name == "ect")
+    ect = next(run for _, run in plan.methods_and_runs() if run.record.training.name == "ect")
     paths.training_log(ect.folder, ect.iterations).unlink()
-    assert costs(plan)["label"].tolist() == ["AYT"]
-    assert costs(Plan(load([ROOT / "config" / "embedded.yaml"]))).empty
+    assert read_costs(plan)["label"].tolist() == ["AYT"]
+    assert read_costs(Plan(load([ROOT / "config" / "embedded.yaml"]))).empty

@@ -1,16 +1,19 @@
-"""Figures and tables from a table of scores small enough to check by hand."""
+"""Figures from a table of scores small enough to check by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from ayt.reporting.tables import scores as tables
 from ayt.base.errors import UserError
-from ayt.reporting import grids
-from ayt.reporting.figures import samples as images
-from ayt.reporting import score_plots as scores
-from ayt.reporting.published import batch_size_curves, fids
+from ayt.datasets.cifar10 import Cifar10
+from ayt.datasets.digits import Digits
+from ayt.reporting import grids, style
+from ayt.reporting.figures.curves import draw_curves, over_seeds
+from ayt.reporting.figures.final import draw_final
+from ayt.reporting.figures.samples import Row, draw_samples
+from ayt.reporting.published import batch_size_curves
+from ayt.reporting.score_plots import choose_steps
 
 
 def table(seeds=(0, 1), methods=("ECT", "AYT"), label="{}"):
@@ -62,7 +65,7 @@ def check_pictures(out):
 
 
 def test_curves_show_means_and_spread_over_seeds(tmp_path):
-    scores.curves(table(), tmp_path / "a", "Title", [1, 2])
+    draw_curves(table(), tmp_path / "a", "Title")
     check_pictures(tmp_path / "a")
     drawn = pd.read_csv(tmp_path / "a.csv")
     point = row(drawn, label="ECT", batch_size=8, steps=1, iteration=100)
@@ -73,39 +76,39 @@ def test_published_curves_are_drawn_as_far_as_ours_go(tmp_path):
     published = pd.DataFrame({"iteration": [100, 200, 300], "method": "ayt", "batch_size": 16, "fid": [9.0, 8, 7]})
     ours = table(seeds=(0,))
     for name, metric, theirs in (("fid", "FID", published), ("other", "FD", published), ("none", "FID", None)):
-        scores.curves(ours.assign(metric=metric), tmp_path / name, "", [1, 2], theirs)
+        draw_curves(ours.assign(metric=metric), tmp_path / name, "", theirs)
     pictures = {path.stem: path.read_bytes() for path in tmp_path.glob("*.png")}
     assert len(set(pictures.values())) == 3
     assert b"300" not in (tmp_path / "fid.csv").read_bytes()
-    scores.curves(ours.assign(metric="FID"), tmp_path / "cut", "", [1, 2], published[published["iteration"] <= 200])
+    draw_curves(ours.assign(metric="FID"), tmp_path / "cut", "", published[published["iteration"] <= 200])
     assert (tmp_path / "cut.png").read_bytes() == pictures["fid"]
     # Another dataset's scores have no published curves.
-    assert batch_size_curves("digits").empty
-    assert set(batch_size_curves("cifar10")["method"]) == {"ect", "ayt"}
+    assert batch_size_curves(Digits()).empty
+    assert set(batch_size_curves(Cifar10())["method"]) == {"ect", "ayt"}
 
 
 @pytest.fixture
 def captions(monkeypatch):
     """What is said below figures."""
     said = []
-    monkeypatch.setattr(scores, "finish", lambda figure, out, title, caption, table: said.append(caption))
+    monkeypatch.setattr(style, "finish", lambda figure, out, title, caption, table: said.append(caption))
     return said
 
 
 def test_with_one_seed_there_is_no_band_and_that_is_said(captions, tmp_path):
-    alone = scores.over_seeds(table(seeds=(0,)))
+    alone = over_seeds(table(seeds=(0,)))
     assert alone[["low", "high"]].isna().all(axis=None)
-    scores.curves(table(seeds=(0,)), tmp_path / "a", "", [1])
+    draw_curves(table(seeds=(0,)), tmp_path / "a", "")
     assert "one seed, so there are no bands" in captions[0]
     some = pd.concat([table(methods=("ECT",)), table(methods=("AYT",), seeds=(0,))])
-    scores.curves(some, tmp_path / "a", "", [1])
+    draw_curves(choose_steps(some, [1]), tmp_path / "a", "")
     assert "bands: lowest to highest of the seeds (one seed, no band: AYT)" in captions[1]
 
 
 def test_the_band_may_span_the_sampling_runs(captions, tmp_path):
-    point = row(scores.over_seeds(table(seeds=(0,)), "repeats"), label="AYT", batch_size=8, iteration=200, steps=1)
+    point = row(over_seeds(table(seeds=(0,)), "repeats"), label="AYT", batch_size=8, iteration=200, steps=1)
     assert (point["mean"], point["low"], point["high"], point["seeds"]) == (5, 4.5, 5.5, 1)
-    scores.curves(table(seeds=(0,)), tmp_path / "a", "", [1], band="repeats")
+    draw_curves(table(seeds=(0,)), tmp_path / "a", "", band="repeats")
     assert "bands: lowest to highest of the sampling runs" in captions[0]
 
 
@@ -119,49 +122,36 @@ def failing():
 
 def test_failures_are_crosses_not_gaps(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(scores, "finish", lambda figure, *_: shown.append(figure))
-    scores.curves(failing(), tmp_path / "a", "", [1])
-    scores.final(failing(), tmp_path / "a", "", [1])
+    monkeypatch.setattr(style, "finish", lambda figure, *_: shown.append(figure))
+    draw_curves(choose_steps(failing(), [1]), tmp_path / "a", "")
+    draw_final(choose_steps(failing(), [1]), tmp_path / "a", "")
     for figure in shown:
         crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
         assert len(crosses) == 1
         assert len(crosses[0].get_xdata()) == 1
         assert "failed" in [text.get_text() for text in figure.legends[0].get_texts()]
-    point = row(scores.over_seeds(failing()), label="ECT", batch_size=8, steps=1, iteration=200)
+    point = row(over_seeds(failing()), label="ECT", batch_size=8, steps=1, iteration=200)
     assert (point["mean"], point["seeds"], point["failed"]) == (10, 2, 1)
     assert np.isnan(point["low"])  # one seed is left
 
 
-def test_failures_stand_in_tables_and_are_not_the_best(tmp_path):
-    tables.write(failing(), tmp_path / "b", "")
-    assert "| ECT | 10.00, 1 of 2 failed |" in (tmp_path / "b.md").read_text()
-    everything = failing()
-    everything.loc[everything["method"] == "ect", ["mean", "min", "max"]] = np.nan
-    tables.write(everything, tmp_path / "c", "")
-    assert "| ECT | failed |" in (tmp_path / "c.md").read_text()
-    lowest = failing()
-    lowest.loc[lowest["run"] == "ECT-8-0", "mean"] = 0.1
-    tables.write(lowest, tmp_path / "d", "")
-    assert "| AYT | **7.50" in (tmp_path / "d.md").read_text()
-
-
 def test_final_shows_the_last_iteration(tmp_path):
-    scores.final(table(), tmp_path / "a", "Title", [1, 2])
+    draw_final(table(), tmp_path / "a", "Title")
     check_pictures(tmp_path / "a")
     drawn = pd.read_csv(tmp_path / "a.csv")
     assert set(drawn["iteration"]) == {200}
     assert row(drawn, label="ECT", batch_size=64, seed=1, steps=2)["mean"] == 10
 
 
-@pytest.mark.parametrize("draw", [scores.curves, scores.final])
+@pytest.mark.parametrize("draw", [draw_curves, draw_final])
 @pytest.mark.parametrize("level", [0, 4000, -50])
 def test_everything_drawn_can_be_seen(tmp_path, monkeypatch, draw, level):
     """Scores far apart (a logarithmic axis), close together (a linear one from 0), and below 0."""
     shown = []
-    monkeypatch.setattr(scores, "finish", lambda figure, *_: shown.append(figure))
+    monkeypatch.setattr(style, "finish", lambda figure, *_: shown.append(figure))
     frame = table()
     frame[["mean", "min", "max"]] += level
-    draw(frame, tmp_path / "a", "", [1, 2])
+    draw(frame, tmp_path / "a", "")
     (figure,) = shown
     for panel in figure.axes:
         low, high = panel.get_ylim()
@@ -172,9 +162,9 @@ def test_everything_drawn_can_be_seen(tmp_path, monkeypatch, draw, level):
 
 def test_what_is_drawn_is_what_the_csv_says(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(scores, "finish", lambda figure, out, title, caption, table: shown.append((figure, table)))
-    scores.curves(table(), tmp_path / "a", "", [1, 2])
-    scores.final(table(), tmp_path / "b", "", [1, 2])
+    monkeypatch.setattr(style, "finish", lambda figure, out, title, caption, table: shown.append((figure, table)))
+    draw_curves(table(), tmp_path / "a", "")
+    draw_final(table(), tmp_path / "b", "")
     (curves, curves_table), (final, final_table) = shown
     lines = [line for panel in curves.axes for line in panel.lines]
     assert sorted(np.concatenate([line.get_ydata() for line in lines])) == sorted(curves_table["mean"])
@@ -188,7 +178,7 @@ def test_what_is_drawn_is_what_the_csv_says(tmp_path, monkeypatch):
 
 def test_the_same_figure_is_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        scores.curves(table(), tmp_path / name, "Title", [1])
+        draw_curves(choose_steps(table(), [1]), tmp_path / name, "Title")
     for suffix in (".pdf", ".png", ".csv"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
@@ -196,96 +186,29 @@ def test_the_same_figure_is_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
 def test_grids_of_samples(tmp_path, shape):
     pixels = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
-    grids = [images.Grid(label, 8, f"run-{label}", 200, pixels) for label in ("ECT", "AYT", "class-label features")]
-    images.samples(grids, tmp_path / "a", "Title", 10, "Caption.")
+    rows = [Row(label, 8, f"run-{label}", 200, pixels) for label in ("ECT", "AYT", "class-label features")]
+    draw_samples(rows, tmp_path / "a", "Title", 10, "Caption.")
     check_pictures(tmp_path / "a")
     assert list(pd.read_csv(tmp_path / "a.csv")["run"]) == ["run-ECT", "run-AYT", "run-class-label features"]
 
 
-def test_transformations_and_recognition(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 1, 8, 8), dtype=np.uint8)
-    shown = {"data": pixels[0], "names": np.array(["scale", "blur"]), "transformed": pixels}
-    report = pd.DataFrame({"label": ["scale", "blur"], "r2": [0.5, -0.2], "images": 4096})
-    images.transformations(shown, report, tmp_path / "a", "Title")
-    check_pictures(tmp_path / "a")
-    assert list(pd.read_csv(tmp_path / "a.csv")["r2"]) == [0.5, -0.2]
-
-
-def test_missing_scores_and_images_are_named(tmp_path):
-    with pytest.raises(UserError, match="no scores with 4 sampling steps; there are scores with: 1, 2"):
-        scores.curves(table(), tmp_path / "a", "", [4])
-    with pytest.raises(UserError, match="there are no scores"):
-        tables.final_scores(table()[:0])
-    (tmp_path / "broken.npz").write_bytes(b"PK half")
-    with pytest.raises(UserError, match="not arrays"):
-        images.read_images(tmp_path / "broken.npz")
-    with pytest.raises(UserError, match="no run to show"):
-        images.samples([], tmp_path / "a", "", 8, "")
-
-
-def test_table_of_final_scores_by_hand():
-    final = tables.final_scores(table())
-    point = row(final, label="ECT", batch_size=8, steps=1)
-    assert (point["mean"], point["seeds"], point["iteration"], point["images"]) == (15, 2, 200, 1600)
-    assert point["std"] == pytest.approx(50**0.5)
-    alone = tables.final_scores(table(seeds=(0,)))
-    assert alone["std"].isna().all()
-
-
-def test_written_tables(tmp_path):
-    tables.write(table(label="{}_50% & more"), tmp_path / "a", "Title")
-    markdown = (tmp_path / "a.md").read_text()
-    assert "| ECT_50% & more | 15.00 ± 7.07 |" in markdown
-    assert "| AYT_50% & more | **7.50 ± 3.54** |" in markdown
-    assert "FD (digits features) after 200 iterations" in markdown
-    assert "n = 2 seeds a point; each score is the mean of 3 sampling runs of 1,000 images" in markdown
-    latex = (tmp_path / "a.tex").read_text()
-    assert r"AYT\_50\% \& more & \textbf{7.50 $\pm$ 3.54}" in latex
-    assert latex.count("\\\\\n") == 3
-    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 11)
-
-
 def test_a_method_with_fewer_batch_sizes_leaves_a_gap(tmp_path):
-    scores_table = table()
-    fewer = scores_table[(scores_table["label"] == "ECT") | (scores_table["batch_size"] == 8)]
-    tables.write(fewer, tmp_path / "a", "")
-    assert "–" in (tmp_path / "a.md").read_text()
-    scores.final(fewer, tmp_path / "b", "", [1])
-
-
-def test_the_best_of_a_column_may_be_the_highest(tmp_path):
-    scores_ = table().assign(key="recall", metric="recall", better="higher")
-    tables.write(scores_.assign(mean=scores_["mean"] / 1000), tmp_path / "a", "")
-    markdown = (tmp_path / "a.md").read_text()
-    assert "| ECT | **0.0150 ± 0.0071** |" in markdown
-    assert "Higher is better." in markdown
-
-
-def test_several_metrics_have_panels_and_columns_of_their_own(tmp_path):
-    one_step = table()[table()["steps"] == 1]
-    both = pd.concat([one_step.assign(metric=f"dFID (t = {t})") for t in (0.2, 0.8)])
-    scores.final(both, tmp_path / "a", "", [1])
+    scores = table()
+    draw_final(scores[(scores["label"] == "ECT") | (scores["batch_size"] == 8)], tmp_path / "a", "")
     check_pictures(tmp_path / "a")
-    tables.write(both, tmp_path / "b", "")
-    assert "| method | dFID (t = 0.2), 1 step, batch 8 |" in (tmp_path / "b.md").read_text()
 
 
-def test_measured_and_published_numbers_have_columns_of_their_own(tmp_path):
-    ours = table(seeds=(0,)).assign(batch_size=128, metric="FID", dataset="cifar10", iteration=400_000)
-    tables.write_methods(ours, fids("cifar10"), tmp_path / "a", "Title")
-    rows = pd.read_csv(tmp_path / "a.csv")
-    both = row(rows, method="ECT", iterations=400_000, nfe=1)
-    assert (both["measured"], both["published"]) == (both["measured"], 3.60)
-    assert np.isnan(row(rows, method="ECT", iterations=100_000, nfe=1)["measured"])
-    assert rows["published"].notna().sum() == len(fids("cifar10"))
-    markdown = (tmp_path / "a.md").read_text()
-    assert (
-        "| method | batch size | iterations | nfe | measured FID | published FID | published network | source |"
-        in markdown
-    )
-    assert "| AYT | 128 | 400,000 | 1 |" in markdown
-    tables.write_methods(table(), fids("digits"), tmp_path / "b", "")
-    assert "On digits nothing is published." in (tmp_path / "b.md").read_text()
+def test_several_metrics_have_panels_of_their_own(tmp_path):
+    one_step = choose_steps(table(), [1])
+    draw_final(pd.concat([one_step.assign(metric=f"dFID (t = {t})") for t in (0.2, 0.8)]), tmp_path / "a", "")
+    check_pictures(tmp_path / "a")
+
+
+def test_missing_scores_and_samples_are_named(tmp_path):
+    with pytest.raises(UserError, match="no scores with 4 sampling steps; there are scores with: 1, 2"):
+        choose_steps(table(), [4])
+    with pytest.raises(UserError, match="no run to show"):
+        draw_samples([], tmp_path / "a", "", 8, "")
 
 
 def test_grids_and_animations(tmp_path):
@@ -303,13 +226,3 @@ def test_grids_and_animations(tmp_path):
     with Image.open(tmp_path / "a.gif") as animation:
         assert animation.n_frames == 2
         assert animation.info["loop"] == 0
-
-
-def test_published_numbers_are_a_table_of_their_own(tmp_path):
-    tables.write_published(fids("cifar10"), tmp_path / "a", "Published")
-    markdown = (tmp_path / "a.md").read_text()
-    assert "| AYT | DDPM++ 55.7M | 1 | 2.61 | 128 | 400000 | AYT paper (arXiv 2510.00658) |" in markdown
-    assert "not measured here" in markdown
-    assert "| sCT | – | 1 | 2.85 | – | – |" in markdown
-    with pytest.raises(UserError, match="no FID is published"):
-        tables.write_published(fids("digits"), tmp_path / "b", "")

@@ -14,16 +14,16 @@ import pytest
 import yaml
 from test_figures import table
 
-from ayt.reporting import pages
-from ayt.base import paths
-from ayt.base import weights
-from ayt.reporting.about import about, differences
-from ayt.experiment import load
-from ayt.experiment import resolved
-from ayt.reporting import score_plots as scores
+from ayt.base import paths, weights
 from ayt.base.files import write_text
+from ayt.experiment import load, resolved
+from ayt.experiment.outputs import FIGURES, TABLES
 from ayt.plan.plan import Plan
-from ayt.plan.records import record_text
+from ayt.reporting import pages
+from ayt.reporting.about import about, differences
+from ayt.reporting.figures.curves import draw_curves
+from ayt.reporting.figures.final import draw_final
+from ayt.reporting.score_plots import choose_steps
 
 TITLE = "a < b & \"c\" 'd' {{ e }} {% f %}"
 
@@ -56,7 +56,7 @@ class Page(HTMLParser):
 
 
 def test_a_figure_has_a_page_with_its_files(tmp_path):
-    scores.curves(table(), tmp_path / "a", TITLE, [1, 2])
+    draw_curves(table(), tmp_path / "a", TITLE)
     page = Page((tmp_path / "a.html").read_text())
     assert page.texts["h1"] == page.texts["title"] == [TITLE]
     assert "Lower is better." in page.texts["figcaption"][0]
@@ -68,7 +68,7 @@ def test_a_figure_has_a_page_with_its_files(tmp_path):
 
 def test_the_same_figure_is_the_same_page(tmp_path):
     for folder in ("a", "b"):
-        scores.final(table(), tmp_path / folder / "x", "Title", [1])
+        draw_final(choose_steps(table(), [1]), tmp_path / folder / "x", "Title")
     assert (tmp_path / "a" / "x.html").read_bytes() == (tmp_path / "b" / "x.html").read_bytes()
 
 
@@ -86,17 +86,32 @@ def test_a_table_has_a_page_with_its_cells_and_files():
 
 
 def test_pages_ask_the_net_for_nothing(tmp_path):
-    scores.final(table(), tmp_path / "a", "", [1])
+    draw_final(choose_steps(table(), [1]), tmp_path / "a", "")
     assert not re.search(r"(src|href|url)\W+(https?:)?//|@import", (tmp_path / "a.html").read_text())
 
 
 def test_menus_tell_all_figures_apart():
-    assert pages.listed({"a": "Same", "b": "Same", "c": "", "d": "x {y}"}) == {
+    assert pages.menu_entries({"a": "Same", "b": "Same", "c": "", "d": "x {y}"}) == {
         "a": "Same (a)",
         "b": "Same (b)",
         "c": "c",
         "d": "x (y)",
     }
+
+
+@pytest.mark.parametrize("kind", [*FIGURES.kinds.values(), *TABLES.kinds.values()], ids=lambda kind: kind.__name__)
+def test_what_the_report_says_beside_each_kind_is_whole(kind):
+    text = kind.description.text
+    assert text.startswith("**Shown:** ")
+    assert "**In the paper:** " in text
+    assert all(part.endswith(".") for part in text.split("\n\n"))
+    assert read(text) == " ".join(text.replace("*", "").split())
+
+
+def test_the_words_of_pages_are_whole_where_texts_have_braces():
+    page = pages.index_page("{title} {style}", {"figures": {"a": "{content}"}}, ["{0}"])
+    assert page.count("{title} {style}") == 2
+    assert "<li>{0}</li>" in page
 
 
 @pytest.fixture
@@ -114,7 +129,7 @@ def write(path, text=""):
 
 def finish(run, device="CPU (some)", commit="abc"):
     """Leave what a run's training would, but for its weights."""
-    write_text(paths.run_record(run.folder), record_text(run.spec))
+    write_text(paths.run_record(run.folder), run.record.text)
     for snapshot in run.snapshots:
         write(snapshot.path)
     for segment in run.segments:
@@ -124,11 +139,11 @@ def finish(run, device="CPU (some)", commit="abc"):
     os.utime(paths.run_record(run.folder), (1e9 - 3600, 1e9 - 3600))
 
 
-def score(plan, run, mean=1.0):
+def write_scores(plan, run, mean=1.0):
     for snapshot in run.snapshots:
-        for evaluation in plan.evaluations:
-            content = {"metrics": {"FD (digits features)": {"mean": mean}}}
-            write(paths.score(run.folder, evaluation.name, snapshot.iteration), json.dumps(content))
+        for score in plan.scores_of(run.name):
+            content = {"metrics": {"frechet": {"mean": mean}, "kid": {"mean": None}}}
+            write(score.result(run.folder, snapshot.iteration), json.dumps(content))
 
 
 def read(text, categories=()):
@@ -149,11 +164,13 @@ def test_a_finished_experiment_says_what_was_run(plan):
     for run in plan.runs.values():
         finish(run)
     for run in plan.trained:
-        score(plan, run)
+        write_scores(plan, run)
     for name in plan.experiment.figures:
         write(paths.figure("tiny", name, "png"))
     for name in plan.experiment.tables:
         write(paths.table("tiny", name, "csv"))
+    first, *_ = plan.analyses.values()
+    write(first.path)
     text = read(about(plan))
     assert "Experiment tiny" in text
     assert "1,797 grey images of 8 × 8 pixels" in text
@@ -162,6 +179,8 @@ def test_a_finished_experiment_says_what_was_run(plan):
     assert "On: CPU (some)" in text
     assert "Commit: abc" in text
     assert "ECT 4, 8 0 8 2 of 2 AYT 4, 8 0 8 2 of 2" in section(text, "What was run")
+    assert f"{first.name}: for transformations; finished" in section(text, "What was run")
+    assert text.count("; not there") == len(plan.analyses) - 1
     assert "2 steps (80 → 0.821 → 0.002)" in section(text, "How it is scored")
     assert section(text, "What was not").strip() == (
         "Everything that the experiment asks for was trained, scored and drawn."
@@ -178,9 +197,9 @@ def test_a_half_finished_experiment_says_what_is_missing(plan):
     for run in (*upstream, whole, bad):
         finish(run)
     finish(upstream[0], device="NVIDIA H100", commit=None)
-    score(plan, whole)
-    paths.score(whole.folder, plan.evaluations[0].name, 8).unlink()
-    score(plan, bad, None)
+    write_scores(plan, whole)
+    plan.scores_of(whole.name)[0].result(whole.folder, 8).unlink()
+    write_scores(plan, bad, None)
     write(paths.failure(failed.folder), '{"iteration": 3, "reason": "the loss is not finite at iteration 3"}')
     write(paths.figure("tiny", "curves", "png"))
     text = read(about(plan))

@@ -1,25 +1,91 @@
 """What a run is: its identity, and what follows from an experiment."""
 
-import json
-
 import pytest
 import yaml
 from conftest import ROOT
 
-from ayt.plan.plan import records as specs
 from ayt.assets import table as assets
-from ayt.experiment import load
 from ayt.base.errors import UserError
+from ayt.experiment import load, resolved
+from ayt.methods.ayt import Ayt
+from ayt.methods.base import METHODS
+from ayt.methods.ect import Ect
+from ayt.plan import evaluations
+from ayt.plan.analyses import read_analysis
+from ayt.plan.evaluations import read_evaluation, read_grid, read_reference
 from ayt.plan.plan import Plan
-from ayt.plan.records import parse_spec, read_record, record_text
+from ayt.plan.runs import read_run
+
+READERS = {
+    "run": read_run,
+    "score": read_evaluation,
+    "denoising": read_evaluation,
+    "grid": read_grid,
+    "reference": read_reference,
+    "analysis": read_analysis,
+}
 
 
 def plan(tiny, **overrides):
     return Plan(load([tiny], overrides))
 
 
+def config(name, **overrides):
+    return Plan(load([ROOT / "config" / f"{name}.yaml"], overrides))
+
+
 def names(plan):
     return {run.name for run in plan.trained}
+
+
+PINNED = {
+    "embedded": [],
+    "batch_size_ablation": [],
+    "classifier_ablation": [],
+    "loss_comparison": [],
+    "transformation_ablation": [],
+    "method_comparison": [],
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_names_of_runs_are_what_they_were(name):
+    """Results that exist are found again; raise a version where a change of the code changes results."""
+    assert set(PINNED[name]) <= set(config(name).runs)
+
+
+def test_a_new_optional_setting_renames_nothing(tiny, monkeypatch):
+    before = plan(tiny)
+
+    class EctWithMore(Ect):
+        more: float = 0.5
+
+    class AytWithMore(Ayt):
+        mode: str | None = None
+
+    monkeypatch.setitem(METHODS._kinds, "ect", EctWithMore)
+    monkeypatch.setitem(METHODS._kinds, "ayt", AytWithMore)
+    after = plan(tiny)
+    assert isinstance(after.experiment.methods["ect"], EctWithMore)
+    assert list(after.runs) == list(before.runs)
+    assert after.scores() == before.scores()
+    assert not names(plan(tiny, methods={"ect": {"more": 0.25}})) >= names(before)
+
+
+def test_another_version_of_a_kind_renames_what_uses_it(tiny, monkeypatch):
+    before = names(plan(tiny))
+    monkeypatch.setattr(Ect, "version", 2)
+    after = names(plan(tiny))
+    assert {name for name in before if name.startswith("ayt")} <= after
+    assert not {name for name in before if name.startswith("ect")} & after
+
+
+def test_settings_of_one_dataset_are_not_in_the_names_of_another(tiny):
+    record = plan(tiny).trained[0].record
+    assert "crops" not in str(record.content())
+    photos = {"dataset": {"name": "photos", "crops": 100}, "evaluation": {"metrics": ["kid"]}}
+    other = {"dataset": {"name": "photos", "crops": 200}, "evaluation": {"metrics": ["kid"]}}
+    assert not names(plan(tiny, **photos)) & names(plan(tiny, **other))
 
 
 def test_names_say_method_batch_and_seed(tiny):
@@ -38,11 +104,12 @@ def test_names_say_method_batch_and_seed(tiny):
         {"training": {"iterations": 16}},
         {"training": {"segment": 8, "snapshot_every": 1}},
         {"methods": {"ect": {"label": "Easy"}}},
+        {"seeds": [0, 1]},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_does_not_change_weights_does_not_change_names(tiny, change):
-    assert names(plan(tiny, **change)) == names(plan(tiny))
+    assert names(plan(tiny)) <= names(plan(tiny, **change))
 
 
 @pytest.mark.parametrize(
@@ -52,14 +119,26 @@ def test_what_does_not_change_weights_does_not_change_names(tiny, change):
         {"training": {"ema": 0.5}},
         {"training": {"dropout": 0.1}},
         {"training": {"q": 2.0}},
+        {"training": {"precision": "fp32"}},
         {"network": {"channels": 32}},
+        {"network": {"conditional": True}},
         {"start": {"pretrain": {"iterations": 16}}},
         {"start": {"pretrain": {"sigma_mean": -1.0}}},
+        {"start": {"pretrain": {"seed": 1}}},
     ],
-    ids=lambda change: f"{next(iter(change))}",
+    ids=str,
 )
 def test_what_changes_weights_changes_every_name(tiny, change):
     assert not names(plan(tiny, **change)) & names(plan(tiny))
+
+
+def test_a_training_without_decay_has_the_same_name_whatever_its_length(tiny):
+    lengths = [plan(tiny, classifiers={"labels": {"iterations": n, "decay": False}}) for n in (8, 16)]
+    first, second = ([name for name in p.runs if name.startswith("classifier_labels")] for p in lengths)
+    assert first == second
+    lengths = [plan(tiny, classifiers={"labels": {"iterations": n, "decay": True}}) for n in (8, 16)]
+    first, second = ([name for name in p.runs if name.startswith("classifier_labels")] for p in lengths)
+    assert first != second
 
 
 def test_the_classifier_is_part_of_ayt_and_not_of_ect(tiny):
@@ -68,16 +147,15 @@ def test_the_classifier_is_part_of_ayt_and_not_of_ect(tiny):
     assert not {name for name in names(before) if name.startswith("ayt")} & names(after)
 
 
+def test_what_the_experiment_calls_a_classifier_changes_nothing(tiny):
+    renamed = {"classifiers": {"other": yaml.safe_load(tiny.read_text())["classifiers"]["transformations"]}}
+    assert names(plan(tiny, **renamed, methods={"ayt": {"classifier": "other"}})) == names(plan(tiny))
+
+
 def test_the_order_of_keys_does_not_matter(tiny, tmp_path):
     text = tiny.read_text().replace("{iterations: 8, segment: 4, ", "{segment: 4, iterations: 8, ")
     (tmp_path / "tiny.yaml").write_text(text)
     assert names(plan(tmp_path / "tiny.yaml")) == names(plan(tiny))
-
-
-def test_another_version_of_the_training_is_another_run(tiny):
-    spec = plan(tiny).trained[0].spec
-    newer = spec.model_copy(update={"version": specs.TRAINING_VERSION + 1})
-    assert newer.name != spec.name
 
 
 def test_segments_and_snapshots(tiny):
@@ -91,110 +169,203 @@ def test_longer_training_keeps_the_segments_before(tiny):
     assert after[: len(before)] == before
 
 
-def test_scores_are_named_by_what_changes_them(tiny):
-    before = plan(tiny).evaluations
-    after = plan(tiny, evaluation={"samples": 64}).evaluations
-    assert [evaluation.argument for evaluation in before] == ["1", "2:0.821"]
-    assert not {e.name for e in before} & {e.name for e in after}
-    other_mid = plan(tiny, evaluation={"mids": {2: [0.5]}}).evaluations
-    assert [a.name == b.name for a, b in zip(before, other_mid, strict=True)] == [True, False]
+# Records
 
 
-def test_record_survives_writing_and_refuses_edits(tiny, tmp_path):
-    run = plan(tiny).trained[-1]
+@pytest.mark.parametrize("name", ["embedded", "batch_size_ablation", "method_comparison"])
+def test_every_record_says_what_it_was_made_from(name, tmp_path, monkeypatch):
+    found = list(config(name).records())
+    monkeypatch.chdir(tmp_path)
+    assert {record.kind for _, record in found} >= {"run", "score", "reference"}
+    for number, (_, record) in enumerate(found):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(record.text)
+        again = READERS[record.kind](path)
+        assert (again.name, again.text) == (record.name, record.text)
+
+
+def test_records_are_written_where_they_are_missing_or_changed(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    places = plan(tiny).write_records()
+    before = {path: path.stat().st_mtime_ns for path in places}
+    damaged, gone, *others = places
+    damaged.write_bytes(damaged.read_bytes() + b"\xff")
+    gone.unlink()
+    plan(tiny).write_records()
+    assert read_run(damaged).folder == damaged.parent
+    assert gone.exists()
+    assert all(path.stat().st_mtime_ns == before[path] for path in others)
+
+
+def test_edited_and_foreign_records_are_refused(tiny, tmp_path):
+    text = plan(tiny).trained[-1].record.text
     record = tmp_path / "run.yaml"
-    record.write_text(record_text(run.spec))
-    assert read_record(record) == run.spec
-    assert parse_spec(json.loads(run.record), "text") == run.spec
-    record.write_text(record_text(run.spec).replace("lr: 0.0001", "lr: 0.5", 1))
+    record.write_text(text.replace("lr: 0.0001", "lr: 0.5", 1))
     with pytest.raises(UserError, match="was edited"):
-        read_record(record)
-    record.write_text(record_text(run.spec).replace("format: 2", "format: 3"))
-    with pytest.raises(UserError, match="format 3 is not known"):
-        read_record(record)
-    record.write_text("a: 1\n")
-    with pytest.raises(UserError, match="not a run's record"):
-        read_record(record)
+        read_run(record)
+    record.write_text(text.replace("format: 3", "format: 2"))
+    with pytest.raises(UserError, match="has format 2, this version reads 3: results of other versions"):
+        read_run(record)
+    record.write_text(text.replace("version: 1", "version: 7", 1))
+    with pytest.raises(UserError, match="was written for version 7 of the dataset 'digits'; this is version 1"):
+        read_run(record)
+    record.write_text(text.replace("loss: ayt", "loss: mine"))
+    with pytest.raises(UserError, match="unknown method; .*if an extension defines it, AYT_EXTENSIONS must name"):
+        read_run(record)
+    for content in ("a: 1\n", "- 1\n", "format: 3\nname: x\n", "format: 3\nname: x\nrun: {stage: train}\n"):
+        record.write_text(content)
+        with pytest.raises(UserError, match=r"^[^\n]*run\.yaml[^\n]*$"):
+            read_run(record)
+    record.write_text(next(iter(plan(tiny).records()))[1].text)
+    with pytest.raises(UserError, match="is not the record of a score or denoising"):
+        read_evaluation(record)
+
+
+def test_the_resolved_experiment_is_an_experiment_file(tiny, tmp_path):
+    change = {"methods": {"hybrid": {"lambda": [0.1, 1.0]}, "ect": {"label": "None"}}}
+    before = plan(tiny, **change)
+    resolved.write(tmp_path / "experiment.yaml", before.experiment)
+    assert resolved.read(tmp_path / "experiment.yaml") == before.experiment
+
+
+# Scores
 
 
 def cifar(**evaluation):
-    return Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], {"evaluation": evaluation}))
+    return config("batch_size_ablation", evaluation=evaluation)
+
+
+def score_names(plan):
+    return [score.name for score in plan.scores_of("")]
+
+
+def denoising_names(plan):
+    return [score.name for score in plan.denoising_scores_of("")]
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    "change",
     [
-        ({}, {"metrics": ["frechet", "kid"]}),
-        ({}, {"reference": "dataset"}),
-        ({"metrics": ["kid"]}, {"metrics": ["kid"], "kept": 500}),
-        ({"metrics": ["kid", "lpips"]}, {"metrics": ["kid", "lpips"], "denoise": [0.5]}),
+        {"metrics": ["frechet", "kid"]},
+        {"metrics": ["coverage"]},
+        {"metrics": ["frechet", "lpips"]},
+        {"denoise": [0.5]},
+        {"grid": 100},
+        {"batch_size": 7},
     ],
+    ids=str,
 )
-def test_what_changes_scores_changes_their_names(before, after):
-    first, second = cifar(**before).evaluations[0], cifar(**after).evaluations[0]
-    assert first.name != second.name
+def test_what_changes_no_score_changes_no_name(change):
+    assert score_names(cifar(**change)) == score_names(cifar())
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ({}, {"kept": 500}),
-        ({}, {"denoise": [0.5]}),
-        ({"metrics": ["kid", "recall"]}, {"metrics": ["recall", "kid"]}),
-        ({}, {"batch_size": 7}),
-    ],
+    "change",
+    [{"samples": 64}, {"repeats": 2}, {"seed": 1}, {"convention": "ect"}, {"reference": "dataset"}],
+    ids=str,
 )
-def test_what_changes_no_score_changes_no_name(before, after):
-    first, second = cifar(**before).evaluations, cifar(**after).evaluations
-    assert [evaluation.name for evaluation in first] == [evaluation.name for evaluation in second]
+def test_what_changes_scores_changes_their_names(change):
+    assert not set(score_names(cifar(**change))) & set(score_names(cifar()))
 
 
-def test_another_first_metric_is_drawn_anew():
-    first, second = (cifar(metrics=metrics).contents() for metrics in (["kid", "recall"], ["recall", "kid"]))
+def test_another_middle_time_is_another_score_of_two_steps(tiny):
+    before, after = plan(tiny), plan(tiny, evaluation={"mids": {2: [0.5]}})
+    assert [a == b for a, b in zip(score_names(before), score_names(after), strict=True)] == [True, False]
+
+
+def test_each_noise_level_of_a_denoising_metric_is_a_score_of_its_own():
+    few, many = (cifar(metrics=["frechet", "lpips", "denoised_frechet"], denoise=levels) for levels in ([0.2], [0.2, 0.8]))
+    assert [name.rpartition("-")[0] for name in denoising_names(many)] == [
+        *("lpips-t0.2", "lpips-t0.8"),
+        *("denoised_frechet-t0.2", "denoised_frechet-t0.8"),
+    ]
+    assert set(denoising_names(few)) < set(denoising_names(many))
+    assert denoising_names(cifar()) == []
+
+
+def test_another_version_of_the_evaluation_is_another_score(tiny, monkeypatch, tmp_path):
+    score = plan(tiny).scores_of("run")[0]
+    path = tmp_path / "record.yaml"
+    path.write_text(score.text)
+    monkeypatch.setattr(evaluations, "EVALUATION_VERSION", evaluations.EVALUATION_VERSION + 1)
+    assert plan(tiny).scores_of("run")[0].name != score.name
+    with pytest.raises(UserError, match=r"was written for version \d+; this is version \d+, whose results are others"):
+        read_evaluation(path)
+
+
+def test_another_first_metric_is_drawn_anew_another_order_of_the_others_is_not():
+    first, second, third = (
+        cifar(metrics=metrics).digest()
+        for metrics in (["kid", "recall", "frechet"], ["recall", "kid", "frechet"], ["kid", "frechet", "recall"])
+    )
     assert first != second
+    assert first == third
 
 
-def test_metrics_of_denoised_images_are_scores_of_one_step():
-    one, two = cifar(metrics=["frechet", "lpips"]).evaluations
-    assert (one.metrics, one.denoise) == (("frechet", "lpips"), (0.2, 0.4, 0.8))
-    assert (two.metrics, two.denoise) == (("frechet",), ())
+# Published files
 
 
 def test_published_files_that_are_needed(tiny):
     assert plan(tiny).assets == []
     needed = ["cifar10", "edm-cifar10-32x32-uncond-vp", "edm-cifar10-32x32-reference", "pytorch-fid-inception"]
     assert cifar().assets == [*needed, "torchvision-vgg16"]
-    methods = {"methods": {"lpips": {"loss": "l1"}}}
-    without = Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], methods))
-    assert without.assets == needed
+    assert config("batch_size_ablation", methods={"lpips": {"loss": "l1"}}).assets == needed
+    with_lpips = {"methods": {"lpips": {"loss": "l1"}}, "evaluation": {"metrics": ["frechet", "lpips"]}}
+    assert config("batch_size_ablation", **with_lpips).assets == [*needed, "torchvision-vgg16"]
 
 
 def test_a_file_that_the_table_lacks_is_one_error(tmp_path):
     table = yaml.safe_load((ROOT / "config" / "assets.yaml").read_text())
     del table["torchvision-vgg16"]
     (tmp_path / "assets.yaml").write_text(yaml.safe_dump(table))
-    overrides = {"assets": {"table": str(tmp_path / "assets.yaml")}}
+    changed = config("batch_size_ablation", assets={"table": str(tmp_path / "assets.yaml")})
     with pytest.raises(UserError, match=r"assets\.yaml: has no asset 'torchvision-vgg16'; choose from"):
-        assets.needed(Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], overrides)))
+        assets.read_needed(changed)
+
+
+# Figures
+
+
+def looked_into(plan, name):
+    return [
+        weights.run for one in plan.experiment.figures[name].analyses(plan) for weights in one.weights.values()
+    ]
 
 
 def test_figures_choose_their_runs(tiny):
-    figures = {"figures": {"wide": {"kind": "tangents"}, "narrow": {"kind": "tangents", "batch_size": 4}}}
-    plan = Plan(load([tiny], figures))
-    sizes = {name: [one.run.spec.batch_size for one in plan.analyses(name)] for name in plan.experiment.figures}
+    figures = {"wide": {"kind": "tangents"}, "narrow": {"kind": "tangents", "batch_size": 4}}
+    found = plan(tiny, figures=figures)
+    sizes = {
+        name: [run.batch_size for run in looked_into(found, name) if run.training.stage == "train"]
+        for name in found.experiment.figures
+    }
     assert (sizes["wide"], sizes["narrow"], sizes["oscillation"]) == ([8], [4], [4, 4])
-    assert [one.run.spec.loss.name for one in plan.analyses("oscillation")] == ["ect", "ayt"]
-    assert plan.analyses("manifold")[0].run.spec.kind == "classifier"
-    assert plan.analyses("curves") == []
+    assert [run.training.name for run in looked_into(found, "oscillation")] == ["ect", "ayt"]
+    assert [run.training.stage for run in looked_into(found, "manifold")] == ["classifier"]
+    assert looked_into(found, "curves") == []
 
 
 def test_equal_analyses_are_done_once(tiny):
-    figures = {"figures": {name: {"kind": "tangents", "title": name, "images": 3} for name in ("a", "b")}}
-    assert sum(key[1].startswith("tangents") for key in Plan(load([tiny], figures)).analysed) == 2  # and the file's own
+    figures = {name: {"kind": "tangents", "title": name, "images": 3} for name in ("a", "b")}
+    found = plan(tiny, figures=figures).analyses
+    assert sum(name.startswith("tangents") for name in found) == 2  # and the file's own
 
 
 def test_a_variant_of_a_sweep_can_be_named(tiny):
     change = {"methods": {"hybrid": {"lambda": [0.1, 1.0]}}, "figures": {"a": {"kind": "tangents"}}}
     change["figures"]["a"]["method"] = "hybrid lambda=1.0"
-    (one,) = Plan(load([tiny], change)).analyses("a")
-    assert one.run.spec.loss.lambda_ == 1.0
+    run = next(run for run in looked_into(plan(tiny, **change), "a") if run.training.stage == "train")
+    assert run.training.lambda_ == 1.0
+
+
+def test_sample_grids_are_made_for_figures_alone(tiny):
+    assert [run.title for run, _ in plan(tiny).grids()] == [
+        f"{label}, batch size {size}, seed 0" for label in ("ECT", "AYT") for size in (4, 8)
+    ]
+    assert plan(tiny, figures={"samples": {"kind": "final"}}).grids() == []
+
+
+def test_identity_has_neither_defaults_nor_what_changes_no_result():
+    plain = {"loss": "ect", "version": 1}
+    assert METHODS.identity(Ect(batch_sizes=[4])) == plain
+    assert METHODS.identity(Ect(batch_sizes=[8], seeds=[1], c=0.5, iterations=7, label="x")) == {**plain, "c": 0.5}

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from test_figures import table
 
-from ayt.reporting.tables import scores as tables
 from ayt.base.errors import UserError
 from ayt.reporting.speed_up import iterations_to_reach, reaching, speed_ups
+from ayt.reporting.tables.reach import tabulate_reaching
+from ayt.reporting.tables.speed import tabulate_speed_ups
 
 
 def scores(curves):
@@ -80,7 +81,7 @@ def test_a_failed_reference_is_no_aim_and_that_is_said(tmp_path):
     rows = scores({("ect", 0): {100: 4, 200: np.nan}, ("ayt", 0): {100: 4}})
     (row,) = speed_ups(rows, "ect").itertuples()
     assert (row.pairs, row.reached) == (0, 0)
-    tables.write_speed_ups(rows, tmp_path / "speed", "", "ect")
+    tabulate_speed_ups(rows, tmp_path / "speed", "", "ect")
     assert "| AYT | reference failed |" in (tmp_path / "speed.md").read_text()
 
 
@@ -91,7 +92,7 @@ def test_a_reference_that_begins_with_its_last_score_bounds_the_speed_up_from_ab
 
 def test_the_table_says_what_the_csv_says(tmp_path):
     rows = scores({("ect", 0): {100: 40, 400: 10}, ("ayt", 0): {50: 20, 100: 10}})
-    tables.write_speed_ups(rows, tmp_path / "speed", "Title", "ect")
+    tabulate_speed_ups(rows, tmp_path / "speed", "Title", "ect")
     assert "| AYT | 4.0× (4.0–4.0), 1 of 1 |" in (tmp_path / "speed.md").read_text()
     assert r"4.0$\times$ (4.0--4.0), 1 of 1" in (tmp_path / "speed.tex").read_text()
     assert pd.read_csv(tmp_path / "speed.csv")["median"].tolist() == [4]
@@ -99,7 +100,7 @@ def test_the_table_says_what_the_csv_says(tmp_path):
 
 def test_without_a_reference_nothing_is_compared(tmp_path):
     with pytest.raises(UserError, match="no method shares a batch size with 'ect'"):
-        tables.write_speed_ups(scores({("ayt", 0): {100: 40}}), tmp_path / "speed", "", "ect")
+        tabulate_speed_ups(scores({("ayt", 0): {100: 40}}), tmp_path / "speed", "", "ect")
 
 
 def test_iterations_to_given_scores(tmp_path):
@@ -108,7 +109,7 @@ def test_iterations_to_given_scores(tmp_path):
     assert found.loc[("ECT", 25), ["runs", "reached", "median", "low", "high"]].tolist() == [2, 2, 250, 250, 250]
     assert found.loc[("ECT", 10), ["runs", "reached", "median"]].tolist() == [2, 1, 400]
     assert found.loc[("AYT", 10), "at_first"] == 1
-    tables.write_reaching(rows, tmp_path / "reach", "Title", [25, 10, 1])
+    tabulate_reaching(rows, tmp_path / "reach", "Title", [25, 10, 1])
     markdown = (tmp_path / "reach.md").read_text()
     assert "| ECT, batch 8 | 250 (250–250), 2 of 2 | 400, 1 of 2 | 0 of 2 |" in markdown
     assert "| AYT, batch 8 | ≤ 50, 1 of 1 | ≤ 50, 1 of 1 | 0 of 1 |" in markdown

@@ -1,25 +1,26 @@
-"""The toy experiment: exact geometry, measurements against closed forms, the verb and the figures."""
-
-import json
+"""The toy experiment: exact geometry, measurements against closed forms, and from record to figure."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from test_figures import check_pictures
+from PIL import Image
 from torch import nn
 
+from ayt.analysis.toy import experiment, manifolds
+from ayt.analysis.toy.manifolds import circle, curve, share_along, surface
+from ayt.base.arrays import read_arrays
+from ayt.base.files import write_text
+from ayt.base.randomness import Draws
 from ayt.cli import main
 from ayt.experiment.schema import Toy
+from ayt.features.distance import mfd
 from ayt.methods.formulas.losses import pseudo_huber
 from ayt.methods.formulas.schedules import t_to_r
-from ayt.features.distance import mfd
-from ayt.reporting.figures import toy as figure
-from ayt.base.randomness import Draws
-from ayt.analysis.toy import experiment
-from ayt.analysis.toy import manifolds
-from ayt.analysis.toy.manifolds import circle, curve, share_along, surface
+from ayt.plan.analyses import Analysis
+from ayt.reporting import style
+from ayt.reporting.figures.toy import ToyExperiment, draw_toy
 
 MANIFOLDS = (circle, curve, surface)
 CPU = torch.device("cpu")
@@ -131,7 +132,7 @@ class Linear(nn.Module):
 
     W = torch.tensor([[1.0, 0.5, -2.0], [0.3, -1.0, 0.7]], dtype=torch.float64)
 
-    def forward(self, x, sigma, masks=()):
+    def forward(self, x, sigma):
         return x / (1 + sigma)[:, None, None, None]
 
     def taps(self, x):
@@ -145,8 +146,8 @@ def test_measured_energies_are_those_of_the_closed_form(distance, t):
     x, eps = manifold.embed(angles(manifold)), normals(64, 2)
     images = (points[:, :, None, None] for points in (x, eps))
     chosen = {"pixels": pseudo_huber, "features": mfd(Linear())}[distance]
-    found = experiment.tangents(Linear(), chosen, next(images), t, next(images))
-    share, towards = experiment.energy(manifold, found)
+    found = experiment.take_tangents(Linear(), chosen, next(images), t, next(images))
+    share, towards = experiment.compare_with_manifold(manifold, found)
 
     r = float(t_to_r(torch.tensor(t, dtype=torch.float64)))
     D_t, D_r = (x + t * eps) / (1 + t), (x + r * eps) / (1 + r)
@@ -161,7 +162,7 @@ def test_measured_energies_are_those_of_the_closed_form(distance, t):
 
 def test_labels_tell_how_points_were_transformed():
     draws = Draws(0, 0, 512, CPU)
-    x = experiment.points(surface(), draws)
+    x = experiment.draw_points(surface(), draws)
     moved, labels = experiment.transform(x, draws)
     scale, translation, noise = labels[:, :1], labels[:, 1:9], labels[:, 9:]
     left = (moved.flatten(1) - x.flatten(1) * 2 ** (0.2 * scale) - 0.125 * translation).norm(dim=1, keepdim=True)
@@ -185,7 +186,7 @@ def test_cosines_compare_a_measurement_with_the_one_before():
     x, v = manifold.embed(angles(manifold)), normals(64, 2)
     turned = v @ torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=v.dtype)
     measured = [experiment.Measurement([experiment.Tangents(x, way)], 0.0) for way in (v, 2 * v, -v, turned)]
-    cosine = experiment.series(manifold, measured)["cosine"][:, 0]
+    cosine = experiment.summarise(manifold, measured)["cosine"][:, 0]
     assert cosine == pytest.approx([np.nan, 1, -1, 0], abs=1e-12, nan_ok=True)
 
 
@@ -204,41 +205,25 @@ def test_shapes_of_what_is_measured(results):
     assert results["curve"]["flow_measurements"].tolist() == [1, 2]
 
 
-def test_the_same_specification_gives_the_same_bytes(tmp_path, results):
+def test_the_same_record_gives_the_same_bytes(tmp_path, results):
+    analysis = Analysis(ToyExperiment(), seed=0, parts={"toy": Toy(**TINY)}, on_cpu=True)
     for name in ("a", "b"):
-        output = str(tmp_path / f"{name}.npz")
-        assert main(["toy", "--spec", json.dumps(TINY), "--output", output, "--device", "cpu"]) == 0
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
-        assert set(arrays.files) == set(results["curve"])
-        assert (arrays["parallel"] == results["curve"]["parallel"]).all()
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("{", "--spec:1:2: not valid YAML"),
-        ("[]", "--spec: toy = []: must be a mapping of options, not a list"),
-        ('{"manifold": "sphere"}', "--spec: toy.manifold = 'sphere': unknown; choose from curve, surface"),
-        (
-            '{"seed": 0}',
-            "--spec: toy.seed = 0: unknown key; did you mean seeds? choose from manifold, seeds, batch_size",
-        ),
-        ('{"iterations": 10, "measure_every": 3}', "measure_every 3 does not divide iterations 10"),
-    ],
-)
-def test_mistakes_are_one_line(tmp_path, capsys, spec, message):
-    assert main(["toy", "--spec", spec, "--output", str(tmp_path / "a.npz")]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and message in line
-    assert not list(tmp_path.iterdir())
+        record = tmp_path / name / "record.yaml"
+        write_text(record, analysis.text)
+        assert main(["analyse", str(record), "--device", "cpu"]) == 0
+    assert (tmp_path / "a" / "result.npz").read_bytes() == (tmp_path / "b" / "result.npz").read_bytes()
+    arrays = read_arrays(tmp_path / "a" / "result.npz")
+    assert set(arrays) == set(results["curve"])
+    assert (arrays["parallel"] == results["curve"]["parallel"]).all()
 
 
 @pytest.mark.parametrize("name", ["curve", "surface"])
 def test_the_figure_shows_what_was_measured(tmp_path, results, name):
     found = results[name]
-    figure.toy(found, tmp_path / "a", "Title")
-    check_pictures(tmp_path / "a")
+    draw_toy(found, tmp_path / "a", "Title")
+    pixels = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+    assert pixels.shape[1] == 1400
+    assert pixels.std() > 5
     rows = pd.read_csv(tmp_path / "a.csv")
     assert len(rows) == found["parallel"].size
     assert (rows["parallel"] + rows["orthogonal"]).to_numpy() == pytest.approx(1)
@@ -251,13 +236,13 @@ def test_the_figure_shows_what_was_measured(tmp_path, results, name):
 @pytest.mark.parametrize("name", ["curve", "surface"])
 def test_one_seed_has_no_band_and_says_so(tmp_path, monkeypatch, results, name):
     shown = []
-    monkeypatch.setattr(figure, "finish", lambda figure, out, title, caption, table: shown.append((figure, caption)))
+    monkeypatch.setattr(style, "finish", lambda figure, out, title, caption, table: shown.append((figure, caption)))
     one = dict(results[name])
     for key in ("parallel", "towards", "cosine", "distance"):
         one[key] = one[key][:, :1]
     one["seeds"] = one["seeds"][:1]
     for arrays in (results[name], one):
-        figure.toy(arrays, tmp_path / "a", "")
+        draw_toy(arrays, tmp_path / "a", "")
     (many, many_caption), (single, caption) = shown
     assert "and over 2 seeds; bands: lowest to highest of the seeds" in many_caption
     assert "one seed, so there are no bands" in caption and "bands:" not in caption

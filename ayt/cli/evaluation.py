@@ -248,10 +248,10 @@ def run_gather(options: argparse.Namespace) -> None:
     from ayt.base import paths
     from ayt.experiment import resolved
     from ayt.plan.plan import Plan
-    from ayt.reporting.scores import gather_scores, write_table
+    from ayt.reporting.scores import gather_scores, write_scores
 
     plan = Plan(resolved.read(options.experiment))
-    write_table(paths.scores_table(plan.experiment.name), gather_scores(plan))
+    write_scores(paths.scores_table(plan.experiment.name), gather_scores(plan))
 
 
 def run_export(options: argparse.Namespace) -> None:

@@ -155,7 +155,6 @@ def read_scores(path: Path) -> pd.DataFrame:
             dtype={**text, **NUMBERS},
             na_values={name: [""] for name in SUMMARY},
             keep_default_na=False,
-            float_precision="round_trip",
         )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

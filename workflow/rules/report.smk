@@ -1,7 +1,7 @@
 # Figures, tables and the report's first page of one experiment, made on the machine where Snakemake runs. The report
 # shows their pages, which hold the other files for download.
 
-from ayt.reporting.pages import listed
+from ayt.reporting.pages import menu_entries
 
 
 localrules:
@@ -12,7 +12,7 @@ localrules:
 
 # What the report's menu calls them.
 LISTED = {
-    kind: listed({name: options.title for name, options in shown.items()})
+    kind: menu_entries({name: options.title for name, options in shown.items()})
     for kind, shown in (("figure", experiment.figures), ("table", experiment.tables))
 }
 
