@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from normals import normals
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def golden(name):
-    """The arrays of one golden file, as tensors."""
+def golden(name, dtype=None):
+    """The arrays of one golden file, as tensors; floating-point ones of a type where one is given."""
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as arrays:
-        return {key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}
+        tensors = {key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}
+    return {key: value.to(dtype) if dtype and value.is_floating_point() else value for key, value in tensors.items()}
 
 
 def listing(name):
@@ -31,7 +33,7 @@ def recipe(key, shape, gain=1.0, seed=1000):
         return torch.zeros(shape, dtype=torch.long)
     if last == "running_var":
         return 0.5 + torch.rand(shape, generator=generator)
-    n = torch.randn(shape, generator=generator)
+    n = normals(shape, generator)
     if n.ndim >= 2:
         return n * (gain / math.sqrt(n.numel() / n.shape[0]))
     return 1 + 0.1 * n if last == "weight" else 0.1 * n
@@ -45,3 +47,8 @@ def load_recipe(module, seed=1000, gain=1.0):
     }
     module.load_state_dict(weights)
     return module.eval()
+
+
+def apart(ours, theirs):
+    """How far two batches are from each other, in lengths of theirs, (B,)."""
+    return (ours - theirs).flatten(1).norm(dim=1) / theirs.flatten(1).norm(dim=1)

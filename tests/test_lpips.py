@@ -1,12 +1,15 @@
 """LPIPS against golden numbers, with weights from a file of torchvision's form."""
 
+import copy
+
 import pytest
 import torch
 from published import write_vgg16
-from recipe import golden, listing
+from recipe import apart, golden, listing
 
 from ayt.methods.formulas.losses import distance_loss
 from ayt.base.errors import UserError
+from ayt.features.distance import frozen
 from ayt.features.lpips import lpips, lpips_network
 
 CPU = torch.device("cpu")
@@ -19,28 +22,39 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_names_and_shapes(weights):
-    found = {key: "x".join(map(str, value.shape)) for key, value in lpips_network(weights).state_dict().items()}
+@pytest.fixture(scope="module")
+def network(weights):
+    return frozen(lpips_network(weights))
+
+
+def test_names_and_shapes(network):
+    found = {key: "x".join(map(str, value.shape)) for key, value in network.state_dict().items()}
     for row in listing("lpips_vgg"):
         assert found[row["key"]] == row["shape"], row["key"]
 
 
-def test_distance_and_gradient(weights):
-    arrays = golden("lpips")
-    x, y = arrays["x"].requires_grad_(), arrays["y"]
-    distance = lpips(weights, CPU)(x, y)
-    torch.testing.assert_close(distance, arrays["distance"].flatten(), rtol=1e-5, atol=1e-7)
-    (grad,) = torch.autograd.grad((arrays["w"] * distance).mean(), x)
-    torch.testing.assert_close(grad, arrays["grad_x"], rtol=1e-3, atol=1e-6 * arrays["grad_x"].abs().max().item())
+# What float32 left the golden numbers, and how much more kernels differ in it.
+PRECISIONS = [(torch.float64, 3e-5), (torch.float32, 2e-4)]
 
 
-def test_direction_of_a_training_step(weights):
+@pytest.mark.parametrize(("precision", "tolerance"), PRECISIONS, ids=["float64", "float32"])
+def test_distance_gradient_and_direction(network, precision, tolerance):
+    arrays = golden("lpips", precision)
+    network = copy.deepcopy(network).to(precision)
+    x, y, w = arrays["x"].requires_grad_(), arrays["y"], arrays["w"]
+    distance = network(x, y).flatten()
+    torch.testing.assert_close(distance, arrays["distance"].flatten(), rtol=tolerance / 20, atol=0)
+    (grad,) = torch.autograd.grad((w * distance).mean(), x)
+    assert (apart(grad, arrays["grad_x"]) < tolerance).all()
+    output = distance_loss(lambda a, b: network(a, b).flatten(), weighted=True)(x, y, w, 0)
+    (step,) = torch.autograd.grad(output.loss, x)
+    assert (apart(step, arrays["unit_grad_x"] * w[:, None, None, None] / len(w)) < tolerance).all()
+
+
+def test_distance_from_a_file(weights):
     arrays = golden("lpips")
-    w, D_t = arrays["w"], arrays["x"].requires_grad_()
-    output = distance_loss(lpips(weights, CPU), weighted=True)(D_t, arrays["y"], w, 0)
-    (grad,) = torch.autograd.grad(output.loss, D_t)
-    expected = arrays["unit_grad_x"] * w[:, None, None, None] / len(w)
-    torch.testing.assert_close(grad, expected, rtol=1e-3, atol=1e-6 * expected.abs().max().item())
+    distance = lpips(weights, CPU)(arrays["x"], arrays["y"])
+    torch.testing.assert_close(distance, arrays["distance"].flatten(), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])

@@ -61,7 +61,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 def positional_embedding(noise_label: Tensor, channels: int) -> Tensor:
     """Sines, then cosines, of (B,) noise labels at frequencies 10000^(-i / (channels/2 - 1)): (B, channels)."""
     half = channels // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=noise_label.device) / (half - 1)
+    exponents = torch.arange(half, dtype=noise_label.dtype, device=noise_label.device) / (half - 1)
     angles = noise_label[:, None] * (1 / 10000) ** exponents
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
