@@ -8,12 +8,13 @@ import tarfile
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from published import write_cifar_archive
 from rehearse import images, rehearse
 
-from ayt.datasets import images as data
+from ayt.base import paths
+from ayt.base.arrays import write_arrays
 from ayt.base.errors import UserError
+from ayt.datasets.cifar10 import Cifar10
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +77,17 @@ def test_nothing_is_left_to_do(finished):
     assert server.seen == []
 
 
-def test_the_archive_is_read_as_it_was_written(tmp_path):
+def test_the_archive_is_read_as_it_was_written(tmp_path, monkeypatch):
     pixels, labels = images(50_000)
     write_cifar_archive(tmp_path / "cifar.tar.gz", pixels, labels)
-    found = data.read_cifar10(tmp_path / "cifar.tar.gz")
-    assert np.array_equal(found.pixels.numpy(), pixels)
+    found = Cifar10.prepare(tmp_path / "cifar.tar.gz")
+    assert np.array_equal(found.pixels, pixels)
     assert found.labels.tolist() == labels
-    data.write(found, tmp_path / "cifar.npz")
-    assert torch.equal(torch.from_numpy(np.load(tmp_path / "cifar.npz")["pixels"]), found.pixels)
+    monkeypatch.chdir(tmp_path)
+    write_arrays(paths.dataset("cifar10"), found._asdict(), compressed=False)
+    again = Cifar10().load()
+    assert np.array_equal(again.pixels, pixels)
+    assert again.labels.tolist() == labels
 
 
 def strange(kind):
@@ -103,7 +107,7 @@ def test_members_that_would_be_written_elsewhere_are_refused(tmp_path, kind):
     with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as archive:
         archive.addfile(strange(kind))
     with pytest.raises(UserError, match=r"cifar.tar.gz: refused: member '.*data_batch_1'"):
-        data.read_cifar10(tmp_path / "cifar.tar.gz")
+        Cifar10.prepare(tmp_path / "cifar.tar.gz")
 
 
 @pytest.mark.parametrize(
@@ -123,14 +127,14 @@ def test_archives_of_something_else_are_one_error(tmp_path, change, message):
             member.size = len(batch)
             archive.addfile(member, io.BytesIO(batch))
     with pytest.raises(UserError, match=message):
-        data.read_cifar10(tmp_path / "cifar.tar.gz")
+        Cifar10.prepare(tmp_path / "cifar.tar.gz")
 
 
 def test_a_cut_archive_is_one_error(tmp_path):
     write_cifar_archive(tmp_path / "cifar.tar.gz", *images(500))
     with pytest.raises(UserError, match="has 500 images and 500 labels, not 50000"):
-        data.read_cifar10(tmp_path / "cifar.tar.gz")
+        Cifar10.prepare(tmp_path / "cifar.tar.gz")
     whole = (tmp_path / "cifar.tar.gz").read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"cut.tar.gz: damaged archive"):
-        data.read_cifar10(tmp_path / "cut.tar.gz")
+        Cifar10.prepare(tmp_path / "cut.tar.gz")

@@ -11,7 +11,7 @@ from published import write_edm_pickle
 from ayt.base import paths
 from ayt.base import weights
 from ayt.experiment import load
-from ayt.features.transformations import label_names, names_for
+from ayt.features.groups import label_names, names_for
 from ayt.networks.modules.vgg import VGG
 from ayt.networks.modules.precond import EDMPrecond
 from ayt.networks.modules.ddpmpp import DDPMpp

@@ -3,27 +3,28 @@
 import pytest
 import torch
 
-from ayt.datasets.base import facts
-from ayt.experiment.schema import Dataset
-from ayt.base.images import Images, load, to_float
-from ayt.base.randomness import Draws, generator
+from ayt.base.images import Images, to_float
+from ayt.base.randomness import CHUNK, Draws, generator, image_noise
+from ayt.datasets.digits import Digits
+from ayt.datasets.photos import Photos
+
+CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["digits", "photos"])
-def test_datasets_are_what_the_configuration_believes(name):
-    dataset = Dataset(name=name)
-    data, known = load(dataset), facts(dataset)
-    assert data.pixels.shape == (known.size, known.channels, known.resolution, known.resolution)
+@pytest.mark.parametrize("dataset", [Digits(), Photos()], ids=lambda dataset: dataset.name)
+def test_datasets_are_what_they_say(dataset):
+    data = Images.of(dataset.load())
+    assert data.pixels.shape == (dataset.size, *dataset.shape)
     assert data.pixels.dtype == torch.uint8
-    assert data.labels.unique().tolist() == list(range(known.classes))
+    assert data.labels.unique().tolist() == list(range(dataset.classes))
     assert data.pixels.min() < 5
     assert data.pixels.max() > 250
-    again = load(dataset)
+    again = Images.of(dataset.load())
     assert torch.equal(data.pixels, again.pixels)
 
 
 def test_photos_are_natural_colour_images():
-    pixels = to_float(load(Dataset(name="photos", crops=500)).pixels)
+    pixels = to_float(Images.of(Photos(crops=500).load()).pixels)
     assert len(pixels) == 500
     right = (pixels[..., 1:] * pixels[..., :-1]).mean() / pixels.square().mean()
     assert right > 0.9  # neighbours resemble each other
@@ -65,17 +66,39 @@ def test_randomness_is_a_function_of_seed_iteration_and_purpose():
 
 
 def test_a_part_of_a_batch_draws_what_it_would_draw_in_the_whole():
-    whole = Draws(0, 5, 6, torch.device("cpu"))
-    part = Draws(0, 5, 6, torch.device("cpu"), slice(2, 4))
+    whole = Draws(0, 5, 70, CPU)
     assert torch.equal(whole.normal("noise", 3), whole.normal("noise", 3))
-    assert torch.equal(part.normal("noise", 3), whole.normal("noise", 3)[2:4])
-    (theirs,), (ours,) = (draws.masks([(8, 4, 4)], 0.25) for draws in (whole, part))
-    assert torch.equal(ours, theirs[2:4])
+    masks = whole.masks([(8, 4, 4), (2, 2, 2)], 0.25)
+    for part in (slice(0, 70), slice(2, 4), slice(10, 40), slice(16, 32), slice(64, 70)):
+        few = Draws(0, 5, 70, CPU, part)
+        assert torch.equal(few.normal("noise", 3), whole.normal("noise", 3)[part])
+        for theirs, ours in zip(masks, few.masks([(8, 4, 4), (2, 2, 2)], 0.25), strict=True):
+            assert torch.equal(ours, theirs[part])
+
+
+def test_a_part_of_a_batch_draws_no_more_than_its_chunks(monkeypatch):
+    drawn = []
+    randn = torch.randn
+
+    def counted(shape, **options):
+        drawn.append(shape)
+        return randn(shape, **options)
+
+    monkeypatch.setattr(torch, "randn", counted)
+    Draws(0, 5, 1024, CPU, slice(100, 140)).normal("noise", 3)
+    assert drawn == [(CHUNK, 3)] * 3
+
+
+def test_noise_of_an_image_does_not_depend_on_those_beside_it():
+    whole = image_noise(0, 0, "sampling", 0, 50, (1, 3, 3), CPU)
+    assert len(whole.flatten(1).unique(dim=0)) == 50
+    for start, stop in ((0, 1), (7, 20), (31, 50), (16, 32)):
+        assert torch.equal(image_noise(0, 0, "sampling", start, stop, (1, 3, 3), CPU), whole[start:stop])
 
 
 def test_dropout_masks_drop_the_share_that_they_should():
-    first, second = Draws(0, 0, 64, torch.device("cpu")).masks([(32, 8, 8), (32, 8, 8)], 0.2)
+    first, second = Draws(0, 0, 64, CPU).masks([(32, 8, 8), (32, 8, 8)], 0.2)
     assert first.shape == (64, 32, 8, 8)
     assert first.float().mean().item() == pytest.approx(0.8, abs=0.005)  # 4.5 standard errors
     assert (first == second).float().mean().item() == pytest.approx(0.68, abs=0.006)
-    assert Draws(0, 0, 64, torch.device("cpu")).masks([(32, 8, 8)], 0.0) == []
+    assert Draws(0, 0, 64, CPU).masks([(32, 8, 8)], 0.0) == []

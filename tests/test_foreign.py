@@ -25,8 +25,8 @@ from recipe import load_recipe
 from torch import nn
 
 from ayt.base.errors import UserError
-from ayt.assets.foreign.checkpoints import compare, read_arrays, read_checkpoint
-from ayt.assets.foreign.pickles import RefusedError, read
+from ayt.foreign.checkpoints import compare, read_arrays, read_checkpoint
+from ayt.foreign.pickles import RefusedError, read
 from ayt.networks.modules.precond import EDMPrecond
 from ayt.networks.modules.ddpmpp import DDPMpp
 

@@ -5,6 +5,8 @@ import torch
 from recipe import apart, golden, load_recipe
 from torch import nn
 
+from ayt.base.randomness import Draws
+from ayt.features.distance import frozen, mfd
 from ayt.methods.formulas.losses import (
     consistency_pair,
     denoising_loss,
@@ -17,7 +19,7 @@ from ayt.methods.formulas.losses import (
     weight,
 )
 from ayt.methods.formulas.schedules import lognormal_t, t_to_r
-from ayt.features.distance import frozen, mfd
+from ayt.networks.modules.precond import EDMPrecond, RawNetwork, bind
 from ayt.networks.modules.vgg import VGG
 
 
@@ -28,7 +30,7 @@ class Analytic(nn.Module):
         super().__init__()
         self.a = nn.Parameter(torch.tensor(float(a)))
 
-    def forward(self, x, t, masks=()):
+    def forward(self, x, t):
         t = torch.where(t == 0, torch.nan, t)
         return self.a * x * (0.5 / (1 + t))[:, None, None, None]
 
@@ -220,7 +222,7 @@ def test_ect_loss_object():
 def test_the_network_is_never_asked_at_noise_level_0():
     asked = []
 
-    def network(x, sigma, masks):
+    def network(x, sigma):
         asked.append(sigma)
         return 0 * x
 
@@ -231,14 +233,38 @@ def test_the_network_is_never_asked_at_noise_level_0():
 
 
 def test_both_passes_share_one_dropout_mask():
-    def network(x, sigma, masks):
-        return x * masks[0] * sigma[:, None, None, None]
+    seen = []
+
+    class Raw(RawNetwork):
+        mask_shapes, dropout, classes = [(1, 4, 4)], 0.5, 0
+
+        def forward(self, x, noise_label, augment_labels=None, class_labels=None, masks=()):
+            seen.append(masks[0])
+            return x
 
     x_0, t = torch.ones(2, 1, 4, 4), torch.tensor([1.0, 2.0])
-    mask = torch.rand(2, 1, 4, 4) < 0.5
-    D_t, D_r = consistency_pair(network, x_0, t, t / 2, torch.zeros(2, 1, 4, 4), [mask])
-    torch.testing.assert_close(D_t, 2 * D_r)
-    assert torch.equal(D_t == 0, ~mask)
+    D = bind(EDMPrecond(Raw()), draws=Draws(0, 3, 2, torch.device("cpu")))
+    consistency_pair(D, x_0, t, t / 2, torch.zeros(2, 1, 4, 4))
+    assert torch.equal(*seen)
+    assert 0 < seen[0].float().mean() < 1
+
+
+def test_a_conditional_network_is_told_the_labels_and_another_is_not():
+    told = []
+
+    class Raw(RawNetwork):
+        mask_shapes, dropout = [], 0.0
+
+        def forward(self, x, noise_label, augment_labels=None, class_labels=None, masks=()):
+            told.append(class_labels)
+            return x
+
+    for classes in (3, 0):
+        raw = Raw()
+        raw.classes = classes
+        bind(EDMPrecond(raw), torch.tensor([2, 0]))(torch.ones(2, 1, 4, 4), torch.ones(2))
+    assert told[0].tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert told[1] is None
 
 
 def part_losses(loss, D_t, D_r, w, parts):

@@ -10,7 +10,7 @@ from ayt.experiment import load, resolved
 from ayt.methods.ayt import Ayt
 from ayt.methods.base import METHODS
 from ayt.methods.ect import Ect
-from ayt.plan.plan import evaluations
+from ayt.plan import evaluations
 from ayt.plan.analyses import read_analysis
 from ayt.plan.evaluations import read_evaluation, read_grid, read_reference
 from ayt.plan.plan import Plan

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -13,15 +12,13 @@ import pytest
 import torch
 from conftest import BIN, ROOT
 
-from ayt.base import paths
-from ayt.base import weights
-from ayt.experiment import load
+from ayt.base import paths, weights
 from ayt.base.errors import UserError
 from ayt.base.files import write_text
-from ayt.plan.plan import Plan
 from ayt.base.processes import Processes
-from ayt.plan.records import record_text
-from ayt.training.loop import Segment
+from ayt.experiment import load
+from ayt.plan.plan import Plan
+from ayt.plan.runs import Segment
 from ayt.training.loop import train as train_here
 
 CPU = torch.device("cpu")
@@ -70,11 +67,10 @@ def upstream(plan, tmp_path_factory):
     """A folder with everything that AYT's run starts from."""
     root = tmp_path_factory.mktemp("upstream")
     for run in plan.runs.values():
-        write_text(root / paths.run_record(run.folder), record_text(run.spec))
+        write_text(root / paths.run_record(run.folder), run.record.text)
     for run in plan.runs.values():
-        verb = {"pretrain": "pretrain", "classifier": "train-classifier"}.get(run.spec.kind)
-        if verb:
-            run_ayt(1, verb, paths.run_record(run.folder), "--stop", run.iterations, cwd=root)
+        if run.record.training.stage != "train":
+            run_ayt(1, "train", paths.run_record(run.folder), "--stop", run.iterations, cwd=root)
     return root
 
 
@@ -171,32 +167,31 @@ def test_a_signal_to_one_of_them_makes_all_save_and_leave(plan, folder):
 def test_uneven_batches_and_classifiers_are_refused(plan, tmp_path):
     whole = Segment(0, 8, 8)
     with pytest.raises(UserError, match="a batch of 8 images cannot be shared out evenly over 3 processes"):
-        train_here(chosen(plan).spec, tmp_path, whole, None, CPU, processes=Processes(0, 3))
-    classifier = next(run.spec for run in plan.runs.values() if run.spec.kind == "classifier")
-    with pytest.raises(UserError, match="a classifier's batches cannot be shared; train it in one process"):
+        train_here(chosen(plan).record, tmp_path, whole, None, CPU, processes=Processes(0, 3))
+    classifier = next(run.record for run in plan.runs.values() if run.record.training.stage == "classifier")
+    with pytest.raises(UserError, match="its batches cannot be shared; train it in one process"):
         train_here(classifier, tmp_path, whole, None, CPU, processes=Processes(0, 2))
 
 
 def test_processes_score_what_one_scores(plan, folder):
     """32 samples in batches of 5, so that the last round has fewer batches than processes; all kinds of metrics."""
-    run, labels = plan.pretrained, next(r for r in plan.runs.values() if "labels" in r.name)
-    features = f"{paths.run_record(labels.folder)}@8"
-    digits = json.dumps({"name": "digits"})
-    run_ayt(
-        1, "reference", "--dataset", digits, "--features", features, "--kept", 32, "--output", "ref.npz", cwd=folder
-    )
-    metrics = [part for name in ("frechet", "kid", "recall", "denoised_frechet") for part in ("--metric", name)]
-    command = ["score", paths.run_record(run.folder), "--iteration", 8, "--steps", "1", "--denoise", "0.4", *metrics]
-    command += ["--features", features, "--reference", "ref.npz", "--samples", 32, "--repeats", 2, "--grid", 16]
+    scoring = {"metrics": ["frechet", "denoised_frechet"], "denoise": [0.4], "samples": 32, "repeats": 2}
+    asked = Plan(load([ROOT / "tests" / "experiments" / "tiny.yaml"], {"evaluation": scoring}))
+    run, reference = plan.pretrained, asked.reference
+    scores = [*asked.scores_of(run.name)[:1], *asked.denoising_scores_of(run.name)]
+    for path, record in [(reference.record, reference), *((score.record(run.folder), score) for score in scores)]:
+        write_text(folder / path, record.text)
+    run_ayt(1, "reference", reference.record, cwd=folder)
+    command = ["score", *(score.record(run.folder) for score in scores), "--iteration", 8]
     found = {}
     for count in (1, 3):
         run_ayt(count, *command, "--batch-size", 5, cwd=folder)
-        files = [file for file in (folder / run.folder).rglob("*") if re.search("0000008.*(json|npz)$", file.name)]
-        found[count] = {file.suffix: file.read_bytes() for file in files}
+        files = [folder / score.result(run.folder, 8) for score in scores]
+        found[count] = [file.read_bytes() for file in files]
         for file in files:
             file.unlink()
-    assert set(found[1]) == {".json", ".npz"}
     assert found[1] == found[3]
-    assert torch.isfinite(
-        torch.tensor(json.loads(found[1][".json"])["metrics"]["KID (digits features)"]["values"])
-    ).all()
+    sampled, denoised = (json.loads(content)["metrics"] for content in found[1])
+    assert set(sampled) >= {"frechet", "kid", "precision", "recall", "density", "coverage", "inception_score"}
+    assert set(denoised) == {"denoised_frechet"}
+    assert all(metric["mean"] is not None for metric in [*sampled.values(), *denoised.values()])

@@ -4,7 +4,8 @@ import torch
 from recipe import golden
 from torch import nn
 
-from ayt.evaluation.sampling import euler, euler_levels, sample, step, to_uint8
+from ayt.base.images import to_uint8
+from ayt.evaluation.sampling import euler, euler_levels, sample, step
 
 
 def analytic(x, s):

@@ -20,7 +20,7 @@ from ayt.methods.formulas.losses import pseudo_huber
 from ayt.methods.formulas.schedules import t_to_r
 from ayt.plan.analyses import Analysis
 from ayt.reporting import style
-from ayt.reporting.figures.toy import ToyExperiment, draw_toy
+from ayt.reporting.figures.toy import ToyFigure, draw_toy
 
 MANIFOLDS = (circle, curve, surface)
 CPU = torch.device("cpu")
@@ -206,7 +206,7 @@ def test_shapes_of_what_is_measured(results):
 
 
 def test_the_same_record_gives_the_same_bytes(tmp_path, results):
-    analysis = Analysis(ToyExperiment(), seed=0, parts={"toy": Toy(**TINY)}, on_cpu=True)
+    analysis = Analysis(ToyFigure(), seed=0, parts={"toy": Toy(**TINY)}, on_cpu=True)
     for name in ("a", "b"):
         record = tmp_path / name / "record.yaml"
         write_text(record, analysis.text)

@@ -11,19 +11,20 @@ import pytest
 import torch
 from conftest import BIN
 
-from ayt.datasets import images as data
-from ayt.base import paths
-from ayt.base import weights
-from ayt.experiment import load
+from ayt.base import paths, weights
 from ayt.base.errors import UserError
-from ayt.reporting.scores import failure
 from ayt.base.files import write_text, written_beside
+from ayt.base.images import Images
+from ayt.base.processes import ALONE
+from ayt.experiment import load
 from ayt.plan.plan import Plan
-from ayt.plan.records import Optimiser, record_text
-from ayt.training import objectives as tasks
+from ayt.plan.runs import Segment
+from ayt.reporting.scores import read_failure
+from ayt.training import work
 from ayt.training.lease import Lease, LeaseLostError
-from ayt.training.loop import Segment, train
-from ayt.training.state import TrainingState, learning_rate
+from ayt.training.loop import train
+from ayt.training.state import Optimiser, TrainingState, learning_rate
+from ayt.training.under_way import UnderWay
 
 CPU = torch.device("cpu")
 
@@ -36,20 +37,20 @@ def plan(tiny):
 def prepare(run, root):
     """A run's folder with its record."""
     folder = root / run.name
-    write_text(paths.run_record(folder), record_text(run.spec))
+    write_text(paths.run_record(folder), run.record.text)
     return folder
 
 
 def train_here(run, root, *segments, **options):
     folder = prepare(run, root)
     for segment in segments:
-        train(run.spec, folder, Segment(*segment), data.load(run.spec.dataset), CPU, **options)
+        train(run.record, folder, Segment(*segment), Images.of(run.record.dataset.load()), CPU, **options)
     return folder
 
 
 def train_upstream(plan, run, root):
-    for path in run.upstream:
-        other = plan.runs[path.parents[1].name]
+    for snapshot in run.record.upstream.values():
+        other = plan.runs[snapshot.run.name]
         train_here(other, root, (0, other.iterations, other.iterations))
 
 
@@ -89,14 +90,14 @@ def test_every_kind_of_run_learns(tiny, tmp_path):
         assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
         log = paths.training_log(folder, run.iterations).read_text().splitlines()
         assert log[0] == "iteration,images,loss,distance,gradient_norm,images_per_second,gpus,peak_memory_mb"
-        assert log[-1].startswith(f"{run.iterations},{run.iterations * run.spec.batch_size},")
+        assert log[-1].startswith(f"{run.iterations},{run.iterations * run.record.batch_size},")
 
 
 @pytest.mark.parametrize("method", ["ect", "ayt", "l1"])
 def test_a_batch_in_parts_gives_the_same_weights_but_for_rounding(tiny, tmp_path, method):
     training = {"iterations": 4, "segment": 4, "snapshot_every": 4, "dropout": 0.2}
     plan = Plan(load([tiny], {"methods": {method: {}}, "training": training, "batch_sizes": [7]}))
-    (run,) = [run for run in plan.trained if run.spec.loss.name == method]
+    (run,) = [run for run in plan.trained if run.record.training.name == method]
     for root in (tmp_path / "whole", tmp_path / "parts"):
         train_upstream(plan, run, root)
     whole, parts = (
@@ -113,7 +114,7 @@ def test_compiled_gives_the_same_weights_but_for_rounding(tiny, tmp_path):
     """Both passes share their dropout masks, compiled or not: other masks would show."""
     training = {"iterations": 3, "segment": 3, "snapshot_every": 3, "dropout": 0.5, "lr": 1e-3}
     plan = Plan(load([tiny], {"methods": {"ect": {}}, "training": training, "batch_sizes": [4]}))
-    run = next(run for run in plan.trained if run.spec.loss.name == "ect")
+    run = next(run for run in plan.trained if run.record.training.name == "ect")
     found = []
     for name, options in (("plain", {}), ("compiled", {"compiled": True}), ("first", {"channels_last": False})):
         train_upstream(plan, run, tmp_path / name)
@@ -129,7 +130,7 @@ def test_compiled_gives_the_same_weights_but_for_rounding(tiny, tmp_path):
 def test_precision_is_part_of_a_run(tiny, tmp_path, precision):
     overrides = {"training": {"precision": precision, "iterations": 2, "segment": 2}, "batch_sizes": [4]}
     plan, other = Plan(load([tiny], overrides)), Plan(load([tiny], {"batch_sizes": [4]}))
-    run = next(run for run in plan.trained if run.spec.loss.name == "ayt")
+    run = next(run for run in plan.trained if run.record.training.name == "ayt")
     assert run.name not in other.runs
     train_upstream(plan, run, tmp_path)
     folder = train_here(run, tmp_path, (0, 2, 2))
@@ -147,31 +148,32 @@ def test_the_loss_falls(tiny, tmp_path):
 
 
 def test_every_iteration_has_random_numbers_of_its_own(plan, tmp_path, monkeypatch):
-    build, seen = tasks.build, []
+    prepare_work, seen = work.prepare, []
 
     def watched(*arguments):
-        task = build(*arguments)
+        network, called, objective = prepare_work(*arguments)
 
-        def loss(images, labels, draws):
+        def watched_objective(images, labels, draws):
             seen.append((draws.seed, draws.iteration))
-            return task.loss(images, labels, draws)
+            return objective(images, labels, draws)
 
-        return task._replace(loss=loss)
+        return network, called, watched_objective
 
-    monkeypatch.setattr(tasks, "build", watched)
+    monkeypatch.setattr(work, "prepare", watched)
     train_here(plan.pretrained, tmp_path, (0, 4, 4))
     assert seen == [(0, 0), (0, 1), (0, 2), (0, 3)]
 
 
 def test_learning_rate_warms_up_and_decays(plan):
-    settings = plan.pretrained.spec.optimiser.model_copy(update={"lr": 1.0, "warmup": 4, "decay": 8})
+    assert Optimiser.of(plan.pretrained.record.training) == (1e-3, 200, 8, 0.999)
+    settings = Optimiser(lr=1.0, warmup=4, decay=8, ema=0.0)
     assert [learning_rate(i, settings) for i in (0, 3, 4, 8)] == [0.25, 0.625, 0.5, 0]
-    assert learning_rate(100, settings.model_copy(update={"decay": None})) == 1
+    assert learning_rate(100, settings._replace(decay=None)) == 1
 
 
 def start(folder, stop, every, *more):
     """A training in a process of its own that writes its resume state after nearly every iteration."""
-    command = [BIN / "ayt", "pretrain", paths.run_record(folder), "--stop", stop, "--snapshot-every", every]
+    command = [BIN / "ayt", "train", paths.run_record(folder), "--stop", stop, "--snapshot-every", every]
     options = ["--device", "cpu", "--threads", "1", "--resume-seconds", "0.001", "--log-every", "5", *more]
     return subprocess.Popen([*map(str, command), *options], stderr=subprocess.PIPE, text=True)
 
@@ -224,7 +226,7 @@ def test_signal_saves_the_state_and_the_same_command_goes_on(plan, tmp_path, num
 
 def test_averages_keep_no_graph_of_their_updates():
     network = torch.nn.Linear(2, 2)
-    state = TrainingState(network, Optimiser(lr=0.1, warmup=0, decay=None, ema=0.9, precision="fp32"), "run")
+    state = TrainingState(network, Optimiser(lr=0.1, warmup=0, decay=None, ema=0.9), "run")
     torch.autograd.backward(network(torch.ones(1, 2)).sum())
     state.step()
     assert not any(parameter.requires_grad for parameter in state.average.parameters())
@@ -238,18 +240,16 @@ def test_nan_stops_and_keeps_the_last_good_state(tiny, tmp_path):
     tensors, metadata = weights.read(state, "state", run.name)
     assert metadata["iteration"] >= 1
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
-    iteration, reason = failure(tmp_path / run.name)
+    iteration, reason = read_failure(tmp_path / run.name)
     assert iteration > metadata["iteration"]
     assert reason == f"the loss or its gradient is not finite at iteration {iteration}"
 
 
 def test_damaged_and_foreign_files_are_refused(plan, tmp_path):
-    run, other = plan.pretrained, plan.features
+    run, other = plan.pretrained, plan.trained[0]
     folder = train_here(run, tmp_path, (0, 4, 4))
     state = paths.state(folder, 4)
     whole = state.read_bytes()
-    resume = paths.resume_folder(folder) / "state.safetensors"
-    resume.unlink()
 
     def go_on():
         train_here(run, tmp_path, (4, 8, 4))
@@ -283,7 +283,7 @@ def test_no_space_left_is_one_line_and_leaves_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
     code = (
-        "import torch, sys; from pathlib import Path; from ayt import weights; from ayt.base.errors import UserError\n"
+        "import torch, sys; from pathlib import Path; from ayt.base import weights; from ayt.base.errors import UserError\n"
         "try: weights.write(Path(sys.argv[1]), 'snapshot', 'run', 1, {'a': torch.zeros(5000)})\n"
         "except UserError as error: print(error); sys.exit(7)\n"
     )
@@ -314,7 +314,7 @@ def test_lease_is_refused_while_another_process_trains(plan, tmp_path, ayt):
     training = start(folder, 100_000, 100_000)
     try:
         wait_for_iteration(folder, 5)
-        refused = ayt("pretrain", paths.run_record(folder), "--stop", "100000", "--device", "cpu")
+        refused = ayt("train", paths.run_record(folder), "--stop", "100000", "--device", "cpu")
         assert refused.returncode == 1
         assert f"is being trained by process {training.pid}" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
@@ -346,11 +346,44 @@ def test_tensorboard_gets_the_log(plan, tmp_path):
 def test_another_commits_state_is_warned_of(plan, tmp_path, capsys):
     folder = train_here(plan.pretrained, tmp_path, (0, 2, 2), commit="abc")
     _, metadata = weights.read(paths.state(folder, 2), "state")
-    assert metadata["commit"] == "abc"
+    assert metadata["commits"] == ["abc"]
     train_here(plan.pretrained, tmp_path, (2, 4, 2), commit="abc")
     assert "warning" not in capsys.readouterr().err
     train_here(plan.pretrained, tmp_path, (4, 6, 2), commit="def")
     assert "warning: the state was written by commit abc, this is def" in capsys.readouterr().err
+
+
+def test_a_segment_started_anew_trains_anew(plan, tmp_path):
+    """Snakemake removes the outputs and starts the job: what trained before is no source, and is not recorded."""
+    folder = train_here(plan.pretrained, tmp_path, (0, 4, 2), commit="abc")
+    assert {file.name for file in paths.resume_folder(folder).iterdir() if file.is_file()} <= {
+        *("lease.json", "lease.lock", "holder.lock"),
+    }
+    assert not list(paths.resume_folder(folder).rglob("*.safetensors"))
+    before = {file: (file.read_bytes(), file.stat().st_ino) for file in folder.rglob("*.safetensors")}
+    for file in before:
+        file.unlink()
+    train_here(plan.pretrained, tmp_path, (0, 4, 2), commit="def")
+    for kind, file in (("state", paths.state(folder, 4)), ("snapshot", paths.snapshot(folder, 2))):
+        assert weights.metadata(file, kind)["commits"] == ["def"]
+    tensors, _ = weights.read(paths.snapshot(folder, 4), "snapshot")
+    assert len(tensors) > 10
+
+
+def test_commits_of_a_segment_are_those_that_trained_it(plan, tmp_path):
+    run = plan.pretrained
+    folder = prepare(run, tmp_path)
+    stopped = start(folder, 2000, 2000, "--resume-seconds", "0.001")
+    wait_for_iteration(folder, 10)
+    stopped.send_signal(signal.SIGTERM)
+    stopped.communicate(timeout=30)
+    metadata = weights.metadata(paths.resume_folder(folder) / "state.safetensors", "state")
+    iteration = metadata["iteration"]
+    state = TrainingState(work.build_network(run.record), Optimiser.of(run.record.training), run.name)
+    under_way = UnderWay(folder, Segment(0, 2000, 2000), False, ALONE, "def")
+    under_way.begin(state)
+    assert state.iteration == iteration
+    assert state.commits == [*metadata["commits"], "def"]
 
 
 def test_git_is_asked_before_torch_is_there(plan, tmp_path, ayt):
@@ -361,8 +394,8 @@ def test_git_is_asked_before_torch_is_there(plan, tmp_path, ayt):
     git.write_text(f"#!/bin/sh\ngrep -c libtorch /proc/$PPID/maps > {tmp_path}/torch\necho abc\n")
     git.chmod(0o755)
     environment = {**os.environ, "PATH": f"{git.parent}:{os.environ['PATH']}"}
-    done = ayt("pretrain", paths.run_record(folder), "--stop", "2", "--device", "cpu", env=environment)
+    done = ayt("train", paths.run_record(folder), "--stop", "2", "--device", "cpu", env=environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "torch").read_text() == "0\n"
     _, metadata = weights.read(paths.state(folder, 2), "state")
-    assert metadata["commit"] == "abc"
+    assert metadata["commits"] == ["abc"]

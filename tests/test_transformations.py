@@ -5,7 +5,8 @@ import torch
 from recipe import GOLDEN, golden
 
 from ayt.base.errors import UserError
-from ayt.features.transformations import GROUPS, draw, label_names, names_for, transform
+from ayt.features.groups import GROUPS, label_names, names_for
+from ayt.features.transformations import draw, transform
 from ayt.features.transformations.geometry import SYM6, affine, apply_geometry, normalised, padding
 from ayt.features.transformations.table import parameters
 

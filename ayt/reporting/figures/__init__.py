@@ -1,1 +1,1 @@
-"""Figures and what they are drawn from: tables in, PDF, PNG and CSV out. No torch here."""
+"""Figures of experiments, a kind in each module."""

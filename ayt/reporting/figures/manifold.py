@@ -52,7 +52,7 @@ class Style(NamedTuple):
 
 
 @FIGURES.register
-class Manifold(Figure):
+class ManifoldFigure(Figure):
     """A classifier's feature distance against the distance of images: real pairs, transformations, noise."""
 
     name: ClassVar[str] = "manifold"
@@ -129,7 +129,7 @@ def draw_manifold(arrays: Mapping[str, np.ndarray], out: Path, title: str, netwo
     """Draw MFD against image distance, and the ratio to noise at the same image distance, for each kind of change.
 
     Args:
-        arrays: what `Manifold.compute` returned.
+        arrays: what `ManifoldFigure.compute` returned.
         out: where to, without ending.
         title: of the figure.
         network: what it is, for the caption.

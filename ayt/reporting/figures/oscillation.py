@@ -58,7 +58,7 @@ class Followed(NamedTuple):
 
 
 @FIGURES.register
-class Oscillation(Figure):
+class OscillationFigure(Figure):
     """Tangents of a trajectory over further training from the end: how they turn, how far along the data they point."""
 
     name: ClassVar[str] = "oscillation"
@@ -176,7 +176,7 @@ class Oscillation(Figure):
             figure=self,
             seed=plan.experiment.evaluation.seed,
             weights={"model": run.last, **classifiers},
-            inputs=(*files, *run.record.inputs),
+            inputs=tuple(dict.fromkeys([*files, *run.record.inputs])),
         )
 
 

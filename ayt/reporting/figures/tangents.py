@@ -34,7 +34,7 @@ SIGMA_DATA = 0.5
 
 
 @FIGURES.register
-class Tangents(Figure):
+class TangentsFigure(Figure):
     """For some images and noise levels: the noisy image, its denoised one, the tangents of pixels and of features."""
 
     name: ClassVar[str] = "tangents"

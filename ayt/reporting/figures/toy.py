@@ -32,7 +32,7 @@ CHANCE: Any = {"color": "#555555", "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 
 
 @FIGURES.register
-class ToyExperiment(Figure):
+class ToyFigure(Figure):
     """A toy experiment: energy of the tangents along and across its manifold, and pictures of their flow."""
 
     name: ClassVar[str] = "toy"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @FIGURES.register
-class Transformations(Figure):
+class TransformationsFigure(Figure):
     """The data, each transformation, and how well the classifier recognises it."""
 
     name: ClassVar[str] = "transformations"
