@@ -376,13 +376,12 @@ def test_tangents_from_record_to_figure(trained, tmp_path):
     for name in ("difference", "derivative", "feature"):
         np.testing.assert_allclose(np.linalg.norm(found[name], axis=(3, 4)), 1, rtol=1e-5)
     assert found["cosine_derivative"].min() > 0.99
-    for images in (1, 3):
-        fewer = {
-            name: values[:, :images] if values.ndim > 1 and name != "x" else values[:images] if name == "x" else values
-            for name, values in found.items()
-        }
-        draw_tangents(fewer, tmp_path / f"figure{images}", "Title", "the network")
-        check_pictures(tmp_path / f"figure{images}", ["t"])
+    one = {
+        name: values[:1] if name == "x" else values[:, :1] if values.ndim > 1 else values
+        for name, values in found.items()
+    }
+    draw_tangents(one, tmp_path / "one", "Title", "the network")
+    check_pictures(tmp_path / "one", ["t"])
 
 
 def test_oscillation_from_records_to_figure(trained, tmp_path):

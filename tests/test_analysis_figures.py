@@ -121,6 +121,18 @@ def test_oscillation_follows_ayts_direction_if_asked(planned):
         assert analysis.weights["classifier"].path in analysis.inputs
 
 
+def test_published_classifiers_do_where_nothing_of_their_training_is_asked(planned):
+    published = {"published": {"checkpoint": "vgg-of-others", "widths": [8, 8], "convs": [1, 1]}}
+    for kind in ("tangents", "oscillation"):
+        plan = planned(classifiers=published, figures={kind: {"classifier": "published"}})
+        for analysis in analyses(plan, kind):
+            assert analysis.weights["classifier"].name == "vgg-of-others"
+            assert paths.checkpoint("vgg-of-others") in analysis.inputs
+    for kind in ("manifold", "transformations"):
+        with pytest.raises(UserError, match="is a published checkpoint; only classifiers that are trained here"):
+            planned(classifiers=published, figures={kind: {"classifier": "published"}})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -14,7 +14,7 @@ from rehearse import images, rehearse
 from ayt.base import paths
 from ayt.base.arrays import write_arrays
 from ayt.base.errors import UserError
-from ayt.datasets.cifar10 import Cifar10
+from ayt.datasets.cifar10 import BATCHES, Cifar10
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_members_that_would_be_written_elsewhere_are_refused(tmp_path, kind):
 def test_archives_of_something_else_are_one_error(tmp_path, change, message):
     batch = pickle.dumps({"data": np.zeros((100, 3072), np.uint8), **change}, 2)
     with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as archive:
-        for name in data.CIFAR10_BATCHES:
+        for name in BATCHES:
             member = tarfile.TarInfo(name)
             member.size = len(batch)
             archive.addfile(member, io.BytesIO(batch))
