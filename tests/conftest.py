@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 # A suite that was started in the background ignores Ctrl-C, and so would all that it starts.
@@ -25,10 +26,15 @@ def tiny():
 
 @pytest.fixture
 def ayt():
-    """Run the command line in a process of its own; returns the finished process, output and errors as text."""
+    """Run the command line in a process of its own; returns the finished process, output and errors as text.
 
-    def run(*arguments, **options):
+    One that gets an environment is a new interpreter; others start at once.
+    """
+
+    def run(*arguments, cwd=None, env=None):
+        if env is None:
+            return forked.run(*arguments, cwd=cwd)
         command = [str(BIN / "ayt"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd, env=env)
 
     return run

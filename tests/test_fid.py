@@ -37,9 +37,19 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def extractor(root):
+def inception(root):
     network = Inception(root / paths.INCEPTION)
     return features.Extractor(network.embed, network.head)
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    """Stands for Inception: means over 8 x 8 pixels, and colours as classes."""
+
+    def embed(images):
+        return torch.nn.functional.avg_pool2d(images.float() / 255, 8).flatten(1)
+
+    return features.Extractor(embed, lambda means: means.unflatten(1, (3, 16)).sum(2))
 
 
 def photos(count, seed):
@@ -68,25 +78,25 @@ def pytorch_fid(root, images, other):
     return float(re.search(r"FID:\s+(\S+)", done.stdout)[1])
 
 
-def test_fid_is_what_pytorch_fid_prints(root, extractor):
-    real, made = photos(40, 0), photos(40, 1)
-    reference = statistics(extractor, real)
+def test_fid_is_what_pytorch_fid_prints(root, inception):
+    real, made = photos(12, 0), photos(12, 1)
+    reference = statistics(inception, real)
     write_reference(root / "reference.npz", reference.mean.numpy(), reference.covariance.numpy())
     mu, sigma = features.read_statistics(root / "reference.npz")
-    ours = statistics(extractor, made)
+    ours = statistics(inception, made)
     fid = frechet_distance(ours.mean, ours.covariance, mu, sigma)
     assert fid > 0.1
     assert fid == pytest.approx(pytorch_fid(root, made, root / "reference.npz"), abs=1e-3, rel=0)
 
 
-def test_features_are_those_of_pytorch_fid(root, extractor, monkeypatch):
+def test_features_are_those_of_pytorch_fid(root, inception, monkeypatch):
     from pytorch_fid.inception import InceptionV3
 
     monkeypatch.setenv("TORCH_HOME", str(root / paths.TORCH_HOME))
     theirs = InceptionV3().eval()
     images = photos(4, 2)
     expected = theirs(images.float() / 255)[0].flatten(1)
-    torch.testing.assert_close(extractor.embed(images), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(inception.embed(images), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])
@@ -118,7 +128,7 @@ METRICS = ["frechet", "kid", "precision", "recall", "density", "coverage", "ince
 @pytest.fixture(scope="module")
 def scored(extractor):
     data = Images(photos(24, 3), torch.zeros(24))
-    reference = features.compute_reference(extractor, data, 7, kept=16)
+    reference = features.compute_reference(extractor, data, 7, kept=24)
     how = evaluation(
         steps=1,
         mids=(),
@@ -178,10 +188,11 @@ def test_scores_of_samples_that_are_not_finite_are_failures(scored):
 
 def test_reference_keeps_features_of_the_dataset(scored, extractor):
     every = extractor.embed(scored.data.pixels)
-    assert scored.reference.kept.shape == (16, 2048)
-    nearest = torch.cdist(scored.reference.kept, every).min(1).values
+    reference = features.compute_reference(extractor, scored.data, 7, kept=16)
+    assert reference.kept.shape == (16, 48)
+    nearest = torch.cdist(reference.kept, every).min(1).values
     assert nearest.max() < 1e-3 * every.norm(dim=1).mean()
-    torch.testing.assert_close(scored.reference.mu, every.double().mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(reference.mu, every.double().mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_reference_survives_writing(scored, tmp_path):
@@ -194,12 +205,12 @@ def test_reference_survives_writing(scored, tmp_path):
 
 
 def test_published_statistics_replace_the_datasets_own(scored, extractor, tmp_path):
-    write_reference(tmp_path / "published.npz", np.arange(2048.0), np.eye(2048))
+    write_reference(tmp_path / "published.npz", np.arange(48.0), np.eye(48))
     found = features.compute_reference(extractor, scored.data, 8, 3, tmp_path / "published.npz")
-    assert torch.equal(found.mu, torch.arange(2048).double())
-    assert found.kept.shape == (3, 2048)
+    assert torch.equal(found.mu, torch.arange(48).double())
+    assert found.kept.shape == (3, 48)
     write_reference(tmp_path / "small.npz", np.arange(8.0), np.eye(8))
-    with pytest.raises(UserError, match="of 8 features, but the network gives 2048"):
+    with pytest.raises(UserError, match="of 8 features, but the network gives 48"):
         features.compute_reference(extractor, scored.data, 8, 3, tmp_path / "small.npz")
 
 

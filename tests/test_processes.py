@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import time
 
+import forked
 import pandas as pd
 import pytest
 import torch
-from conftest import BIN, ROOT
+from conftest import ROOT
 
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
@@ -29,16 +28,10 @@ def start(count, *arguments, cwd):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [str(BIN / "ayt"), *map(str, arguments), "--device", "cpu", "--threads", "1"]
+    shared = {**os.environ, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    options = ("--device", "cpu", "--threads", 1)
     return [
-        subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        forked.Started(*arguments, *options, cwd=cwd, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(count)
     ]
 
@@ -153,10 +146,7 @@ def test_a_signal_to_one_of_them_makes_all_save_and_leave(plan, folder):
     arguments = ("train", paths.run_record(run.folder), "--stop", 100_000, "--snapshot-every", 50_000, "--log-every", 1)
     processes = start(2, *arguments, cwd=folder)
     log = folder / paths.resume_folder(run.folder) / "log.csv"
-    deadline = time.monotonic() + 90
-    while not (log.exists() and len(log.read_text().splitlines()) > 3):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    forked.wait_until(lambda: log.exists() and len(log.read_text().splitlines()) > 3)
     processes[1].send_signal(signal.SIGUSR2)
     statuses, said = finish(processes)
     assert statuses == [128 + signal.SIGUSR2] * 2, said
