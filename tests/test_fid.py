@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,15 +14,23 @@ from PIL import Image
 from published import write_inception, write_reference
 
 from ayt.base import paths
-from ayt.base.images import Images
 from ayt.base.errors import UserError
-from ayt.evaluation import extractors as features
-from ayt.metrics.formulas.frechet import FeatureStatistics, frechet_distance
-from ayt.evaluation.naming import metric
-from ayt.evaluation.score import Against, score_record, score_snapshot
-from ayt.networks.modules.inception import Inception
+from ayt.base.images import Images
 from ayt.base.progress import ProgressLine
-from ayt.plan.evaluations import evaluation
+from ayt.datasets.cifar10 import Cifar10
+from ayt.evaluation import extractors
+from ayt.evaluation.sampling import draw_samples
+from ayt.evaluation.score import Scorer, cut, write_score
+from ayt.methods.pretraining import Pretraining
+from ayt.metrics.base import DenoisingMetric
+from ayt.metrics.denoised_frechet import DenoisedFrechet
+from ayt.metrics.formulas.frechet import FeatureStatistics, frechet_distance
+from ayt.metrics.frechet import Frechet
+from ayt.metrics.recall import Recall
+from ayt.networks.denoisers.ddpmpp import DDPMpp
+from ayt.networks.modules.inception import Inception
+from ayt.plan.evaluations import DenoisingScore, FeatureSpace, Reference, Sampling, Score
+from ayt.plan.runs import RunRecord
 
 CPU = torch.device("cpu")
 SHAPE = (3, 32, 32)
@@ -39,7 +47,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def inception(root):
     network = Inception(root / paths.INCEPTION)
-    return features.Extractor(network.embed, network.head)
+    return extractors.Extractor(network.embed, network.head)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,7 @@ def extractor():
     def embed(images):
         return torch.nn.functional.avg_pool2d(images.float() / 255, 8).flatten(1)
 
-    return features.Extractor(embed, lambda means: means.unflatten(1, (3, 16)).sum(2))
+    return extractors.Extractor(embed, lambda means: means.unflatten(1, (3, 16)).sum(2))
 
 
 def photos(count, seed):
@@ -82,7 +90,7 @@ def test_fid_is_what_pytorch_fid_prints(root, inception):
     real, made = photos(12, 0), photos(12, 1)
     reference = statistics(inception, real)
     write_reference(root / "reference.npz", reference.mean.numpy(), reference.covariance.numpy())
-    mu, sigma = features.read_statistics(root / "reference.npz")
+    mu, sigma = extractors.read_statistics(root / "reference.npz")
     ours = statistics(inception, made)
     fid = frechet_distance(ours.mean, ours.covariance, mu, sigma)
     assert fid > 0.1
@@ -122,48 +130,74 @@ class Perfect(torch.nn.Module):
         return self.data[nearest]
 
 
-METRICS = ["frechet", "kid", "precision", "recall", "density", "coverage", "inception_score"]
+class Distance(DenoisingMetric):
+    """Stands for LPIPS, which has its own test."""
+
+    name = "distance"
+    label = "distance"
+    in_features = False
+
+    def compute(self, denoised, real):
+        return denoised.mean(lambda images, result: (images - result).abs().flatten(1).mean(1))
+
+
+ALWAYS = {"frechet", "kid", "precision", "recall", "density", "coverage", "inception_score"}
+SAMPLED = Sampling(mids=(), convention="ayt", seed=0)
+REFERENCE = Reference(Cifar10(), FeatureSpace(None), None)
+
+
+def denoising(metric, t):
+    return DenoisingScore("run", metric, t, 20, 2, "ayt", 0, REFERENCE)
 
 
 @pytest.fixture(scope="module")
-def scored(extractor):
+def scorer(extractor):
     data = Images(photos(24, 3), torch.zeros(24))
-    reference = features.compute_reference(extractor, data, 7, kept=24)
-    how = evaluation(
-        steps=1,
-        mids=(),
-        samples=20,
-        repeats=2,
-        seed=0,
-        convention="ayt",
-        grid=5,
-        metrics=[*METRICS, "denoised_frechet", "lpips"],
-        denoise=(0.2, 0.8),
-        features="inception",
-        reference="",
-    )
-    distance = lambda a, b: (a - b).abs().flatten(1).mean(1)  # noqa: E731 - stands for LPIPS, which has its own test
-    against = Against(extractor, True, reference, data, distance)
+    reference = extractors.compute_reference(extractor, data, 7)
+    run = RunRecord(Cifar10(), DDPMpp(), Pretraining(), 8, 0)
     with ProgressLine("scoring", 40) as line:
-        values, grid = score_snapshot(Perfect(data.pixels), against, how, "cifar10", SHAPE, 8, CPU, line)
-    return SimpleNamespace(values=values, grid=grid, reference=reference, data=data, against=against, how=how)
+        yield Scorer(run, extractor, reference, 8, CPU, line, data)
 
 
-def test_one_pass_gives_every_metric_at_every_repeat(scored):
-    labels = [metric(key, "cifar10", True).label for key in METRICS]
-    labels += [f"{name} (t = {t})" for name in ("dFID", "LPIPS") for t in (0.2, 0.8)]
-    assert sorted(found.label for found in scored.values) == sorted(labels)
-    assert all(len(values) == 2 and np.isfinite(values).all() for values in scored.values.values())
-    assert scored.grid.shape == (5, *SHAPE)
-    assert "FID" in labels
+def sampled(network):
+    return lambda labels: network
 
 
-def test_metrics_of_what_is_perfect(scored):
-    values = {found.key if "t =" not in found.label else found.label: scored.values[found] for found in scored.values}
+def score_all(scorer, network):
+    """Every metric's values at both repeats."""
+    scores = [denoising(metric, t) for metric in (DenoisedFrechet(), Distance()) for t in (0.2, 0.8)]
+    found = scorer.score(sampled(network), Score("run", SAMPLED, 20, 2, REFERENCE))
+    return found | {score.name.rpartition("-")[0]: scorer.score_denoised(sampled(network), score) for score in scores}
+
+
+@pytest.fixture(scope="module")
+def values(scorer):
+    found = score_all(scorer, Perfect(scorer.data.pixels))
+    return {name: next(iter(value.values())) if isinstance(value, dict) else value for name, value in found.items()}
+
+
+def test_one_pass_gives_every_metric_at_every_repeat(values):
+    denoised = {f"{name}-t{t}" for name in ("denoised_frechet", "distance") for t in (0.2, 0.8)}
+    assert set(values) == ALWAYS | denoised
+    assert all(len(found) == 2 and np.isfinite(found).all() for found in values.values())
+
+
+def test_metrics_of_what_is_perfect(values):
     assert values["precision"] == [1.0, 1.0]
     # Every image is found again, but for what noise is left at 0.002: 0.002 E|z|.
-    assert values["LPIPS (t = 0.2)"] == pytest.approx([0.002 * (2 / np.pi) ** 0.5] * 2, rel=0.05)
-    assert max(values["dFID (t = 0.2)"]) < min(values["frechet"])
+    assert values["distance-t0.2"] == pytest.approx([0.002 * (2 / np.pi) ** 0.5] * 2, rel=0.05)
+    assert max(values["denoised_frechet-t0.2"]) < min(values["frechet"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 20])
+def test_samples_and_scores_do_not_depend_on_the_batch_size(scorer, values, batch_size):
+    network = Perfect(scorer.data.pixels)
+    run = scorer.run.dataset.shape
+    whole = draw_samples(sampled(network), SAMPLED, 1, range(20), run, 0, CPU)
+    parts = [draw_samples(sampled(network), SAMPLED, 1, places, run, 0, CPU) for places in cut(20, batch_size)]
+    assert torch.equal(torch.cat(parts), whole)
+    found = replace(scorer, batch_size=batch_size).score(sampled(network), Score("run", SAMPLED, 20, 2, REFERENCE))
+    assert found == {name: pytest.approx(values[name], rel=1e-6) for name in ALWAYS}
 
 
 class Broken(Perfect):
@@ -175,47 +209,64 @@ class Broken(Perfect):
         return images
 
 
-def test_scores_of_samples_that_are_not_finite_are_failures(scored):
-    with ProgressLine("scoring", 40) as line:
-        values, _ = score_snapshot(
-            Broken(scored.data.pixels), scored.against, scored.how, "cifar10", SHAPE, 8, CPU, line
-        )
-    assert set(values) == set(scored.values)
-    assert all(np.isnan(found).all() for found in values.values())
-    record = json.loads(json.dumps(score_record({}, scored.how, values), allow_nan=False))
-    assert record["metrics"]["FID"]["mean"] is None
+def test_scores_of_samples_that_are_not_finite_are_failures(scorer, tmp_path):
+    score = Score("run", SAMPLED, 20, 2, REFERENCE)
+    found = scorer.score(sampled(Broken(scorer.data.pixels)), score)
+    assert set(found) == ALWAYS
+    assert all(np.isnan(value).all() for value in found.values())
+    denoised = denoising(DenoisedFrechet(), 0.2)
+    assert np.isnan(scorer.score_denoised(sampled(Broken(scorer.data.pixels)), denoised)["denoised_frechet"]).all()
+    write_score(tmp_path / "score.json", scorer.run, 8, score, found)
+    record = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)
+    assert record["metrics"]["frechet"]["mean"] is None
 
 
-def test_reference_keeps_features_of_the_dataset(scored, extractor):
-    every = extractor.embed(scored.data.pixels)
-    reference = features.compute_reference(extractor, scored.data, 7, kept=16)
+def test_classes_are_sampled_in_equal_shares(scorer):
+    seen = []
+
+    def network(labels):
+        seen.extend(labels.tolist())
+        return Perfect(scorer.data.pixels)
+
+    for places in cut(20, 7):
+        draw_samples(network, SAMPLED, 0, places, SHAPE, 5, CPU)
+    assert seen == list(range(5)) * 4
+
+
+def test_reference_keeps_features_of_the_dataset(scorer, extractor, monkeypatch):
+    every = extractor.embed(scorer.data.pixels)
+    monkeypatch.setattr(extractors, "KEPT", 16)
+    reference = extractors.compute_reference(extractor, scorer.data, 7)
     assert reference.kept.shape == (16, 48)
     nearest = torch.cdist(reference.kept, every).min(1).values
     assert nearest.max() < 1e-3 * every.norm(dim=1).mean()
-    torch.testing.assert_close(reference.mu, every.double().mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(reference.mean, every.double().mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_reference_survives_writing(scored, tmp_path):
-    features.write_reference(tmp_path / "r.npz", scored.reference)
-    again = features.read_reference(tmp_path / "r.npz")
-    assert all(torch.equal(a, b) for a, b in zip(again, scored.reference, strict=True))
+def test_reference_survives_writing(scorer, tmp_path):
+    extractors.write_reference(tmp_path / "r.npz", scorer.real)
+    again = extractors.read_reference(tmp_path / "r.npz")
+    for name in ("mean", "covariance", "kept"):
+        assert torch.equal(getattr(again, name), getattr(scorer.real, name))
     (tmp_path / "r.npz").write_bytes((tmp_path / "r.npz").read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"r\.npz: not statistics of features"):
-        features.read_reference(tmp_path / "r.npz")
+    with pytest.raises(UserError, match=r"r\.npz: not arrays"):
+        extractors.read_reference(tmp_path / "r.npz")
 
 
-def test_published_statistics_replace_the_datasets_own(scored, extractor, tmp_path):
+def test_published_statistics_replace_the_datasets_own(scorer, extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(extractors, "KEPT", 3)
     write_reference(tmp_path / "published.npz", np.arange(48.0), np.eye(48))
-    found = features.compute_reference(extractor, scored.data, 8, 3, tmp_path / "published.npz")
-    assert torch.equal(found.mu, torch.arange(48).double())
+    published = extractors.read_statistics(tmp_path / "published.npz")
+    found = extractors.compute_reference(extractor, scorer.data, 8, published)
+    assert torch.equal(found.mean, torch.arange(48).double())
     assert found.kept.shape == (3, 48)
-    write_reference(tmp_path / "small.npz", np.arange(8.0), np.eye(8))
     with pytest.raises(UserError, match="of 8 features, but the network gives 48"):
-        features.compute_reference(extractor, scored.data, 8, 3, tmp_path / "small.npz")
+        extractors.compute_reference(extractor, scorer.data, 8, (torch.zeros(8), torch.eye(8)))
 
 
 def test_only_inception_features_make_an_fid():
-    assert metric("frechet", "cifar10", True).label == "FID"
-    assert metric("frechet", "photos", False).label == "FD (photos features)"
-    assert metric("denoised_frechet", "photos", False, 0.2).label == "dFD (t = 0.2, photos features)"
-    assert metric("recall", "photos", False) == ("recall", "recall (photos features)", "higher")
+    assert Frechet().title("cifar10", inception=True) == "FID"
+    assert Frechet().title("photos", inception=False) == "FD (photos features)"
+    assert DenoisedFrechet().title("photos", inception=False, t=0.2) == "dFD (t = 0.2, photos features)"
+    assert Recall().title("photos", inception=False) == "recall (photos features)"
+    assert (Recall.better, Frechet.better) == ("higher", "lower")
