@@ -23,16 +23,16 @@ from published import write_cifar_archive, write_edm_pickle, write_inception, wr
 from recipe import load_recipe
 
 from ayt.base import yamlio
-from ayt.experiment.schema import UNet
-from ayt.networks.modules.precond import EDMPrecond
+from ayt.networks.denoisers.ddpmpp import DDPMpp as Sizes
 from ayt.networks.modules.ddpmpp import DDPMpp
+from ayt.networks.modules.precond import EDMPrecond
 
 ROOT = Path(__file__).parents[1]
 SIZES = {
     "paper": {
         "classifiers": {"iterations": 2, "segment": 2, "batch_size": 32},
         "training": {"iterations": 2, "segment": 1, "snapshot_every": 1},
-        "evaluation": {"samples": 20, "repeats": 1, "grid": 10, "batch_size": 20, "kept": 20},
+        "evaluation": {"samples": 20, "repeats": 1, "grid": 10, "batch_size": 20},
         "execution": {"log_every": 1, "microbatch": 16},
     },
     "tiny": {
@@ -40,7 +40,7 @@ SIZES = {
         "classifiers": {"iterations": 2, "segment": 2, "batch_size": 4},
         "training": {"iterations": 2, "segment": 2, "snapshot_every": 2},
         "batch_sizes": [2, 4],
-        "evaluation": {"samples": 10, "repeats": 1, "grid": 10, "batch_size": 10, "kept": 10},
+        "evaluation": {"samples": 10, "repeats": 1, "grid": 10, "batch_size": 10},
         "execution": {"log_every": 1},
     },
 }
@@ -66,7 +66,7 @@ def make_files(folder, network):
     """Write every file that the batch-size experiment downloads; the checkpoint is of this U-Net."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    sizes = UNet(**network)
+    sizes = Sizes(**network)
     write_cifar_archive(folder / "cifar-10-python.tar.gz", *images(50_000))
     unet = DDPMpp(32, 3, sizes.channels, sizes.channel_mult, sizes.blocks, sizes.attention, augment_labels=9)
     write_edm_pickle(folder / "edm-cifar10-32x32-uncond-vp.pkl", load_recipe(EDMPrecond(unet)))

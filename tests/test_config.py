@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ayt.experiment import load
-from ayt.experiment import resolved
 from ayt.base.errors import UserError
+from ayt.experiment import load, resolved
 
 MINIMAL = {"dataset": "digits", "network": {"channel_mult": [1]}, "batch_sizes": [8], "methods": {"ect": {}, "ayt": {}}}
 SMALL_CLASSIFIERS = {
@@ -101,7 +100,7 @@ def test_resolved_experiment_survives_writing_and_reading(tmp_path):
 
 
 MISTAKES = {
-    "unknown key": ({"trainig": {}}, "trainig = {}: unknown key; did you mean training? choose from name"),
+    "unknown key": ({"trainig": {}}, "trainig = {}: unknown key; did you mean training? choose from training, batch"),
     "unknown key below": ({"evaluation": {"step": [1]}}, "evaluation.step = [1]: unknown key; did you mean steps?"),
     "unknown key far below": (
         {"start": {"pretrain": {"sigma": 1.0}}},
@@ -118,8 +117,8 @@ MISTAKES = {
     "empty list": ({"batch_sizes": []}, "batch_sizes = []: the list is empty"),
     "empty seeds": ({"seeds": []}, "seeds = []: the list is empty"),
     "no methods": ({"methods": None}, "methods = None: must be a mapping"),
-    "duplicate seeds": ({"seeds": [0, 1, 0]}, "seeds: 0 stands twice"),
-    "duplicate methods": ({"methods": ["ect", "ect"]}, "methods = ['ect', 'ect']: ect stands twice"),
+    "duplicate seeds": ({"seeds": [0, 1, 0]}, "seeds: 0 is listed twice"),
+    "duplicate methods": ({"methods": ["ect", "ect"]}, "methods = ['ect', 'ect']: ect is listed twice"),
     "segment": (
         {"training": {"iterations": 100, "segment": 30}},
         "methods.ect: segment 30 does not divide iterations 100",
@@ -128,11 +127,11 @@ MISTAKES = {
         {"training": {"iterations": 100, "segment": 50, "snapshot_every": 20}},
         "methods.ect: snapshot_every 20 does not divide segment 50",
     ),
-    "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from ect, ayt"),
+    "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from ayt, ect"),
     "unknown loss": ({"methods": {"mine": {"loss": "aty"}}}, "methods.mine.loss = 'aty': unknown method; did you mean"),
     "unknown dataset": (
         {"dataset": "cifar"},
-        "dataset.name = 'cifar': unknown; did you mean cifar10? choose from digits, photos, cifar10",
+        "dataset.name = 'cifar': unknown dataset; did you mean cifar10? choose from cifar10, digits, photos",
     ),
     "two starts": (
         {"start": {"pretrain": {}, "checkpoint": "edm"}},
@@ -187,7 +186,7 @@ MISTAKES = {
     ),
     "a band of what has none": (
         {"figures": {"a": {"kind": "final", "band": "seeds"}}},
-        "figures.a.band = 'seeds': unknown key; choose from title, metric, steps, methods, batch_sizes, kind",
+        "figures.a.band = 'seeds': unknown key; choose from kind, title, metric, methods, batch_sizes, steps",
     ),
     "more neighbours than images": (
         {"figures": {"a": {"kind": "oscillation", "neighbours": 5000}}},
@@ -202,7 +201,7 @@ MISTAKES = {
     ),
     "speed over a method that the table has not": (
         {"tables": {"a": {"kind": "speed", "methods": ["ayt"]}}},
-        "tables.a.reference = 'ect': no such method; choose from ayt",
+        "tables.a.reference: is missing; choose from ayt",
     ),
     "one value of several": (
         {
@@ -238,7 +237,7 @@ MISTAKES = {
     ),
     "training of a checkpoint": (
         {"classifiers": {"transformations": {"checkpoint": "published", "lr": 0.1}}},
-        "classifiers.transformations: checkpoint published: is not trained here, so lr means nothing",
+        "classifiers.transformations.checkpoint = 'published': is not trained here, so lr means nothing",
     ),
     "features of a checkpoint": (
         {"classifiers": {"labels": {"task": "labels", "checkpoint": "published"}}},
@@ -255,12 +254,13 @@ MISTAKES = {
     ),
     "unknown metric": (
         {"evaluation": {"metrics": ["frechett"]}},
-        "evaluation.metrics.0 = 'frechett': must be 'frechet', 'kid'",
+        "evaluation.metrics = 'frechett': unknown metric; did you mean frechet? choose from",
     ),
-    "metric of one step": (
-        {"evaluation": {"metrics": ["denoised_frechet"], "steps": [2]}},
-        "evaluation: denoised_frechet and lpips are scores of one step: add 1 to steps",
+    "a key of older versions": (
+        {"evaluation": {"kept": 500}},
+        "evaluation.kept: is no choice any more: metrics that compare features one by one always see up to 10,000",
     ),
+    "extensions that are none": ({"extensions": "mine.py"}, "extensions = 'mine.py': must be a list of Python files"),
     "metric of a figure": (
         {"figures": {"a": {"kind": "final", "metric": "kid"}}},
         "figures.a.metric = 'kid': not in this experiment; choose from frechet",
@@ -287,7 +287,7 @@ MISTAKES = {
         {"evaluation": {"features": "transformations"}},
         "evaluation.features = 'transformations': its task is not 'labels'; choose from inception, labels",
     ),
-    "unknown network key": ({"network": {"depth": 3}}, "network.depth = 3: unknown key; choose from channels"),
+    "unknown network key": ({"network": {"depth": 3}}, "network.depth = 3: unknown key; choose from family, condit"),
     "odd channels": ({"network": {"channels": 18}}, "network: channels 18 is not a multiple of 4"),
     "odd channels of a wide network": (
         {"network": {"channels": 48, "channel_mult": [2]}},
@@ -304,7 +304,7 @@ MISTAKES = {
     ),
     "stages without end": (
         {"training": {"iterations": 400, "stage_iterations": 100}},
-        "methods.ect: stage_iterations 100 reaches stage 3, where q 256 makes r equal t in float32",
+        "training.stage_iterations = 100: reaches stage 3, where q 256 makes r equal t in float32",
     ),
     "rising middle times": (
         {"evaluation": {"steps": [3], "mids": {3: [0.5, 5.0]}}},

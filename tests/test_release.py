@@ -11,26 +11,27 @@ from conftest import BIN, ROOT
 from PIL import Image
 
 from ayt.base import paths
-from ayt.experiment import load
 from ayt.base.files import write_text
+from ayt.base.source import source_commit
+from ayt.experiment import load
 from ayt.plan.plan import Plan
-from ayt.plan.records import record_text
 
-SCORE = {
-    "evaluation": {"steps": 1, "repeats": 2, "samples": 5000},
-    "metrics": {"FD (digits features)": {"mean": 12.345678, "std": 0.5}},
-}
+PLAN = Plan(load([ROOT / "tests" / "experiments" / "tiny.yaml"]))
+SUMMARY = {"mean": 12.345678, "std": 0.5}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with a diffusion model of two iterations and its score, and its run."""
     folder = tmp_path_factory.mktemp("trained")
-    run = Plan(load([ROOT / "tests" / "experiments" / "tiny.yaml"])).pretrained
-    write_text(folder / paths.run_record(run.folder), record_text(run.spec))
-    command = [BIN / "ayt", "pretrain", paths.run_record(run.folder), "--stop", "2", "--device", "cpu"]
+    run = PLAN.pretrained
+    write_text(folder / paths.run_record(run.folder), run.record.text)
+    command = [BIN / "ayt", "train", paths.run_record(run.folder), "--stop", "2", "--device", "cpu"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    write_text(folder / paths.score(run.folder, "steps1-abcdef12", 2), json.dumps(SCORE))
+    score = PLAN.scores_of(run.name)[0]
+    metrics = {"frechet": SUMMARY, "kid": SUMMARY}
+    found = {"dataset": "digits", "record": score.content(), "metrics": metrics}
+    write_text(folder / score.result(run.folder, 2), json.dumps(found))
     return folder, paths.run_record(run.folder)
 
 
@@ -54,7 +55,7 @@ def test_it_samples_what_the_snapshot_does(trained, exported, tmp_path, ayt):
 def test_snapshots_make_an_animation(trained, tmp_path, ayt):
     folder, record = trained
     how = ("--steps", 1, "--samples", 4, "--scale", 2, "--device", "cpu", "--output", tmp_path / "training.gif")
-    done = ayt("samples", record, *how, cwd=folder)
+    done = ayt("sample", record, *how, cwd=folder)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "training.gif") as animation:
         assert animation.n_frames == len(paths.snapshots(folder / record.parent))
@@ -71,7 +72,9 @@ def test_the_cards_example_runs_as_printed(exported, tmp_path):
 
 def test_the_card_says_scores_and_provenance(trained, exported):
     card = (exported / "README.md").read_text()
-    assert "| FD (digits features) | 1 | 12.35 | 0.5 | 2 x 5,000 |" in card
+    assert "| FD (digits features) | 1 | 12.35 | 0.5 | 2 x 32 |" in card
+    assert "| KID (digits features) | 1 | 12.35 | 0.5 | 2 x 32 |" in card
+    assert f"trained by commit {source_commit()}" in card
     assert "dataset: digits; batch size 16, seed 0" in card
     assert sorted(path.name for path in exported.iterdir()) == ["README.md", "model.safetensors", "run.yaml"]
 
@@ -79,7 +82,8 @@ def test_the_card_says_scores_and_provenance(trained, exported):
 def test_mistakes_are_one_line(trained, exported, tmp_path, ayt):
     folder, record = trained
     cases = [
-        (("export", record, "--iteration", 2, "--output", exported), "is not empty; name a new folder"),
+        (("export", record, "--iteration", 2, "--output", exported), "is not an empty folder; name a new one"),
+        (("export", record, "--iteration", 2, "--output", "/dev/null"), "/dev/null: is not an empty folder"),
         (("export", record, "--iteration", 3, "--output", tmp_path / "x"), "0000003.safetensors: no such file"),
         (("sample", "--steps", 1, "--output", "x.png"), "name either a run's record, with --iteration if you like, or"),
         (("sample", record, "--steps", 1, "--output", "x.jpg"), "--output x.jpg: must end in .png, or in .gif"),
@@ -94,3 +98,11 @@ def test_mistakes_are_one_line(trained, exported, tmp_path, ayt):
         done = ayt(*arguments, cwd=folder)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
         assert message in done.stderr
+
+
+@pytest.mark.parametrize("steps", ["2:nan", "2:inf", "2:0.001", "2:90", "3:0.5,0.8", "2:0.5,0.4", "0", "x"])
+def test_impossible_noise_levels_are_wrong_usage(trained, ayt, steps):
+    folder, record = trained
+    done = ayt("sample", record, "--steps", steps, "--output", "x.png", cwd=folder)
+    assert done.returncode == 2
+    assert f"--steps: '{steps}'" in done.stderr

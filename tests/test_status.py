@@ -10,15 +10,12 @@ import time
 import pytest
 from conftest import BIN, ROOT
 
-from ayt.base import paths
-from ayt.base import weights
-from ayt.experiment import load
-from ayt.experiment import resolved
-from ayt.operations.estimate import estimate
+from ayt.base import paths, weights
 from ayt.base.files import write_text
-from ayt.plan.plan import Plan
-from ayt.plan.records import record_text
+from ayt.experiment import load, resolved
+from ayt.operations.estimate import estimate
 from ayt.operations.status import statuses
+from ayt.plan.plan import Plan
 
 HEAD = "iteration,images,loss,distance,gradient_norm,images_per_second\n"
 
@@ -47,7 +44,7 @@ def write(path, text=""):
 
 def begin(run):
     """A training that is at iteration 6 of 8, at 12 images a second."""
-    write_text(paths.run_record(run.folder), record_text(run.spec))
+    write_text(paths.run_record(run.folder), run.record.text)
     write(paths.training_log(run.folder, 4), HEAD + "2,16,1,1,1,2\n4,32,1,1,1,4\n")
     write(paths.resume_folder(run.folder) / "log.csv", HEAD + "6,48,1,1,1,12\n8,64,1,")
 
@@ -74,9 +71,9 @@ def test_a_finished_run_and_its_score(plan):
     begin(run)
     for snapshot in run.snapshots:
         write(paths.snapshot(run.folder, snapshot.iteration))
-    write(paths.score(run.folder, plan.evaluations[0].name, 4), '{"metrics": {"FID": {"mean": 3.14159}}}')
+    write(plan.scores_of(run.name)[0].result(run.folder, 4), '{"metrics": {"frechet": {"mean": 3.14159}}}')
     status = status_of(plan, run)
-    assert (status.state, status.iteration, status.score) == ("done", 8, "FID 3.142 at 4")
+    assert (status.state, status.iteration, status.score) == ("done", 8, "FD (digits features) 3.142 at 4")
 
 
 def test_the_newest_job_and_its_state_in_the_queue(plan, tmp_path, monkeypatch):
@@ -122,12 +119,18 @@ def test_the_plan_counts_what_is_missing(plan):
     assert (found.scoring_jobs, found.images_to_sample) == (8, 4 * 4 * 2 * 32 * 2)
     run = run_of(plan)
     write(paths.state(run.folder, 4))
-    for evaluation in plan.evaluations:
+    for score in plan.scores_of(run.name):
         for iteration in (2, 4):
-            write(paths.score(run.folder, evaluation.name, iteration))
+            write(score.result(run.folder, iteration))
     after = estimate(plan)
     assert sum(run.segments for run in after.runs) == 10
     assert after.scoring_jobs == 7
+
+
+def test_each_noise_level_of_a_denoising_metric_is_a_job_of_its_own(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scoring = {"metrics": ["frechet", "denoised_frechet"], "denoise": [0.2, 0.4]}
+    assert estimate(Plan(load([tiny], {"evaluation": scoring}))).scoring_jobs == 8 * (1 + 2)
 
 
 def test_hours_come_from_logs_of_equal_trainings(plan, tiny):
@@ -144,9 +147,9 @@ def test_hours_come_from_logs_of_equal_trainings(plan, tiny):
 
 def test_disk_is_what_files_have(plan, tiny, tmp_path, ayt):
     run = plan.pretrained
-    write_text(paths.run_record(run.folder), record_text(run.spec))
+    write_text(paths.run_record(run.folder), run.record.text)
     expected = next(cost for cost in estimate(plan).runs if cost.name == run.name).bytes
-    assert ayt("pretrain", paths.run_record(run.folder), "--stop", 8, "--device", "cpu", cwd=tmp_path).returncode == 0
+    assert ayt("train", paths.run_record(run.folder), "--stop", 8, "--device", "cpu", cwd=tmp_path).returncode == 0
     written = [paths.snapshot(run.folder, 8), paths.state(run.folder, 8)]
     assert sum(path.stat().st_size for path in written) == pytest.approx(expected, rel=0.2)
     assert all(weights.metadata(path, kind) for path, kind in zip(written, ("snapshot", "state"), strict=True))
@@ -156,5 +159,5 @@ def test_plan_command(tiny, tmp_path, ayt):
     shutil.copy(ROOT / "config" / "assets.yaml", tmp_path)
     done = ayt("plan", tiny, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "trainings done: 0; to do: 7, in 11 jobs" in done.stdout
-    assert "time to train: 7 of 7 trainings were never measured here" in done.stdout
+    assert "training runs done: 0; to do: 7, in 11 jobs" in done.stdout
+    assert "time to train: 7 of 7 runs were never measured here" in done.stdout

@@ -13,11 +13,10 @@ import pytest
 import yaml
 from conftest import BIN, ROOT
 
-from ayt.experiment import load
-from ayt.experiment import resolved
+from ayt.experiment import load, resolved
 
 # Jobs that look at what is there; none of them trains or scores.
-GATHERING = {"gather", "analyse", "figure", "table", "about", "all"}
+GATHERING = {"gather", "analyse", "grid_steps1", "figure", "table", "about", "all"}
 FIGURES = ("curves", "final", "samples", "transformations", "tangents", "oscillation", "manifold", "toy")
 TABLES = ("scores", "methods", "speed", "reach", "cost")
 
@@ -41,7 +40,8 @@ class Workflow:
         done = self.run(experiment, "--dry-run", *more)
         assert done.returncode == 0, done.stderr
         jobs = re.split(r"\n(?:local)?rule ", done.stdout + done.stderr)[1:]
-        names = [job.partition(":")[0] for job in jobs]
+        # The name of a grid's rule ends in the hash of how it is sampled.
+        names = [re.sub(r"^(grid_steps\d+)_.*", r"\1", job.partition(":")[0]) for job in jobs]
         runs = [re.search(r"wildcards: .*?run=([^,\n]+)", job) for job in jobs]
         return [(name, run.group(1) if run else None) for name, run in zip(names, runs, strict=True)]
 
@@ -96,7 +96,6 @@ def test_a_batch_size_more_computes_only_it(finished, experiment):
     planned = finished.planned(edited(experiment, "tiny.yaml", {"batch_sizes": [4, 8, 16]}))
     rules = {rule for rule, _ in planned}
     assert rules - GATHERING == {
-        "record",
         "train_0_to_4_by_2",
         "train_4_to_8_by_2",
         "score_0_to_4_by_2",
@@ -155,6 +154,27 @@ def test_coarser_segments_and_snapshots_train_nothing_again(finished, experiment
     assert rules <= {*GATHERING, "score_0_to_8_by_4"}
 
 
+def test_another_metric_of_the_samples_computes_nothing(finished, experiment):
+    shown = {"evaluation": {"metrics": ["kid", "coverage", "inception_score", "frechet"]}}
+    assert finished.rules(edited(experiment, "tiny.yaml", shown)) <= GATHERING
+
+
+def test_another_noise_level_denoises_at_that_alone(finished, experiment):
+    shown = {"evaluation": {"metrics": ["frechet", "denoised_frechet"], "denoise": [0.25]}}
+    rules = finished.rules(edited(experiment, "tiny.yaml", shown)) - GATHERING
+    assert {re.sub("_[0-9a-f]{8}_", "_", rule) for rule in rules} == {
+        "score_denoised_frechet_t0_25_0_to_4_by_2",
+        "score_denoised_frechet_t0_25_4_to_8_by_2",
+    }
+
+
+def test_a_byte_more_in_a_record_reruns_nothing(finished, experiment):
+    for record in finished.folder.glob("results/**/*.yaml"):
+        with record.open("a") as file:
+            file.write("#")
+    assert finished.planned(experiment) == []
+
+
 def test_a_second_experiment_trains_nothing_again(finished, experiment):
     rules = finished.rules(edited(experiment, "other.yaml", {"methods": {"ect": None}}))
     assert rules <= GATHERING
@@ -163,7 +183,6 @@ def test_a_second_experiment_trains_nothing_again(finished, experiment):
 def test_a_learning_rate_reruns_what_it_must_and_set_back_nothing(finished, experiment):
     planned = finished.planned(edited(experiment, "tiny.yaml", {"training": {"lr": 5e-4}}))
     assert {rule for rule, _ in planned} - GATHERING == {
-        "record",
         "train_0_to_4_by_2",
         "train_4_to_8_by_2",
         "score_0_to_4_by_2",
@@ -191,7 +210,7 @@ def test_what_changes_no_result_reruns_nothing(finished, experiment, tmp_path):
     assert finished.planned(experiment) == []
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
     for rules in (tmp_path / "workflow" / "rules").glob("*.smk"):
-        rules.write_text(rules.read_text().replace(" > {log} 2>&1", "   >  {log}  2>&1"))
+        rules.write_text(rules.read_text().replace(" > {log:q} 2>&1", "   >  {log:q}  2>&1"))
     assert Workflow(finished.folder, tmp_path / "workflow" / "Snakefile").planned(experiment) == []
 
 

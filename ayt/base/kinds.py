@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import pkgutil
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -26,9 +28,14 @@ experiment's key ``extensions``."""
 
 
 class Kind(Section):
-    """The settings of one kind; a subclass for each, registered under its ``name``."""
+    """The settings of one kind; a subclass for each, registered under its ``name``.
+
+    Attributes:
+        by_default: whether it is taken where an experiment says nothing.
+    """
 
     name: ClassVar[str]
+    by_default: ClassVar[bool] = False
 
 
 K = TypeVar("K", bound=Kind)
@@ -41,11 +48,10 @@ class Registry(Generic[K]):
         what: a kind of this sort in messages, for example ``method``.
         key: under which a file names it, for example ``loss``.
         package: whose modules define the kinds that are shipped.
-        default: what is meant where a file names none; None: it must.
     """
 
-    def __init__(self, what: str, key: str, package: str, default: str | None = None) -> None:
-        self.what, self.key, self.default = what, key, default
+    def __init__(self, what: str, key: str, package: str) -> None:
+        self.what, self.key = what, key
         self._package = package
         self._kinds: dict[str, type[K]] = {}
         self._discovered = False
@@ -56,22 +62,30 @@ class Registry(Generic[K]):
         Raises:
             UserError: another has its name.
         """
+        if not kind.__module__.startswith(f"{self._package}."):
+            self._discover()  # a name that is shipped is taken
         other = self._kinds.setdefault(kind.name, kind)
         if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
-            raise UserError(f"{kind.__module__}: {self.what} {kind.name!r} is defined in {other.__module__} already")
+            here, there = inspect.getfile(kind), inspect.getfile(other)
+            raise UserError(f"{here}: {self.what} {kind.name!r} is defined in {there} already")
         self._kinds[kind.name] = kind
         return kind
 
     @property
     def kinds(self) -> dict[str, type[K]]:
         """All kinds by name."""
-        if not self._discovered:
-            self._discovered = True
-            found = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(found.__path__):
-                if not module.ispkg:
-                    importlib.import_module(f"{self._package}.{module.name}")
+        self._discover()
         return dict(sorted(self._kinds.items()))
+
+    @property
+    def defaults(self) -> list[str]:
+        """The names of those that are taken where an experiment says nothing."""
+        return [name for name, kind in self.kinds.items() if kind.by_default]
+
+    @property
+    def default(self) -> str | None:
+        """The one that is meant where a file names none; None: it must."""
+        return self.defaults[0] if len(self.defaults) == 1 else None
 
     def get(self, name: Any) -> type[K] | None:
         """The kind of this name; None if there is none."""
@@ -80,6 +94,16 @@ class Registry(Generic[K]):
     def unknown(self, name: Any) -> str:
         """What to say of a name that no kind has."""
         return f"unknown {self.what}; {choices(name, self.kinds)}"
+
+    def _discover(self) -> None:
+        """Import the modules of the package, once."""
+        if self._discovered:
+            return
+        self._discovered = True
+        found = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(found.__path__):
+            if not module.ispkg:
+                importlib.import_module(f"{self._package}.{module.name}")
 
     def dump(self, kind: K) -> dict[str, Any]:
         """A kind for a record: its name, its version, and `Section.settings`."""
@@ -135,8 +159,9 @@ def load_extensions(files: Iterable[str]) -> None:
     """
     for file in files:
         path = Path(file).resolve()
-        name = f"ayt_extension_{path.stem}"
-        if getattr(sys.modules.get(name), "__file__", None) == str(path):
+        # Files in different folders may have the same name.
+        name = f"ayt_extension_{path.stem}_{zlib.crc32(bytes(path)):08x}"
+        if name in sys.modules:
             continue
         spec = importlib.util.spec_from_file_location(name, path)
         if path.suffix != ".py" or not path.is_file() or spec is None or spec.loader is None:
@@ -150,7 +175,8 @@ def load_extensions(files: Iterable[str]) -> None:
             raise
         except Exception as error:
             del sys.modules[name]
-            raise UserError(f"extension {file}: cannot be loaded: {type(error).__name__}: {error}") from None
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"extension {file}: cannot be loaded: {told}") from None
 
 
 def load_extensions_of_environment() -> None:

@@ -136,7 +136,7 @@ class Table(Output):
 
 
 FIGURES: Registry[Figure] = Registry("figure", key="kind", package="ayt.reporting.figures")
-TABLES: Registry[Table] = Registry("table", key="kind", package="ayt.reporting.tables", default="scores")
+TABLES: Registry[Table] = Registry("table", key="kind", package="ayt.reporting.tables")
 
 
 def shown(names: Sequence[str], name: str, base: str) -> bool:

@@ -26,8 +26,6 @@ SHARED = ("training", "batch_sizes", "seeds")
 """Keys at the top of a file that stand for keys of every method."""
 
 DEFAULT_CLASSIFIERS: dict[str, Any] = {"transformations": {}, "labels": {"task": "labels"}}
-DEFAULT_FIGURES: dict[str, Any] = {kind: {"kind": kind} for kind in ("curves", "final", "samples", "transformations")}
-DEFAULT_TABLES: dict[str, Any] = {"scores": {"kind": "scores"}}
 
 GONE = {
     ("evaluation", "kept"): "is no choice any more: metrics that compare features one by one always see up to 10,000",
@@ -99,12 +97,8 @@ class _Reader:
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
             "toys": self.named("toys", self.mapping("toys"), self.toy),
-            "figures": self.named(
-                "figures", self.mapping("figures", DEFAULT_FIGURES), lambda raw, where: self.kind(FIGURES, raw, where)
-            ),
-            "tables": self.named(
-                "tables", self.mapping("tables", DEFAULT_TABLES), lambda raw, where: self.kind(TABLES, raw, where)
-            ),
+            "figures": self.outputs("figures", FIGURES),
+            "tables": self.outputs("tables", TABLES),
             "assets": self.section(schema.Assets, self.raw.get("assets", {}), ("assets",)),
             "execution": self.section(schema.Execution, self.raw.get("execution", {}), ("execution",)),
         }
@@ -188,6 +182,11 @@ class _Reader:
             )
             return None
         return self.section(model, own, where, more_keys=(registry.key,))
+
+    def outputs(self, key: str, registry: Registry[K]) -> dict[str, Section]:
+        """Figures or tables by name; where the file has no such key, those that are usual, named as their kinds."""
+        usual = {name: {registry.key: name} for name in registry.defaults}
+        return self.named(key, self.mapping(key, usual), lambda raw, where: self.kind(registry, raw, where))
 
     def toy(self, raw: Any, where: tuple[str, ...]) -> schema.Toy | None:
         return self.section(schema.Toy, raw, where)

@@ -58,7 +58,5 @@ class FeatureNetwork(Kind):
         yield from ()
 
 
-DENOISERS: Registry[Denoiser] = Registry("denoiser", key="family", package="ayt.networks.denoisers", default="ddpmpp")
-FEATURE_NETWORKS: Registry[FeatureNetwork] = Registry(
-    "feature network", key="family", package="ayt.networks.classifiers", default="vgg"
-)
+DENOISERS: Registry[Denoiser] = Registry("network", key="family", package="ayt.networks.denoisers")
+FEATURE_NETWORKS: Registry[FeatureNetwork] = Registry("family", key="family", package="ayt.networks.classifiers")

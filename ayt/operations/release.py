@@ -35,8 +35,7 @@ from ayt.operations.release import load
 
 network, run = load("{folder}")
 noise = torch.randn(1, 16, *run.dataset.shape)  # steps, images, channels, height, width
-images = to_uint8(sample(network, noise))
-for number, image in enumerate(images):
+for number, image in enumerate(to_uint8(sample(network, noise))):
     Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()).save(f"{{number:02d}}.png")
 """
 

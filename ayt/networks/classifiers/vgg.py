@@ -20,6 +20,7 @@ class VGG(FeatureNetwork):
     """Stages of 3x3 convolutions; the defaults are the paper's network (VGG16 for 32x32)."""
 
     name: ClassVar[str] = "vgg"
+    by_default: ClassVar[bool] = True
 
     widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512, 512]
     """Channels of each stage; each stage halves the resolution at its end."""

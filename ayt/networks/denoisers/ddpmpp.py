@@ -20,6 +20,7 @@ class DDPMpp(Denoiser):
     """The DDPM++ U-Net; the defaults are EDM's network for CIFAR-10 (55.7M parameters)."""
 
     name: ClassVar[str] = "ddpmpp"
+    by_default: ClassVar[bool] = True
 
     channels: Count = 128
     """Of the first stage."""

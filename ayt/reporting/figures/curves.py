@@ -28,6 +28,7 @@ class Curves(ScoreFigure):
     """Scores over iterations."""
 
     name: ClassVar[str] = "curves"
+    by_default: ClassVar[bool] = True
     description: ClassVar[Description] = Description(
         shown="the score of every scored snapshot over training, a panel for each number of sampling steps.",
         measured=MEASURED,

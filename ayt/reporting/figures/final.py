@@ -21,6 +21,7 @@ class Final(ScoreFigure):
     """Scores at the end of training by method and batch size."""
 
     name: ClassVar[str] = "final"
+    by_default: ClassVar[bool] = True
     description: ClassVar[Description] = Description(
         shown="the score at the end of training by method and batch size.",
         measured=MEASURED,

@@ -25,6 +25,7 @@ class Samples(Figure):
     """Samples of all runs at their end from the same noise."""
 
     name: ClassVar[str] = "samples"
+    by_default: ClassVar[bool] = True
     section: ClassVar[str] = "Samples"
     description: ClassVar[Description] = Description(
         shown="samples of each run at its end, one seed each. A column shows what all runs make of the same noise.",

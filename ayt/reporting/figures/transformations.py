@@ -27,6 +27,7 @@ class TransformationsFigure(Figure):
     """The data, each transformation, and how well the classifier recognises it."""
 
     name: ClassVar[str] = "transformations"
+    by_default: ClassVar[bool] = True
     section: ClassVar[str] = "Feature networks"
     description: ClassVar[Description] = Description(
         shown="images of the dataset under each transformation that the feature network learns to recognise, and how"

@@ -19,6 +19,7 @@ class Scores(ChosenScores, Table):
     """The scores at the end of training, by method and batch size."""
 
     name: ClassVar[str] = "scores"
+    by_default: ClassVar[bool] = True
     description: ClassVar[Description] = Description(
         shown="scores at the end of training, mean and standard deviation over seeds; the best of each column is bold.",
         measured="from samples of the averaged weights, all methods from the same noise. Only in Inception features is"
