@@ -1,4 +1,4 @@
-"""The Frechet distance of 2048 features against pytorch-fid's, in turn, as a ratio of times and a difference of values.
+"""The Frechet distance of many features against pytorch-fid's, in turn, as a ratio of times and a difference of values.
 
 Covariances of made-up features whose spectrum falls by seven orders of magnitude, as Inception's do; of more samples
 than dimensions, and of fewer (singular).
@@ -21,21 +21,22 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 
 from ayt.metrics.formulas.frechet import frechet_distance
 
-DIMENSION = 2048
-
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn (default: %(default)s)")
+    parser.add_argument(
+        "--dimension", type=int, default=2048, help="of the features (default: Inception's %(default)s)"
+    )
     return parser.parse_args()
 
 
-def features(count: int, seed: int) -> np.ndarray:
+def features(count: int, dimension: int, seed: int) -> np.ndarray:
     """Points in random directions with standard deviations from 1 down to 10^-3.5, about a mean of their own."""
     random = np.random.default_rng(seed)
-    directions, _ = np.linalg.qr(random.standard_normal((DIMENSION, DIMENSION)))
-    points = random.standard_normal((count, DIMENSION)) * np.logspace(0, -3.5, DIMENSION)
-    return points @ directions.T + 0.01 * random.standard_normal(DIMENSION)
+    directions, _ = np.linalg.qr(random.standard_normal((dimension, dimension)))
+    points = random.standard_normal((count, dimension)) * np.logspace(0, -3.5, dimension)
+    return points @ directions.T + 0.01 * random.standard_normal(dimension)
 
 
 def timed(work: Callable[[], float]) -> tuple[float, float]:
@@ -47,9 +48,9 @@ def timed(work: Callable[[], float]) -> tuple[float, float]:
 def main() -> None:
     options = parse()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads ({platform.machine()})")
-    print(f"{DIMENSION} dimensions, {options.rounds} rounds in turn\n")
+    print(f"{options.dimension} dimensions, {options.rounds} rounds in turn\n")
     for counts in ((5000, 5000), (5000, 500), (500, 300)):
-        points = [features(count, seed) for seed, count in enumerate(counts)]
+        points = [features(count, options.dimension, seed) for seed, count in enumerate(counts)]
         means, covariances = [p.mean(0) for p in points], [np.cov(p, rowvar=False) for p in points]
         numpys = [means[0], covariances[0], means[1], covariances[1]]
         tensors = [torch.from_numpy(part) for part in numpys]
@@ -63,7 +64,8 @@ def main() -> None:
         ratios = sorted(ours[0] / theirs[0] for ours, theirs in rounds)
         ours, theirs = rounds[0][0][1], rounds[0][1][1]
         # The cross term by the points themselves: the nuclear norm of the product of the centred points.
-        x, y = ((p - p.mean(0)) / (len(p) - 1) ** 0.5 for p in points)
+        # Their triangular factors have the same, and are no larger than the dimension.
+        x, y = (np.linalg.qr((p - p.mean(0)) / (len(p) - 1) ** 0.5, mode="r") for p in points)
         cross = np.linalg.svd(x @ y.T, compute_uv=False).sum()
         exact = ((means[0] - means[1]) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross
         print(f"{counts[0]} and {counts[1]} samples: {statistics.median(ratios):.3f} of pytorch-fid's time", end=" ")

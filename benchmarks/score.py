@@ -27,18 +27,24 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ayt.training import work as models
 from ayt.base import paths
-from ayt.experiment.schema import Dataset, UNet
-from ayt.evaluation import score
-from ayt.evaluation import extractors as features
-from ayt.networks.modules.inception import structure
+from ayt.base.images import to_uint8
 from ayt.base.progress import ProgressLine
-from ayt.evaluation.sampling import to_uint8
-from ayt.plan.evaluations import Evaluation, evaluation
-from ayt.plan.records import UNetSpec
+from ayt.datasets.base import DATASETS
+from ayt.evaluation.extractors import build_extractor, read_reference
+from ayt.evaluation.sampling import draw_samples
+from ayt.evaluation.score import Scorer, cut
+from ayt.methods.formulas.objective import Sampled
+from ayt.methods.pretraining import Pretraining
+from ayt.networks.base import DENOISERS
+from ayt.networks.modules.inception import structure
+from ayt.networks.modules.precond import bind
+from ayt.plan.evaluations import FeatureSpace, Reference, Sampling, Score
+from ayt.plan.runs import RunRecord
+from ayt.training.work import build_network
 
-SHAPE = (3, 32, 32)
+CPU = torch.device("cpu")
+ONE_STEP = Sampling(mids=(), convention="ayt", seed=0)
 
 
 def parse() -> argparse.Namespace:
@@ -69,55 +75,44 @@ def prepare(options: argparse.Namespace) -> None:
                 torch.nn.init.kaiming_normal_(module.weight)
         torch.save(network.state_dict(), paths.INCEPTION)
     points = np.random.default_rng(0).standard_normal((4096, 2048))
-    np.savez("reference.npz", mu=points.mean(0), sigma=np.cov(points, rowvar=False), kept=np.zeros((0, 0)))
+    np.savez(
+        "reference.npz", mu=points.mean(0), sigma=np.cov(points, rowvar=False), kept=points[:1000].astype(np.float32)
+    )
 
 
-def denoiser(options: argparse.Namespace) -> torch.nn.Module:
+def described(options: argparse.Namespace) -> RunRecord:
+    """The run whose network is sampled."""
+    network = DENOISERS.kinds["ddpmpp"](channels=options.channels)
+    return RunRecord(DATASETS.kinds["cifar10"](), network, Pretraining(), batch_size=1, seed=0)
+
+
+def denoiser(run: RunRecord) -> Sampled:
     torch.manual_seed(0)
-    network = models.denoiser(
-        UNetSpec(**UNet(channels=options.channels).model_dump()), Dataset(name="cifar10"), dropout=0.0
-    )
-    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def how(options: argparse.Namespace) -> Evaluation:
-    return evaluation(
-        steps=1,
-        mids=(),
-        samples=options.samples,
-        repeats=1,
-        seed=0,
-        convention="ayt",
-        grid=1,
-        metrics=["frechet"],
-        denoise=(),
-        features="inception",
-        reference="reference",
-    )
+    network = build_network(run).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return lambda labels: bind(network, labels)
 
 
 def ours(options: argparse.Namespace) -> float:
-    cpu = torch.device("cpu")
-    against = score.Against(features.inception(cpu), True, features.read_reference(Path("reference.npz")))
+    run = described(options)
+    reference = Reference(run.dataset, FeatureSpace(None), "reference")
+    score = Score(run.name, ONE_STEP, options.samples, 1, reference)
     with ProgressLine("ours", options.samples) as line:
-        values, _ = score.score_snapshot(
-            denoiser(options), against, how(options), "cifar10", SHAPE, options.batch_size, cpu, line
-        )
-    return next(iter(values.values()))[0]
+        real = read_reference(Path("reference.npz"))
+        scorer = Scorer(run, build_extractor(reference, CPU), real, options.batch_size, CPU, line)
+        return scorer.score(denoiser(run), score)["frechet"][0]
 
 
 def theirs(options: argparse.Namespace) -> float:
     folder = Path("png")
     folder.mkdir(exist_ok=True)
-    cpu, index = torch.device("cpu"), 0
-    network, size = denoiser(options), options.batch_size
-    for part in range(score.batches(how(options).samples, size)):
-        batch = to_uint8(score.sampled(network, how(options), 0, SHAPE, part, size, cpu))
-        for image in batch.permute(0, 2, 3, 1).numpy():
+    run = described(options)
+    network = denoiser(run)
+    for places in cut(options.samples, options.batch_size):
+        batch = to_uint8(draw_samples(network, ONE_STEP, 0, places, run.dataset.shape, 0, CPU))
+        for index, image in zip(places, batch.permute(0, 2, 3, 1).numpy(), strict=True):
             Image.fromarray(image).save(folder / f"{index:06d}.png")
-            index += 1
     command = [sys.executable, "-m", "pytorch_fid", str(folder), "reference.npz", "--device", "cpu"]
-    environment = {**os.environ, "TORCH_HOME": str(paths.TORCH_HOME)}
+    environment = {**os.environ, "TORCH_HOME": str(paths.TORCH_HOME.resolve())}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     found = re.search(r"FID:\s+(\S+)", done.stdout)
     assert found

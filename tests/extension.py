@@ -116,10 +116,6 @@ class ByClass(Figure):
         """The sample grids that it shows, each of a run at its end."""
         return [(plan.trained[0], plan.grid_of(plan.trained[0].name, steps=1))]
 
-    def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from."""
-        return [grid.result(run.folder, run.iterations) for run, grid in self.grids(plan)]
-
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it."""
         import pandas as pd
@@ -128,8 +124,9 @@ class ByClass(Figure):
         from ayt.base.arrays import read_arrays
         from ayt.reporting.style import RC, finish, new_figure, show_row
 
-        images, classes = read_arrays(self.inputs(plan)[0], "images")["images"], plan.experiment.dataset.classes
-        rows = [images[label::classes][: self.columns] for label in range(classes)]  # classes are sampled in turn
+        classes, (file,) = plan.experiment.dataset.classes, self.inputs(plan)
+        images = read_arrays(file, "images")["images"]  # of each class in turn
+        rows = [images[label::classes][: self.columns] for label in range(classes)]
         with rc_context(RC):
             figure = new_figure(0.5 + 0.5 * classes)
             for label, panel in enumerate(figure.subplots(classes, 1)):

@@ -14,9 +14,9 @@ import torch
 from recipe import listing, recipe
 from torch import nn
 
+from ayt.networks.modules.ddpmpp import Block, Conv, DDPMpp
 from ayt.networks.modules.inception import structure
 from ayt.networks.modules.precond import EDMPrecond
-from ayt.networks.modules.ddpmpp import Block, Conv, DDPMpp
 
 SOURCE = "raise SystemExit('the source of a pickled class was executed')\n"
 EDM_NAMES = {

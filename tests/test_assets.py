@@ -16,9 +16,9 @@ from misbehaving import Reply, Server
 
 from ayt.assets.fetch import fetch, verify
 from ayt.assets.table import Asset, read_table
-from ayt.cli import assets
 from ayt.base.errors import UserError
 from ayt.base.yamlio import dump
+from ayt.cli import assets
 
 BODY = random.Random(0).randbytes(100_000)
 OTHER = random.Random(1).randbytes(100_000)

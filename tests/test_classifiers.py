@@ -8,9 +8,9 @@ from recipe import apart, golden, listing, load_recipe
 
 from ayt.base.errors import UserError
 from ayt.features.distance import frozen, mfd
-from ayt.networks.modules.vgg import VGG
 from ayt.networks.modules.densenet import DenseNet
 from ayt.networks.modules.resnet import ResNet
+from ayt.networks.modules.vgg import VGG
 from ayt.networks.modules.vit import ViT
 
 FAMILIES = {

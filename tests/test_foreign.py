@@ -27,8 +27,8 @@ from torch import nn
 from ayt.base.errors import UserError
 from ayt.foreign.checkpoints import compare, read_arrays, read_checkpoint
 from ayt.foreign.pickles import RefusedError, read
-from ayt.networks.modules.precond import EDMPrecond
 from ayt.networks.modules.ddpmpp import DDPMpp
+from ayt.networks.modules.precond import EDMPrecond
 
 
 @pytest.fixture(scope="module")

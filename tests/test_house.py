@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from graphlib import TopologicalSorter
 
 import pytest
 import yaml
@@ -12,61 +13,74 @@ from packaging.utils import canonicalize_name
 
 LEVELS = [
     {"cli"},
-    {"training", "evaluation", "analysis", "toy", "figures", "tables", "published", "drawing", "about", "cost"},
-    {"estimate", "release", "status"},
-    {"models"},
-    {"features", "consistency", "sampling"},
-    {"networks", "data"},
-    {"foreign", "assets"},
-    {"plan"},
-    {"runs", "scoring"},
-    {"specs", "weights", "progress", "randomness"},
-    {"config"},
-    {"yamlio", "paths", "files", "pages", "processes", "speed", "source"},
-    {"errors"},
+    {"training", "evaluation", "analysis", "assets", "operations", "reporting"},
+    {"experiment", "plan"},
+    {"methods", "metrics"},
+    {"features", "networks"},
+    {"foreign", "datasets"},
+    {"base"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 SOURCES = sorted((ROOT / "ayt").rglob("*.py"))
 
 
-def imports(path):
-    """Full names of all modules that a source file imports, inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def statements(node, skipped=""):
+    """All that a source file runs, inside functions too, but for one; imports for types alone are none."""
+    for child in ast.iter_child_nodes(node):
+        for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not for_types and getattr(child, "name", None) != skipped:
+            yield child
+            yield from statements(child, skipped)
+
+
+def imports(path, skipped=""):
+    """Full names of all modules that a source file imports when it runs."""
+    for node in statements(ast.parse(path.read_text()), skipped):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def part(name):
-    """The part of the package that a module belongs to, or None."""
+def folder(name):
+    """The folder of the package that a module lies in, or None."""
     pieces = name.split(".")
     return pieces[1] if pieces[0] == "ayt" and len(pieces) > 1 and pieces[1] in LEVEL else None
 
 
-def test_every_part_has_a_level():
-    assert {path.relative_to(ROOT / "ayt").parts[0].removesuffix(".py") for path in SOURCES} == {"__init__", *LEVEL}
+def test_every_module_lies_in_a_folder_that_has_a_level():
+    places = {path.relative_to(ROOT / "ayt").parts for path in SOURCES}
+    assert {parts for parts in places if len(parts) == 1} == {("__init__.py",)}
+    assert {parts[0] for parts in places if len(parts) > 1} == set(LEVEL)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path):
-    ours = part(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    ours = folder(".".join(path.relative_to(ROOT).with_suffix("").parts))
     for name in imports(path):
         assert not name.startswith(("snakemake", "submitit")), f"{path} imports {name}"
-        theirs = part(name)
+        theirs = folder(name)
         if ours and theirs and ours != theirs:
             assert LEVEL[ours] <= LEVEL[theirs], f"ayt.{ours} imports ayt.{theirs}"
 
 
-def test_formulas_do_not_know_features_nor_figures_torch():
-    for path in (ROOT / "ayt" / "consistency").glob("*.py"):
-        assert not any(name.startswith("ayt.features") for name in imports(path))
-    for path in [
-        *(ROOT / "ayt" / "figures").glob("*.py"),
-        *(ROOT / "ayt" / "config").glob("*.py"),
-        *(ROOT / "ayt" / f"{name}.py" for name in ("tables", "drawing", "cost", "pages", "about", "speed")),
-    ]:
-        assert not any(name.split(".")[0] == "torch" for name in imports(path)), path
+def test_folders_of_a_level_import_each_other_in_no_circle():
+    needs = {name: set() for name in LEVEL}
+    for path in SOURCES:
+        ours = path.relative_to(ROOT / "ayt").parts[0]
+        if ours in LEVEL:
+            needs[ours] |= {folder(name) for name in imports(path)} - {ours, None}
+    list(TopologicalSorter(needs).static_order())  # raises where there is one
+
+
+def test_losses_know_no_networks_nor_what_reports_torch():
+    for name in ("losses", "schedules"):
+        found = set(imports(ROOT / "ayt" / "methods" / "formulas" / f"{name}.py"))
+        assert not [other for other in found if folder(other) in ("features", "networks")]
+    for path in SOURCES:
+        if path.relative_to(ROOT / "ayt").parts[0] in ("experiment", "plan", "assets", "reporting"):
+            # A figure's analysis is no drawing.
+            assert not any(name.split(".")[0] == "torch" for name in imports(path, skipped="compute")), path
 
 
 def pins():

@@ -7,10 +7,10 @@ import torch
 from published import write_vgg16
 from recipe import apart, golden, listing
 
-from ayt.methods.formulas.losses import distance_loss
 from ayt.base.errors import UserError
 from ayt.features.distance import frozen
 from ayt.features.lpips import lpips, lpips_network
+from ayt.methods.formulas.losses import distance_loss
 
 CPU = torch.device("cpu")
 

@@ -5,9 +5,9 @@ import torch
 from recipe import golden, listing, load_recipe
 
 from ayt.base.errors import UserError
-from ayt.networks.modules.vgg import VGG
-from ayt.networks.modules.precond import EDMPrecond, scalings
 from ayt.networks.modules.ddpmpp import Block, DDPMpp
+from ayt.networks.modules.precond import EDMPrecond, scalings
+from ayt.networks.modules.vgg import VGG
 
 SMALL = {"plain": {}, "aug": {"augment_labels": 9}, "cond": {"classes": 4}}
 

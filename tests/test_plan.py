@@ -210,7 +210,7 @@ def test_edited_and_foreign_records_are_refused(tiny, tmp_path):
     with pytest.raises(UserError, match="was written for version 7 of the dataset 'digits'; this is version 1"):
         read_run(record)
     record.write_text(text.replace("loss: ayt", "loss: mine"))
-    with pytest.raises(UserError, match="unknown method; .*if an extension defines it, AYT_EXTENSIONS must name"):
+    with pytest.raises(UserError, match=r"unknown method; .*if an extension defines it, AYT_EXTENSIONS must name"):
         read_run(record)
     for content in ("a: 1\n", "- 1\n", "format: 3\nname: x\n", "format: 3\nname: x\nrun: {stage: train}\n"):
         record.write_text(content)
@@ -274,7 +274,8 @@ def test_another_middle_time_is_another_score_of_two_steps(tiny):
 
 
 def test_each_noise_level_of_a_denoising_metric_is_a_score_of_its_own():
-    few, many = (cifar(metrics=["frechet", "lpips", "denoised_frechet"], denoise=levels) for levels in ([0.2], [0.2, 0.8]))
+    metrics = ["frechet", "lpips", "denoised_frechet"]
+    few, many = (cifar(metrics=metrics, denoise=levels) for levels in ([0.2], [0.2, 0.8]))
     assert [name.rpartition("-")[0] for name in denoising_names(many)] == [
         *("lpips-t0.2", "lpips-t0.8"),
         *("denoised_frechet-t0.2", "denoised_frechet-t0.8"),

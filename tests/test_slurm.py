@@ -12,8 +12,7 @@ import pytest
 from cluster import SNAKEMAKE, Main, started, until
 from conftest import BIN, ROOT
 
-from ayt.base import paths
-from ayt.base import weights
+from ayt.base import paths, weights
 from ayt.experiment import load
 from ayt.plan.plan import Plan
 

@@ -343,8 +343,8 @@ class _Download:
 
     def through_gdown(self, url: str) -> None:
         """Fetch from Google Drive, whose links lead to pages that lead to the file; not resumed by a later fetch."""
-        import gdown  # noqa: PLC0415 - slow to import, and only needed for these addresses
-        from gdown.exceptions import DownloadError  # noqa: PLC0415
+        import gdown
+        from gdown.exceptions import DownloadError
 
         folder = self.target.with_name(f"{self.target.name}.gdown")
         shutil.rmtree(folder, ignore_errors=True)

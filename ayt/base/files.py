@@ -24,6 +24,8 @@ def written_beside(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield beside
+        # Libraries that write for themselves may let nobody else read.
+        beside.chmod(0o666 & ~_umask())
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -31,6 +33,13 @@ def written_beside(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """What new files of this process do not allow."""
+    current = os.umask(0o077)  # there is no way to read it but to set another
+    os.umask(current)
+    return current
 
 
 def write_text(path: Path, text: str) -> None:

@@ -96,7 +96,7 @@ class Draws:
             if not complete:
                 whole[places] = drawn[within]
         return [
-            part.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
+            part.view(len(part), height, width, channels).permute(0, 3, 1, 2)
             for part, (channels, height, width) in zip(torch.split(whole, sizes, dim=1), shapes, strict=True)
         ]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ayt.base import paths
-from ayt.cli.common import Verbs, verb
 from ayt.base.errors import UserError
+from ayt.cli.common import Verbs, verb
 
 if TYPE_CHECKING:
     from ayt.assets.table import Asset

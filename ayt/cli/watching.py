@@ -102,11 +102,11 @@ def _statuses(names: list[str]) -> RenderableType:
     from rich.table import Table
 
     from ayt.base import paths
-    from ayt.experiment import resolved
-    from ayt.base.sections import choices
     from ayt.base.errors import UserError
-    from ayt.plan.plan import Plan
+    from ayt.base.sections import choices
+    from ayt.experiment import resolved
     from ayt.operations.status import statuses
+    from ayt.plan.plan import Plan
 
     present = sorted(path.parent.name for path in paths.RESULTS.glob("*/experiment.yaml"))
     unknown = [name for name in names if name not in present]

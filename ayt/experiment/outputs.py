@@ -126,6 +126,11 @@ class Figure(Output):
         """The sample grids that it shows, each of a run at its end."""
         return []
 
+    def inputs(self, plan: Plan) -> list[Path]:
+        """The files that it is made from: unless a kind says otherwise, its analyses and sample grids."""
+        grids = [grid.result(run.folder, run.iterations) for run, grid in self.grids(plan)]
+        return [*(analysis.path for analysis in self.analyses(plan)), *grids]
+
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
         """Carry out one of `analyses`."""
         raise NotImplementedError(f"figure {self.name!r} has no analyses")

@@ -6,14 +6,16 @@ batch may come in parts: the losses of its parts, each told the ``size`` of the 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ayt.features.distance import Distance
 from ayt.methods.formulas.schedules import ramp
-from ayt.networks.modules.precond import Denoise
+
+if TYPE_CHECKING:
+    from ayt.features.distance import Distance
+    from ayt.networks.modules.precond import Denoise
 
 DIRECTION_FLOOR = 1e-5
 """Below this norm a gradient is shortened, not stretched to length 1."""

@@ -112,10 +112,6 @@ class ManifoldFigure(Figure):
         )
         return {**found, **{f"untrained_{name}": control[name] for name in ("ratio", "pair_ratio")}}
 
-    def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from."""
-        return [analysis.path for analysis in self.analyses(plan)]
-
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
         (analysis,) = self.analyses(plan)

@@ -142,10 +142,6 @@ class OscillationFigure(Figure):
         network = cast("FeatureModule", build_frozen(classifier, dataset, device))
         return follow(model, self.iterations, probe, mfd(network))
 
-    def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from."""
-        return [analysis.path for analysis in self.analyses(plan)]
-
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it from the runs that were analysed; see `Output.make`."""
         analysed = list(zip(self.shown_runs(plan), self.inputs(plan), strict=True))

@@ -60,10 +60,6 @@ class Samples(Figure):
             if run.record.seed == (methods[name].seeds[0] if self.seed is None else self.seed)
         ]
 
-    def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from."""
-        return [grid.result(run.folder, run.iterations) for run, grid in self.grids(plan)]
-
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw the samples that are there."""
         wanted = [(run, grid.result(run.folder, run.iterations)) for run, grid in self.grids(plan)]

@@ -130,10 +130,6 @@ class TangentsFigure(Figure):
         D = method.sampled(work)(points.labels)
         return measure(D, points, sorted(self.times), method, stage, mfd(classifier))
 
-    def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from."""
-        return [analysis.path for analysis in self.analyses(plan)]
-
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
         (analysis,) = self.analyses(plan)

@@ -68,10 +68,6 @@ class ToyFigure(Figure):
 
         return run(cast(Toy, analysis.parts["toy"]), device)
 
-    def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from."""
-        return [analysis.path for analysis in self.analyses(plan)]
-
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
         (path,) = self.inputs(plan)

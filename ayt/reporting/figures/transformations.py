@@ -73,10 +73,6 @@ class TransformationsFigure(Figure):
             **measure_r2(network, data, training.group, training.probability, analysis.seed),
         }
 
-    def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from."""
-        return [analysis.path for analysis in self.analyses(plan)]
-
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
         (path,) = self.inputs(plan)
