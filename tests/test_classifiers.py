@@ -13,6 +13,8 @@ from ayt.networks.densenet import DenseNet
 from ayt.networks.resnet import ResNet
 from ayt.networks.vit import ViT
 
+pytestmark = pytest.mark.golden
+
 FAMILIES = {
     "vgg16": VGG,
     "vggmod16": VGG,

@@ -20,6 +20,8 @@ from ayt.consistency.schedules import lognormal_t, t_to_r
 from ayt.features.distance import frozen, mfd
 from ayt.networks.classifier import VGG
 
+pytestmark = pytest.mark.golden
+
 
 class Analytic(nn.Module):
     """net(x, t) = a x 0.5 / (1 + t), NaN at t = 0: a network must never be asked there."""

@@ -12,6 +12,8 @@ from ayt.errors import UserError
 from ayt.features.distance import frozen
 from ayt.features.lpips import lpips, lpips_network
 
+pytestmark = pytest.mark.golden
+
 CPU = torch.device("cpu")
 
 

@@ -9,6 +9,8 @@ from ayt.networks.classifier import VGG
 from ayt.networks.precond import EDMPrecond, scalings
 from ayt.networks.unet import Block, DDPMpp
 
+pytestmark = pytest.mark.golden
+
 SMALL = {"plain": {}, "aug": {"augment_labels": 9}, "cond": {"classes": 4}}
 
 

@@ -1,10 +1,13 @@
 """Samplers against golden numbers."""
 
+import pytest
 import torch
 from recipe import golden
 from torch import nn
 
 from ayt.sampling import euler, euler_levels, sample, step, to_uint8
+
+pytestmark = pytest.mark.golden
 
 
 def analytic(x, s):

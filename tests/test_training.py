@@ -134,10 +134,10 @@ def test_precision_is_part_of_a_run(tiny, tmp_path, precision):
 
 
 def test_the_loss_falls(tiny, tmp_path):
-    pretrain = {"iterations": 150, "warmup": 5, "batch_size": 256, "lr": 5e-3}
+    pretrain = {"iterations": 80, "warmup": 5, "batch_size": 128, "lr": 5e-3}
     run = Plan(load([tiny], {"start": {"pretrain": pretrain}})).pretrained
-    folder = train_here(run, tmp_path, (0, 150, 150), log_every=15)
-    rows = [line.split(",") for line in paths.training_log(folder, 150).read_text().splitlines()[1:]]
+    folder = train_here(run, tmp_path, (0, 80, 80), log_every=8)
+    rows = [line.split(",") for line in paths.training_log(folder, 80).read_text().splitlines()[1:]]
     distances = [float(row[3]) for row in rows]
     assert max(distances[-2:]) < min(distances[:2])
 
