@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test test-slurm test-report lint install clean
+.PHONY: demo test test-avx2 test-slurm test-report lint install clean
 
 demo: install  ## the embedded experiment: from data to figures, on a laptop, in minutes
 	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
@@ -12,6 +12,9 @@ demo: install  ## the embedded experiment: from data to figures, on a laptop, in
 
 test: install  ## the tests
 	$(BIN)/python -m pytest -m "not slurm and not report"
+
+test-avx2: install  ## golden numbers once more, as on a CPU without AVX-512
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m golden `grep -rl --include='*.py' mark.golden tests`
 
 test-slurm: install  ## those on a real Slurm, which they install and start: for root on Debian, as in a container
 	$(BIN)/python -m pytest -m slurm

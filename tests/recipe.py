@@ -3,6 +3,7 @@
 import csv
 import math
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ def listing(name):
         return list(csv.DictReader(file, delimiter="\t"))
 
 
+@lru_cache(512)
 def recipe(key, shape, gain=1.0, seed=1000):
-    """The weights of one name and shape."""
-    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()) + int(seed))
+    """The weights of one name and shape: made once, not to be changed."""
+    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()) + seed)
     last = key.rpartition(".")[2]
     if last == "num_batches_tracked":
         return torch.zeros(shape, dtype=torch.long)
@@ -42,7 +44,7 @@ def recipe(key, shape, gain=1.0, seed=1000):
 def load_recipe(module, seed=1000, gain=1.0):
     """Fill a module with weights that depend on their names only; returns the module in eval mode."""
     weights = {
-        key: value if key.endswith("resample_filter") else recipe(key, value.shape, gain, seed)
+        key: value if key.endswith("resample_filter") else recipe(key, value.shape, gain, int(seed))
         for key, value in module.state_dict().items()
     }
     module.load_state_dict(weights)

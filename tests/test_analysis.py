@@ -82,6 +82,7 @@ def small_network():
 # Tangents
 
 
+@pytest.mark.golden
 def test_derivative_of_the_analytic_network():
     arrays = golden("ccd")
     x_t, v, t, a = (arrays[f"an_{name}"] for name in ("x_t", "v", "t", "a"))
@@ -94,6 +95,7 @@ def test_derivative_of_the_analytic_network():
     torch.testing.assert_close(found, arrays["an_raw_tangent"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.golden
 def test_derivative_of_the_network():
     arrays = golden("ccd")
     x_0, eps, t, v = (arrays[f"unet_{name}"] for name in ("x0", "eps", "t", "v"))
@@ -121,6 +123,7 @@ def test_the_difference_goes_to_the_derivative_with_its_step():
     np.testing.assert_allclose(found["r"], t_to_r(torch.tensor([0.5, 2.0]).double(), 25600.0))
 
 
+@pytest.mark.golden
 def test_aligned_tangents_are_the_gradients_of_their_losses():
     arrays = golden("losses_step", torch.float64)
     D_t, D_r, w = (arrays[f"ayt_{key}"] for key in ("Dt", "Dr", "w"))

@@ -9,6 +9,8 @@ from recipe import apart, golden, load_recipe
 from ayt.features.distance import feature_distance, frozen, lpips_like, mfd, ph
 from ayt.networks.modules.vgg import VGG
 
+pytestmark = pytest.mark.golden
+
 
 @pytest.fixture(scope="module")
 def vgg16():

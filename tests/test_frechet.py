@@ -8,6 +8,8 @@ from recipe import golden
 from ayt.base.errors import UserError
 from ayt.metrics.formulas.frechet import FeatureStatistics, frechet_distance
 
+pytestmark = pytest.mark.golden
+
 ARRAYS = golden("frechet")
 CASES = [key.removesuffix("_fd") for key in ARRAYS if key.endswith("_fd")]
 

@@ -22,6 +22,8 @@ from ayt.methods.formulas.schedules import lognormal_t, t_to_r
 from ayt.networks.modules.precond import EDMPrecond, RawNetwork, bind
 from ayt.networks.modules.vgg import VGG
 
+pytestmark = pytest.mark.golden
+
 
 class Analytic(nn.Module):
     """net(x, t) = a x 0.5 / (1 + t), NaN at t = 0: a network must never be asked there."""
@@ -127,14 +129,20 @@ def test_ayt_and_hybrid_steps(kind, features, precision, rounding, cancellation)
     assert (apart(grad, arrays[f"ayt_{kind}_grad_Dt"]) < cancellation).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_ayt_and_hybrid_steps_by_hand(kind, features):
+@pytest.fixture(scope="module")
+def unit_gradients(features):
+    """Of MFD's batch mean, by image."""
     arrays = golden("losses_step", torch.float64)
+    x = arrays["ayt_Dt"].requires_grad_()
+    (G,) = torch.autograd.grad(features[torch.float64](x, arrays["ayt_Dr"]).mean(), x)
+    return torch.stack([g / max(float(g.norm()), 1e-5) for g in G])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ayt_and_hybrid_steps_by_hand(kind, features, unit_gradients):
+    arrays, directions = golden("losses_step", torch.float64), unit_gradients
     D_t, D_r, w = (arrays[f"ayt_{key}"] for key in ("Dt", "Dr", "w"))
     _, grad = ayt_step(arrays, features[torch.float64], kind)
-    x = D_t.clone().requires_grad_()
-    (G,) = torch.autograd.grad(features[torch.float64](x, D_r).mean(), x)
-    directions = torch.stack([g / max(float(g.norm()), 1e-5) for g in G])
     share = float(arrays[f"ayt_{kind}_lmda1"]) * min(1, (int(arrays[f"ayt_{kind}_iteration"]) + 1) / 5000)
     if kind != "mfd":
         d = D_t - D_r

@@ -12,6 +12,8 @@ from ayt.features.distance import frozen
 from ayt.features.lpips import lpips, lpips_network
 from ayt.methods.formulas.losses import distance_loss
 
+pytestmark = pytest.mark.golden
+
 CPU = torch.device("cpu")
 
 

@@ -1,11 +1,14 @@
 """Samplers against golden numbers."""
 
+import pytest
 import torch
 from recipe import golden
 from torch import nn
 
 from ayt.base.images import to_uint8
 from ayt.evaluation.sampling import euler, euler_levels, sample, step
+
+pytestmark = pytest.mark.golden
 
 
 def analytic(x, s):

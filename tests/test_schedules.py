@@ -1,10 +1,13 @@
 """Times t and r."""
 
+import pytest
 import torch
 from recipe import golden
 
 from ayt.methods.formulas.losses import weight
 from ayt.methods.formulas.schedules import lognormal_t, ramp, stage_at, t_to_r
+
+pytestmark = pytest.mark.golden
 
 
 def test_r_and_weight_against_golden_numbers():

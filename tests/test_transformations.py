@@ -10,6 +10,8 @@ from ayt.features.transformations import draw, transform
 from ayt.features.transformations.geometry import SYM6, affine, apply_geometry, normalised, padding
 from ayt.features.transformations.table import parameters
 
+pytestmark = pytest.mark.golden
+
 RENAMED = {"rotate_frac": "rotate", "translate_frac": "translate", "gaussian_blur": "blur"}
 FILES = sorted(path.stem for path in GOLDEN.glob("augment_*.npz") if path.stem != "augment_sym6")
 
