@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tarfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -20,12 +18,16 @@ from ayt.config.datasets import facts
 from ayt.config.schema import Dataset
 from ayt.errors import UserError
 from ayt.files import written_beside
+from ayt.foreign.archives import read_members
 from ayt.foreign.checkpoints import read_arrays
 from ayt.randomness import generator
 
 CIFAR10_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 LARGEST_BATCH = 100_000_000
 """Bytes; the real ones have 31 million."""
+
+LARGEST_ARCHIVE = 400_000_000
+"""Bytes, unpacked; the real one has 186 million."""
 
 PHOTO_SIZE = 32
 PHOTO_CELLS = (2, 3)
@@ -104,20 +106,8 @@ def read_cifar10(archive: Path) -> Images:
     """
     size = facts(Dataset(name="cifar10")).size
     batches: dict[str, dict[str, object]] = {}
-    try:
-        with tarfile.open(archive, "r:gz") as file:
-            for member in file:
-                _refuse_strange(member, archive)
-                name = PurePosixPath(member.name).name
-                content = file.extractfile(member)
-                if content is not None and name in CIFAR10_BATCHES:
-                    if member.size > LARGEST_BATCH:
-                        raise UserError(f"{archive}: refused: {member.name} has {member.size} bytes")
-                    batches[name] = read_arrays(content.read(), f"{archive}: {member.name}")
-    except FileNotFoundError:
-        raise UserError(f"{archive}: no such file") from None
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{archive}: damaged archive ({error})") from None
+    for name, content in read_members(archive, CIFAR10_BATCHES, LARGEST_BATCH, LARGEST_ARCHIVE):
+        batches[name] = read_arrays(content, f"{archive}: {name}")
     missing = [name for name in CIFAR10_BATCHES if name not in batches]
     if missing:
         raise UserError(f"{archive}: not CIFAR-10 for Python: has no {', '.join(missing)}")
@@ -138,14 +128,6 @@ def write(images: Images, path: Path) -> None:
     """Write a dataset for `load`."""
     with written_beside(path) as beside:
         np.savez(beside, pixels=images.pixels.numpy(), labels=images.labels.numpy())
-
-
-def _refuse_strange(member: tarfile.TarInfo, archive: Path) -> None:
-    name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts:
-        raise UserError(f"{archive}: refused: member {member.name!r} would be written outside the archive's folder")
-    if not (member.isfile() or member.isdir()):
-        raise UserError(f"{archive}: refused: member {member.name!r} is neither a file nor a folder")
 
 
 def _digits(dataset: Dataset) -> Images:
