@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ayt import paths, yamlio
+from ayt.assets.kinds import Kind, kind_of
 from ayt.config.checks import choices
 from ayt.errors import UserError
 from ayt.plan import Plan
 
 SCHEMES = ("https", "http")
+"""Of addresses that can be fetched."""
 
 
 def _address(value: str) -> str:
@@ -66,6 +68,12 @@ class Asset(BaseModel):
     """Further addresses of the same bytes."""
     size: Annotated[int, Field(ge=1)] | None = None
     """Bytes; None: not published."""
+    largest: Annotated[int, Field(ge=1)] = 4_000_000_000
+    """Bytes that are fetched at most of a file whose size is not published."""
+    least_rate: Annotated[int, Field(ge=0)] = 1000
+    """Bytes a second; a server that sends fewer is given up."""
+    kind: Kind | None = None
+    """What the file must be to have its hash recorded; None: what its name's ending says."""
     sha256: Annotated[str, _hexadecimal(64, 64)] | None = None
     sha256_prefix: Annotated[str, _hexadecimal(6, 63)] | None = None
     """The first digits of the SHA-256, as file names have them."""
@@ -78,6 +86,11 @@ class Asset(BaseModel):
     def path(self, root: Path) -> Path:
         """The file's place inside the assets folder ``root``."""
         return root / self.folder / self.file
+
+    @property
+    def expected_kind(self) -> Kind | None:
+        """What the file must be; None: anything but a text."""
+        return kind_of(self.file, self.kind)
 
     @property
     def addresses(self) -> list[str]:
