@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import pickle
 import random
 import struct
@@ -299,6 +300,33 @@ def test_arrays_that_nobody_needs_are_not_read(tmp_path):
     assert list(found) == ["mu"] and found["mu"].tolist() == [0, 1, 2]
     with pytest.raises(UserError, match=r"none.npz: no such file"):
         read_npz(tmp_path / "none.npz", ["mu"])
+
+
+def safetensors(header, content=b""):
+    header = json.dumps(header).encode()
+    return struct.pack("<Q", len(header)) + header + content
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "message"),
+    [
+        ("F32", [1] * 70, "a is of 70 dimensions and type float32, which no network here has"),
+        ("F8_E4M3", [4], "a is of 1 dimensions and type float8_e4m3fn, which no network here has"),
+        ("C64", [1], "a is of 1 dimensions and type complex64, which no network here has"),
+        ("F32", [1, 2], "damaged or truncated"),
+    ],
+    ids=["dimensions", "float8", "complex", "size"],
+)
+def test_tensors_of_safetensors_files_are_of_the_same_kinds(refusal, kind, shape, message):
+    size = 8 if kind == "C64" else 4
+    entry = {"dtype": kind, "shape": shape, "data_offsets": [0, size]}
+    assert message in refusal(safetensors({"a": entry}, bytes(size)))
+
+
+def test_tensors_without_number(refusal):
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    content = safetensors({str(number): entry for number in range(20_001)})
+    assert "refused: has 20001 tensors, and at most 20000 are read" in refusal(content)
 
 
 @pytest.mark.parametrize(

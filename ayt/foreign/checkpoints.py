@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ayt.errors import UserError
 from ayt.foreign import torchfiles
-from ayt.foreign.builders import Array, Module
+from ayt.foreign.builders import MOST_DIMENSIONS, STORAGES, Array, Module
 from ayt.foreign.pickles import Budget, RefusedError, read
 from ayt.foreign.text import one_line
 
@@ -38,6 +37,9 @@ DEEPEST = 50
 
 LONGEST_NAME = 300
 """Characters of a tensor's name."""
+
+MOST_TENSORS = 20_000
+"""Of a file; networks have some hundred."""
 
 PER_TENSOR = 1000
 """Bytes that a tensor is taken for beside its numbers."""
@@ -113,7 +115,11 @@ def read_arrays(data: bytes, source: str) -> dict[str, object]:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            if len(names) > MOST_TENSORS:
+                raise RefusedError(f"{path}: refused: has {len(names)} tensors, and at most {MOST_TENSORS} are read")
+            return {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or truncated ({one_line(error)})") from None
 
@@ -125,7 +131,7 @@ def _weights(content: Any, path: Path, budget: Budget, inside: int) -> Iterator[
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a value of type {type(content).__name__}, not weights")
     if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
-        return ((_name(name, path), _copy(value, budget)) for name, value in content.items())
+        return ((_name(name, path), _copy(value, name, budget)) for name, value in content.items())
     for key in INSIDE if inside else ():
         if isinstance(content.get(key), Module | Mapping):
             return _weights(content[key], path, budget, inside - 1)
@@ -142,8 +148,11 @@ def _name(name: Any, path: Path) -> str:
     return name
 
 
-def _copy(tensor: Tensor, budget: Budget) -> Tensor:
+def _copy(tensor: Tensor, name: str, budget: Budget) -> Tensor:
     """A tensor with numbers of its own: a file of ours has no way to say that two tensors are one."""
+    if tensor.dtype not in STORAGES.values() or tensor.dim() > MOST_DIMENSIONS:
+        kind = f"of {tensor.dim()} dimensions and type {str(tensor.dtype).removeprefix('torch.')}"
+        raise RefusedError(f"{budget.source}: refused: {name[:80]} is {kind}, which no network here has")
     budget.spend(tensor.numel() * tensor.element_size() + PER_TENSOR)
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
@@ -164,7 +173,7 @@ def _flatten(module: Module, prefix: str, path: Path, budget: Budget, seen: set[
             tensor = _from_array(value, budget) if isinstance(value, Array) else value
             if not isinstance(tensor, Tensor):
                 raise UserError(f"{path}: {prefix}{name} is a value of type {type(value).__name__}, not a tensor")
-            yield _name(f"{prefix}{name}", path), _copy(tensor, budget)
+            yield (full := _name(f"{prefix}{name}", path)), _copy(tensor, full, budget)
     for name, child in _entries(module, "_modules", path, budget):
         if isinstance(child, Module):
             yield from _flatten(child, f"{prefix}{name}.", path, budget, seen)

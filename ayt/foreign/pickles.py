@@ -44,7 +44,7 @@ GROWTH = 4
 
 SPARE = 2**24
 MOST_STEPS = 1_000_000
-"""Opcodes of one file; EDM's checkpoints have a tenth of that."""
+"""Opcodes of one file; a network of EDM's for CIFAR-10 has 44,000."""
 
 MOST_ARGUMENTS = 16
 CONTAINER_ITEM = 64
