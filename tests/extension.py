@@ -1,7 +1,7 @@
-"""A method, a dataset, a metric and a figure of one's own; an experiment has them by ``extensions: [extension.py]``.
+"""A method, a dataset, a metric and a figure of one's own, for experiments that say ``extensions: [extension.py]``.
 
-Their settings are fields, checked and told from others' as the package's own are. The file runs wherever an experiment
-is read, so what computes is imported where it is called.
+Fields are settings: an experiment may state them, and they are checked and become part of names as those of the
+package's own kinds do. The file runs wherever an experiment is read: import what computes where it is needed.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Distillation(Method):
         import torch
 
         from ayt.methods.formulas.losses import ect_loss, weight
-        from ayt.methods.formulas.schedules import lognormal_t, t_to_r
+        from ayt.methods.formulas.schedules import lognormal_t, stage_at, t_to_r
 
         start, compare = work.frozen_denoiser("start"), ect_loss(self.c)
 
         def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
             D, teacher = work.denoiser(labels, draws), start(labels)
             t = lognormal_t(draws.normal("t"), self.t_mean, self.t_std)
-            r = t_to_r(t, self.q, k=self.k, b=self.b)
+            r = t_to_r(t, self.q, stage_at(draws.iteration, self.stage_iterations), self.k, self.b, self.n)
             x_t = images + t[:, None, None, None] * draws.normal("noise", *images.shape[1:])
             with torch.no_grad():
                 x_r = x_t + (x_t - teacher(x_t, t)) * (r / t - 1)[:, None, None, None]

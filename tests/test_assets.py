@@ -292,7 +292,7 @@ def test_a_stalled_server_is_tried_again_and_then_left(server, asset, get, root)
 def test_a_stall_is_called_so(server, asset, get):
     stalled = threading.Event()
     server.script["/file"] = [Reply(BODY, cut=0, hold=stalled)]
-    assert "stalled after 0 of 100000 bytes (2 attempts)" in error_of(get, asset(), timeout=0.1, attempts=2)
+    assert "stalled after 0 of 100000 bytes (2 attempts)" in error_of(get, asset(), timeout=0.3, attempts=2)
     stalled.set()
 
 
@@ -543,6 +543,10 @@ ENTRY = {"file": "f.bin", "url": "https://example.org/f.bin", "licence": "none",
         ({"sha256_prefix": 12345678}, "a.sha256_prefix = 12345678: must be text; put it into quotes"),
         ({"size": 0}, "a.size = 0: must be greater than or equal to 1"),
         ({"size": "many"}, "a.size = 'many': must be a valid integer"),
+        ({"url": "http://[::1"}, "a.url = 'http://[::1': "),
+        ({"kind": "pikle"}, "a.kind = 'pikle': unknown; did you mean pickle? choose from pickle, checkpoint, npz"),
+        ({"largest": 0}, "a.largest = 0: must be greater than or equal to 1"),
+        ({"least_rate": -1}, "a.least_rate = -1: must be greater than or equal to 0"),
         ({"licence": None}, "a.licence = None: must be text"),
         ({"sha265": SHA256}, "unknown key; did you mean sha256? choose from file,"),
     ],
@@ -579,6 +583,9 @@ def test_the_shipped_table_has_what_libraries_look_for_where_they_look():
     assert all(url.startswith("https://") for entry in table.values() for url in entry.addresses)
     assert [entry.note for name, entry in table.items() if name.startswith("edm")] == ["non-commercial use only"] * 2
     assert table["cifar10"].size == 170_498_071
+    # Where nothing else says what arrives, the table says how much it may be, and what.
+    assert all(entry.size or "largest" in entry.model_fields_set for entry in table.values())
+    assert all(entry.expected_kind for entry in table.values())
     for name in ("pytorch-fid-inception", "torchvision-vgg16"):
         assert table[name].folder == "torch/hub/checkpoints"
         assert table[name].file.removesuffix(".pth").endswith(f"-{table[name].sha256_prefix}")
@@ -587,7 +594,7 @@ def test_the_shipped_table_has_what_libraries_look_for_where_they_look():
 def test_torch_finds_a_fetched_file_without_the_network(server, asset, get, root, monkeypatch):
     import torch
 
-    server.script["/w.pth"] = [Reply(BODY)]
+    server.script["/w.pth"] = [Reply(b"\x80\x02" + BODY)]
     path = get(Asset(**{**ENTRY, "file": "w.pth", "url": server.url("/w.pth"), "folder": "torch/hub/checkpoints"}))
     monkeypatch.setenv("TORCH_HOME", str(root / "torch"))
     assert path.parent.samefile(f"{torch.hub.get_dir()}/checkpoints")

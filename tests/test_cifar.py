@@ -1,9 +1,12 @@
 """The batch-size experiment on CIFAR-10, from downloads to its figure and table, with made-up files."""
 
+import gzip
 import io
 import json
 import pickle
+import re
 import tarfile
+import time
 
 import numpy as np
 import pandas as pd
@@ -108,6 +111,59 @@ def test_members_that_would_be_written_elsewhere_are_refused(tmp_path, kind):
         archive.addfile(strange(kind))
     with pytest.raises(UserError, match=r"cifar.tar.gz: refused: member '.*data_batch_1'"):
         Cifar10.prepare(tmp_path / "cifar.tar.gz")
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    """A member's header alone, whatever it says of what follows."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+NEGATIVE = bytearray(header("data_batch_1", 0))
+NEGATIVE[124:136] = b"\xff" * 12
+NEGATIVE[148:156] = b"%06o\0 " % (sum(NEGATIVE[:148]) + 8 * 32 + sum(NEGATIVE[156:]))
+BOMBS = {
+    "a long name": (header("x", 2**33, tarfile.GNUTYPE_LONGNAME) + bytes(9**7), "has 8589934592 bytes, and at most 65"),
+    "extended facts": (header("x", 2**33, tarfile.XHDTYPE) + bytes(9**7), "has 8589934592 bytes, and at most 65536"),
+    "long names of long names": (
+        (header("x", 5, tarfile.GNUTYPE_LONGNAME) + bytes(512)) * 5000,
+        "more than 1000 members",
+    ),
+    "facts on facts": ((header("x", 5, tarfile.XHDTYPE) + bytes(512)) * 5000, "more than 1000 members"),
+    "a large batch": (header("data_batch_1", 2**40), "'data_batch_1' has 1099511627776 bytes, and at most 100000000"),
+    "a large member that nobody needs": (header("readme", 2**40), "'readme' has 1099511627776 bytes"),
+    "many large members": ((header("readme", 10**6) + bytes(10**6 + 448)) * 5, "holds more than 4000000 bytes"),
+    "many members": (header("readme", 0) * 1001, "more than 1000 members"),
+    "a sparse file": (header("data_batch_1", 0, tarfile.GNUTYPE_SPARSE), "is neither a file nor a folder"),
+    "a negative size": (bytes(NEGATIVE), "has -1 bytes"),
+    "no content": (header("data_batch_1", 10**6), "damaged archive (ends too early)"),
+    "a broken header": (b"x" * 512, "damaged archive"),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_archives_that_ask_for_much_are_one_error_at_once(tmp_path, monkeypatch, kind):
+    content, message = BOMBS[kind]
+    monkeypatch.setattr(data, "LARGEST_ARCHIVE", 4_000_000)
+    with gzip.open(tmp_path / "a.tar.gz", "w", compresslevel=1) as file:
+        file.write(content)
+    began = time.process_time()
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        Cifar10.prepare(tmp_path / "a.tar.gz")
+    assert str(caught.value).isprintable()
+    assert time.process_time() - began < 2
+
+
+def test_what_is_said_of_members_before_them_is_skipped(tmp_path):
+    batch = pickle.dumps({"data": np.zeros((100, 3072), np.uint8), "labels": [1] * 100}, 2)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.PAX_FORMAT, compresslevel=1) as archive:
+        for name in BATCHES:
+            member = tarfile.TarInfo(f"cifar/{name}")
+            member.size, member.pax_headers = len(batch), {"comment": "x" * 1000}
+            archive.addfile(member, io.BytesIO(batch))
+    with pytest.raises(UserError, match="has 500 images and 500 labels, not 50000"):
+        Cifar10.prepare(tmp_path / "a.tar.gz")
 
 
 @pytest.mark.parametrize(

@@ -140,13 +140,18 @@ METRICS.register(Mine)
         ("mine.txt", "", "extension .*mine.txt: no such Python file"),
         ("unclosed.py", "x = (", r"extension .*unclosed.py: cannot be loaded: SyntaxError: .*line 1"),
         ("raises.py", "raise ValueError('first\\nsecond')", "raises.py: cannot be loaded: ValueError: first second"),
-        ("nameless.py", TWICE.replace('    name = "NAME"\n', ""), "cannot be loaded: AttributeError: .*'name'"),
-        ("shipped.py", TWICE.replace("NAME", "kid"), r"shipped.py: metric 'kid' is defined in .*kid.py already"),
+        ("nameless.py", TWICE.replace('    name = "NAME"\n', ""), "nameless.py: metric Mine has no name"),
+        ("idle.py", TWICE.replace("compute", "computes"), "idle.py: metric Mine does not define compute"),
+        (
+            "shipped.py",
+            TWICE.replace("NAME", "kid"),
+            "shipped.py: metric Mine: the name 'kid' is that of another in .*kid.py",
+        ),
         (
             "twice.py",
             TWICE.replace("NAME", "a_metric_of_two")
             + TWICE.replace("NAME", "a_metric_of_two").replace("Mine", "Other"),
-            "twice.py: metric 'a_metric_of_two' is defined in .*twice.py already",
+            "twice.py: metric Other: the name 'a_metric_of_two' is that of another in .*twice.py",
         ),
     ],
 )
@@ -165,7 +170,7 @@ def test_two_extensions_of_one_file_name_are_two(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(text)
     load_extensions([str(tmp_path / "a" / "mine.py")] * 2)
-    with pytest.raises(UserError, match=r"b/mine.py: metric 'a_metric_of_two_files' is defined in .*a/mine.py already"):
+    with pytest.raises(UserError, match=r"b/mine.py: metric Mine: the name .* is that of another in .*a/mine.py"):
         load_extensions([str(tmp_path / "b" / "mine.py")])
 
 

@@ -25,8 +25,9 @@ from recipe import load_recipe
 from torch import nn
 
 from ayt.base.errors import UserError
+from ayt.foreign import torchfiles
 from ayt.foreign.checkpoints import compare, read_arrays, read_checkpoint
-from ayt.foreign.pickles import RefusedError, read
+from ayt.foreign.pickles import RefusedError
 from ayt.networks.modules.ddpmpp import DDPMpp
 from ayt.networks.modules.precond import EDMPrecond
 
@@ -35,6 +36,10 @@ from ayt.networks.modules.precond import EDMPrecond
 def network():
     unet = DDPMpp(16, 1, channels=32, channel_mult=[1, 2], blocks=1, attention=[8], augment_labels=9)
     return load_recipe(EDMPrecond(unet))
+
+
+def read(data, source="x"):
+    return torchfiles.read(io.BytesIO(data), source)
 
 
 def assert_equal(found, expected):
@@ -106,11 +111,15 @@ def test_tuples_of_tuples_are_not_written_out():
             read(b"\x80\x02" + opcodes, "x")
 
 
-def test_views_of_a_storage_are_copied_out_of_it():
+def test_views_of_a_storage_are_copied_out_of_it(tmp_path):
     whole = torch.arange(12.0).reshape(3, 4)
-    found = read(pickle.dumps([whole[1:, ::2].T, whole.half(), whole[:0]]), "x")
-    assert torch.equal(found[0], whole[1:, ::2].T) and found[0].is_contiguous()
-    assert found[1].dtype == torch.float16 and found[2].shape == (0, 4)
+    views = {"a": whole[1:, ::2].T, "b": whole.half(), "c": whole[:0], "d": whole.bfloat16()[2]}
+    for content in (pickle.dumps({"ema": views}), torch_file(views), torch_file(views, legacy=False)):
+        (tmp_path / "a.pt").write_bytes(content)
+        found = read_checkpoint(tmp_path / "a.pt")
+        assert_equal(found, views)
+        assert all(tensor.is_contiguous() for tensor in found.values())
+        assert found["a"].untyped_storage().nbytes() == 4 * 4
 
 
 def test_plain_values_of_every_protocol():
@@ -291,11 +300,11 @@ HOSTILE = {
     "class_name that is no text": (dumped(lambda p: edm_object(class_name=["SongUNet"])), "class_name is a value"),
     "storage with a hostile file": (
         dumped(lambda p: Call(torch.storage._load_from_bytes, torch_file(Call(os.system, touch(p))))),
-        "torch.storage._load_from_bytes with arguments that it does not take .*posix.system",
+        "posix.system",
     ),
     "storage with a hostile zip": (
         dumped(lambda p: Call(torch.storage._load_from_bytes, torch_file(Call(eval, code(p)), legacy=False))),
-        "torch.storage._load_from_bytes with arguments that it does not take .*eval",
+        "a tensor's numbers are not in torch's format for them",
     ),
     "tensor of no storage": (
         dumped(lambda p: Call(torch._utils._rebuild_tensor_v2, nn.Identity, 0, (1,), (1,), False, {})),

@@ -13,39 +13,29 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from ayt.assets import formats
+from ayt.assets.answers import PATIENCE, WEB_PAGE, AddressError, Exchange, PassingError, StalledError, cause
 from ayt.assets.table import Asset
 from ayt.base.errors import UserError
 from ayt.base.files import write_text, written_beside
 from ayt.base.progress import ProgressLine
 
-CHUNK = 2**20
-"""Bytes read at a time."""
-
 DRIVE = "drive.google.com"
-WEB_PAGE = "answers with a web page instead of the file (one that asks to confirm or to log in, perhaps)"
-TRY_AGAIN = (408, 425, 429)
-"""Client errors that pass; the others do not."""
+LENGTH = r"[0-9]{1,18}"
+RANGE = rf"bytes ({LENGTH})-({LENGTH})/({LENGTH}|\*)"
 
 Say = Callable[[str], None]
-
-
-class _AddressError(Exception):
-    """Nothing more is to be expected from this address; the message says why."""
-
-
-class _PassingError(Exception):
-    """Another attempt may succeed; the message says what happened."""
 
 
 def fetch(
@@ -87,12 +77,12 @@ def fetch(
         if _is_there(asset, target):
             return target
         if target.is_file():
-            if not _expected_hashes(asset, target):
+            problem = _mismatch(asset, target, target)
+            if problem is None:
                 _record(target, _digest(target, "sha256"))
                 say(f"{target}: was there already, without a published hash; its SHA-256 is recorded")
                 return target
-            problem = _set_aside(target, target, _mismatch(asset, target, target))
-            say(f"{target}: {problem}; fetching it again")
+            say(f"{target}: {_set_aside(target, target, problem)}; fetching it again")
         source = _prefetched_file(asset, prefetched)
         if source is not None:
             _copy(asset, source, target)
@@ -148,8 +138,8 @@ class _Part:
         self.path = target.with_name(f"{target.name}.part")
         self._memo = target.with_name(f"{target.name}.part.json")
         try:
-            self.origin = _Origin(**json.loads(self._memo.read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+            self.origin = _Origin.remembered(json.loads(self._memo.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             # Nothing says what the bytes belong to: they are of no use.
             self.origin = _Origin()
 
@@ -205,6 +195,15 @@ class _Origin:
     validator: str | None = None
     size: int | None = None
 
+    @classmethod
+    def remembered(cls, memo: dict[str, Any]) -> _Origin:
+        """From what was written of it, which may be damaged."""
+        origin = cls(**memo)
+        texts = all(isinstance(text, str | None) for text in (origin.url, origin.validator))
+        if not texts or not isinstance(origin.size, int | None):
+            raise TypeError("not an origin")
+        return origin
+
 
 @dataclass
 class _Download:
@@ -216,7 +215,6 @@ class _Download:
     timeout: float
     pause: float
     say: Say
-    session: requests.Session = field(default_factory=requests.Session)
 
     def run(self) -> None:
         """Put the file in its place.
@@ -224,16 +222,13 @@ class _Download:
         Raises:
             UserError: no address gave it, or it cannot be written.
         """
-        # Compressed on the way, bytes could not be counted, nor asked for by their numbers.
-        self.session.headers["Accept-Encoding"] = "identity"
         self.part = _Part(self.target)
         # What is there already can only be completed from where it came from.
         addresses = sorted(self.asset.addresses, key=lambda url: url != self.part.origin.url)
         try:
-            with self.session:
-                reasons = self.try_each(addresses)
-                if reasons and not self.part.resumable:
-                    self.part.drop()
+            reasons = self.try_each(addresses)
+            if reasons and not self.part.resumable:
+                self.part.drop()
         except OSError as error:
             raise UserError(f"{_unwritable(self.target, error)}{self.part.kept}") from error
         if reasons:
@@ -254,7 +249,7 @@ class _Download:
                 else:
                     self.through_requests(url)
                 self.accept()
-            except _AddressError as error:
+            except AddressError as error:
                 reasons.append(f"{url}: {error}")
             else:
                 return []
@@ -264,14 +259,17 @@ class _Download:
         """Complete the part from ``url``, in as many attempts as bring it further, and a few more."""
         furthest, failures = self.part.size if self.part.resumable_from(url) else 0, 0
         while not (self.part.whole and self.part.origin.url == url):
+            began = time.monotonic()
             try:
                 self.attempt(url)
                 return
-            except _PassingError as error:
-                failures = 1 if self.part.size > furthest else failures + 1
+            except PassingError as error:
+                # A byte with each attempt is no progress either.
+                enough = max(1, self.asset.least_rate * (time.monotonic() - began))
+                failures = 1 if self.part.size - furthest >= enough else failures + 1
                 furthest = max(furthest, self.part.size)
                 if failures >= self.attempts:
-                    raise _AddressError(f"{error} ({failures} attempts)") from None
+                    raise AddressError(f"{error} ({failures} attempts)") from None
                 wait = self.pause * 2 ** (failures - 1)
                 self.say(f"{self.asset.file}: {url}: {error}; trying again in {wait:g} s")
             time.sleep(wait)
@@ -280,79 +278,107 @@ class _Download:
         """Ask for what is missing, and append it to the part."""
         start = self.part.size if self.part.resumable_from(url) else 0
         headers = {"Range": f"bytes={start}-", "If-Range": str(self.part.origin.validator)} if start else {}
+        exchange = Exchange(url, headers, self.timeout)
         try:
-            answer = self.session.get(url, headers=headers, stream=True, timeout=self.timeout)
-        except requests.TooManyRedirects:
-            raise _AddressError("redirects without an end") from None
-        except requests.exceptions.SSLError as error:
-            raise _AddressError(f"is not trusted: {_cause(error)}") from None
-        except requests.Timeout:
-            raise _PassingError(f"no answer within {self.timeout:g} s") from None
-        except requests.ConnectionError as error:
-            raise _PassingError(f"no connection: {_cause(error)}") from None
-        except requests.RequestException as error:
-            raise _AddressError(f"cannot be asked: {error}") from None
-        with answer:
-            _check_answer(answer, url)
-            start, total = self.place(answer, url, start)
-            self.receive(answer, start, total)
+            start, total = self.place(exchange.answer(), url, start)
+            self.receive(exchange, start, total)
+        finally:
+            exchange.leave()
 
     def place(self, answer: requests.Response, url: str, start: int) -> tuple[int, int | None]:
         """Where in the file the body of an answer belongs, and the file's size as far as it is known."""
         validator = _validator(answer)
         if answer.status_code == requests.codes.partial_content:
-            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
-            same = validator in (None, self.part.origin.validator)
+            match = re.fullmatch(RANGE, answer.headers.get("Content-Range", ""))
+            same = validator == self.part.origin.validator
             total = int(match[3]) if match and match[3] != "*" else self.part.origin.size
             same = same and self.part.origin.size in (None, total)
             if not match or not start or int(match[1]) != start or not same:
                 self.part.drop()
-                raise _PassingError("sends another part than it was asked for; starting over")
+                raise PassingError("sends another part than it was asked for; starting over")
             return start, total
         if answer.status_code != requests.codes.ok:
             self.part.drop()
-            raise _PassingError(f"{answer.status_code} {answer.reason}; starting over")
+            raise PassingError(f"{answer.status_code}; starting over")
         length = answer.headers.get("Content-Length", "")
-        announced = int(length) if length.isdigit() and "Transfer-Encoding" not in answer.headers else None
+        plain = re.fullmatch(LENGTH, length) and "Transfer-Encoding" not in answer.headers
+        announced = int(length) if plain else None
         if announced and self.asset.size and announced != self.asset.size:
-            raise _AddressError(f"has a file of {announced} bytes, expected {self.asset.size}")
+            raise AddressError(f"has a file of {announced} bytes, expected {self.asset.size}")
+        if announced and announced > self.limit:
+            raise AddressError(f"has a file of {announced} bytes, and at most {self.limit} are fetched (largest)")
         self.part.begin(_Origin(url, validator, announced or self.asset.size))
         return 0, self.part.origin.size
 
-    def receive(self, answer: requests.Response, start: int, total: int | None) -> None:
+    @property
+    def limit(self) -> int:
+        """Bytes that the file has, or may have at most."""
+        return self.asset.size or self.asset.largest
+
+    def receive(self, exchange: Exchange, start: int, total: int | None) -> None:
         """Append the body to the part, byte by byte as it arrives: what came before a cut is kept."""
         began, done, of = time.monotonic(), start, f" of {total}" if total else ""
         with self.part.path.open("ab", buffering=0) as file, _progress(self.asset.file, total) as update:
-            while True:
-                try:
-                    chunk = answer.raw.read1(CHUNK, decode_content=False)
-                except ReadTimeoutError:
-                    raise _PassingError(f"stalled after {done}{of} bytes") from None
-                except HTTPError:
-                    raise _PassingError(f"cut after {done}{of} bytes") from None
-                if not chunk:
-                    break
+            for chunk in self.chunks(exchange, start, of):
                 done += len(chunk)
-                if total and done > total:
-                    self.part.drop()
-                    raise _AddressError(f"sends more than the {total} bytes of the file")
+                self.check_length(done, total)
                 _write(file, chunk)
                 update(done, (done - start) / max(time.monotonic() - began, 1e-3))
         if total and done < total:
-            raise _PassingError(f"cut after {done}{of} bytes")
+            raise PassingError(f"cut after {done}{of} bytes")
+        if not done:
+            raise PassingError("sends an empty file")
+
+    def chunks(self, exchange: Exchange, done: int, of: str) -> Iterator[bytes]:
+        """The body, while enough of it comes within each time-out."""
+        while True:
+            began, before = time.monotonic(), done
+            while (left := began + self.timeout - time.monotonic()) > 0:
+                try:
+                    chunk = exchange.chunk(left)
+                except StalledError:
+                    break
+                except PassingError:
+                    raise PassingError(f"cut after {done}{of} bytes") from None
+                if not chunk:
+                    return
+                done += len(chunk)
+                yield chunk
+            if done == before:
+                raise PassingError(f"stalled after {done}{of} bytes")
+            self.check_rate(done - before)
+
+    def check_length(self, done: int, total: int | None) -> None:
+        """Refuse a body that goes on beyond the file's end, or beyond any size that it may have."""
+        if done > (total or self.limit):
+            self.part.drop()
+            reason = f"the {total} bytes of the file" if total else f"the {self.limit} bytes that are fetched (largest)"
+            raise AddressError(f"sends more than {reason}")
+
+    def check_rate(self, count: int) -> None:
+        """Refuse to wait for ever for a server that sends this many bytes within a time-out."""
+        if count < self.asset.least_rate * self.timeout:
+            rate = f"{self.asset.least_rate} a second are the least (least_rate)"
+            raise PassingError(f"is too slow: {count} bytes in {self.timeout:g} s; {rate}")
 
     def through_gdown(self, url: str) -> None:
         """Fetch from Google Drive, whose links lead to pages that lead to the file; not resumed by a later fetch."""
         import gdown
-        from gdown.exceptions import DownloadError
+        from gdown.exceptions import DownloadCancelled, DownloadError
 
         folder = self.target.with_name(f"{self.target.name}.gdown")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         arrived = folder / self.target.name
-        began = time.monotonic()
+        began, cancel = time.monotonic(), threading.Event()
         try:
-            with _progress(self.asset.file, self.asset.size) as update:
+            with _progress(self.asset.file, self.asset.size) as update, _Watch(self, cancel) as watch:
+
+                def told(done: int, _: int | None) -> None:
+                    self.check_length(done, None)
+                    watch.done = done
+                    update(done, done / max(time.monotonic() - began, 1e-3))
+
                 gdown.download(
                     url,
                     str(arrived),
@@ -360,58 +386,67 @@ class _Download:
                     use_cookies=False,
                     timeout=self.timeout,
                     retries=self.attempts - 1,
-                    progress=lambda done, _: update(done, done / max(time.monotonic() - began, 1e-3)),
+                    progress=told,
+                    cancel=cancel,
                 )
             self.part.begin(_Origin(url))
             arrived.replace(self.part.path)
+        except DownloadCancelled:
+            raise AddressError(watch.problem) from None
         except (DownloadError, requests.RequestException) as error:
-            raise _AddressError(_cause(error)) from None
+            raise AddressError(cause(error)) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def accept(self) -> None:
         """Check the part, now whole, and put it in its place."""
-        with self.part.path.open("rb") as file:
-            if re.match(rb"\s*<(!doctype html|html)\b", file.read(CHUNK), re.IGNORECASE):
-                self.part.drop()
-                raise _AddressError(WEB_PAGE)
+        if formats.is_web_page(self.part.path):
+            self.part.drop()
+            raise AddressError(WEB_PAGE)
         problem = _mismatch(self.asset, self.part.path, self.target)
         if problem:
             reason = _set_aside(self.part.path, self.target, problem)
             self.part.drop()
-            raise _AddressError(reason)
+            raise AddressError(reason)
         if not _expected_hashes(self.asset, self.target):
             _record(self.target, _digest(self.part.path, "sha256"))
         self.part.rename(self.target)
 
 
-def _check_answer(answer: requests.Response, url: str) -> None:
-    """Raise unless the answer is the file, a part of it, or a complaint about the range."""
-    hops = {urlsplit(hop.url).scheme for hop in (*answer.history, answer)}
-    if urlsplit(url).scheme == "https" and hops != {"https"}:
-        raise _AddressError("redirects to an address without encryption")
-    status = f"{answer.status_code} {answer.reason}"
-    if answer.status_code >= 500 or answer.status_code in TRY_AGAIN:
-        raise _PassingError(status)
-    good = (requests.codes.ok, requests.codes.partial_content, requests.codes.requested_range_not_satisfiable)
-    if answer.status_code not in good:
-        raise _AddressError(status)
-    if answer.ok and answer.headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise _AddressError(WEB_PAGE)
+class _Watch(threading.Thread):
+    """Cancels a download that another library makes once it is too slow."""
+
+    def __init__(self, download: _Download, cancel: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.download, self.cancel, self.ended = download, cancel, threading.Event()
+        self.done = 0
+        self.problem = ""
+
+    def __enter__(self) -> _Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+
+    def run(self) -> None:
+        before = 0
+        # Until it begins there are several questions to ask, each within the time-out.
+        patience = PATIENCE * self.download.timeout
+        while not self.ended.wait(patience):
+            try:
+                self.download.check_rate(self.done - before)
+            except PassingError as error:
+                self.problem = str(error)
+                self.cancel.set()
+                return
+            before, patience = self.done, self.download.timeout
 
 
 def _validator(answer: requests.Response) -> str | None:
     """What If-Range needs to recognise this version of the file; weak ETags do not promise equal bytes."""
     tag = answer.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
-
-
-def _cause(error: BaseException) -> str:
-    """What the operating system said, from under the layers of a library's errors."""
-    deepest = error
-    while deepest.__cause__ or deepest.__context__:
-        deepest = deepest.__cause__ or deepest.__context__ or deepest
-    return getattr(deepest, "strerror", None) or " ".join(str(deepest).split())
 
 
 @contextmanager
@@ -467,10 +502,12 @@ def _expected_hashes(asset: Asset, target: Path) -> list[tuple[str, str]]:
 
 def _mismatch(asset: Asset, path: Path, target: Path) -> str | None:
     """How the file at ``path`` differs from what ``target`` must be, or None."""
-    size = path.stat().st_size
+    size, expected_hashes = path.stat().st_size, _expected_hashes(asset, target)
     if asset.size and size != asset.size:
         return f"has {size} bytes, expected {asset.size}"
-    for algorithm, expected in _expected_hashes(asset, target):
+    if not expected_hashes:
+        return formats.problem(path, asset.expected_kind)
+    for algorithm, expected in expected_hashes:
         found = _digest(path, algorithm)
         if not found.startswith(expected):
             name = "MD5" if algorithm == "md5" else "SHA-256"
@@ -487,7 +524,7 @@ def _digest(path: Path, algorithm: str) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _set_aside(path: Path, target: Path, problem: str | None) -> str:
+def _set_aside(path: Path, target: Path, problem: str) -> str:
     """Keep a wrong file for inspection, and say where and what is wrong with it."""
     rejected = target.with_name(f"{target.name}.rejected")
     try:

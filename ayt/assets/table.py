@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from ayt.assets.formats import FileFormat, format_of
 from ayt.base import paths, yamlio
 from ayt.base.errors import UserError
 from ayt.base.sections import ABSENT, Section, choices, problems
 from ayt.plan.plan import Plan
 
 SCHEMES = ("https", "http")
+"""Of addresses that can be fetched."""
 
 
 def _address(value: str) -> str:
@@ -64,6 +66,12 @@ class Asset(Section):
     """Further addresses of the same bytes."""
     size: Annotated[int, Field(ge=1)] | None = None
     """Bytes; None: not published."""
+    largest: Annotated[int, Field(ge=1)] = 4_000_000_000
+    """Bytes that are fetched at most of a file whose size is not published."""
+    least_rate: Annotated[int, Field(ge=0)] = 1000
+    """Bytes a second; a server that sends fewer is given up."""
+    kind: FileFormat | None = None
+    """What the file must be to have its hash recorded; None: what its name's ending says."""
     sha256: Annotated[str, _hexadecimal(64, 64)] | None = None
     sha256_prefix: Annotated[str, _hexadecimal(6, 63)] | None = None
     """The first digits of the SHA-256, as file names have them."""
@@ -76,6 +84,11 @@ class Asset(Section):
     def path(self, root: Path) -> Path:
         """The file's place inside the assets folder ``root``."""
         return root / self.folder / self.file
+
+    @property
+    def expected_kind(self) -> FileFormat | None:
+        """What the file must be; None: anything but a text."""
+        return format_of(self.file, self.kind)
 
     @property
     def addresses(self) -> list[str]:

@@ -60,14 +60,18 @@ class Registry(Generic[K]):
         """Add a kind, as a decorator of its class.
 
         Raises:
-            UserError: another has its name.
+            UserError: it has no name, or another's; or it lacks a method.
         """
+        here = f"{inspect.getfile(kind)}: {self.what} {kind.__name__}"
+        if not hasattr(kind, "name"):
+            raise UserError(f"{here} has no name")
+        if inspect.isabstract(kind):
+            raise UserError(f"{here} does not define {', '.join(sorted(kind.__abstractmethods__))}")
         if not kind.__module__.startswith(f"{self._package}."):
             self._discover()  # a name that is shipped is taken
         other = self._kinds.setdefault(kind.name, kind)
         if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
-            here, there = inspect.getfile(kind), inspect.getfile(other)
-            raise UserError(f"{here}: {self.what} {kind.name!r} is defined in {there} already")
+            raise UserError(f"{here}: the name {kind.name!r} is that of another in {inspect.getfile(other)}")
         self._kinds[kind.name] = kind
         return kind
 

@@ -119,7 +119,8 @@ def problems(
     """
     for detail in error.errors(include_url=False):
         loc = tuple(part for part in detail["loc"] if part != "[key]")
-        value = ABSENT if detail["type"] in ("missing", "value_error") else detail["input"]
+        whole = detail["type"] == "value_error" and isinstance(detail["input"], dict | list | BaseModel)
+        value = ABSENT if whole or detail["type"] == "missing" else detail["input"]
         yield loc, value, _problem(model, loc, detail, more_keys)
 
 
@@ -136,6 +137,7 @@ def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any, more_keys:
         "missing": "is missing",
         "too_short": "the list is empty",
         "model_type": f"must be a mapping of options, not {kind_of(detail['input'])}",
+        "string_type": "must be text" + ("; put it into quotes" if isinstance(detail["input"], int | float) else ""),
     }
     if kind in known:
         return known[kind]

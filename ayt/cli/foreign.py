@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 DROPPED = ("model.map_augment.",)
 """Parts of EDM's denoiser that see augmentation labels: consistency training has none, as in the paper."""
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+"""How experiments may call weights."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -76,6 +80,9 @@ def run_import(options: argparse.Namespace) -> None:
 
     if options.classifier and not options.experiment:
         raise UserError("--classifier: says which of the experiment's classifiers; name the experiment with --for")
+    name = options.file.stem if options.name is None else options.name
+    if options.name is not None or options.output is None:
+        _check_name(name, options.name)
     found = read_checkpoint(options.file)
     dropped = [name for name in found if name.startswith(DROPPED)]
     tensors = {name: tensor for name, tensor in found.items() if name not in dropped}
@@ -86,11 +93,21 @@ def run_import(options: argparse.Namespace) -> None:
         problems = [f"{len(names)} {what}: {', '.join(names)}" for what, names in comparison._asdict().items() if names]
         if problems:
             raise UserError(f"{options.file}: does not fit the network of {options.experiment}: {'; '.join(problems)}")
-    name = options.name or options.file.stem
     output = options.output or paths.checkpoint(name)
     weights.write(output, "checkpoint", name, 0, tensors, source=options.file.name, sha256=sha256(options.file))
     numbers = sum(tensor.numel() for tensor in tensors.values())
     print(f"{output}: {len(tensors)} tensors, {numbers:,} numbers", file=sys.stderr)
+
+
+def _check_name(name: str, given: str | None) -> None:
+    """Refuse what no experiment could call the weights, and what would be written elsewhere."""
+    from ayt.base.errors import UserError
+    from ayt.foreign.text import one_line
+
+    if not re.fullmatch(NAME, name):
+        where = f"--name {one_line(name)!r}" if given is not None else f"the file's name, {one_line(name)!r}"
+        problem = "a name has letters, digits, _ . and -, at most 100, and begins with a letter or digit"
+        raise UserError(f"{where}: cannot be the name of weights: {problem}" + ("" if given else "; give --name"))
 
 
 def _network(file: Path, classifier: str | None) -> nn.Module:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ayt.base.errors import UserError
-from ayt.foreign.pickles import Array, Module, RefusedError, read, refused_by_torch
+from ayt.foreign import torchfiles
+from ayt.foreign.builders import MOST_DIMENSIONS, STORAGES, Array, Module
+from ayt.foreign.pickles import Budget, RefusedError, read
+from ayt.foreign.text import one_line
 
-ZIP = b"PK\x03\x04"
-TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files of torch before its zip format begin: a pickle of their magic number."""
+ARRAY = b"\x93NUMPY"
+"""How a bare array begins."""
 
 INSIDE = ("ema", "model_ema", "model", "net", "state_dict", "model_state_dict")
 """Where a dictionary may hold the weights, best first: averaged ones before others."""
@@ -34,6 +34,15 @@ NETWORKS = {
 
 DEEPEST = 50
 """How many networks may stand within another."""
+
+LONGEST_NAME = 300
+"""Characters of a tensor's name."""
+
+MOST_TENSORS = 20_000
+"""Of a file; networks have some hundred."""
+
+PER_TENSOR = 1000
+"""Bytes that a tensor is taken for beside its numbers."""
 
 
 class Comparison(NamedTuple):
@@ -67,17 +76,17 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(len(TORCH_LEGACY))
+            if not path.is_file():
+                raise UserError(f"{path}: not a file")
+            head = file.read(9)
+            if head.startswith(ARRAY):
+                raise UserError(f"{path}: a bare array, not weights: nothing says which tensor it is")
+            file.seek(0)
+            content = _safetensors(path) if head[8:] == b"{" else torchfiles.read(file, str(path))
     except OSError as error:
         problem = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise UserError(f"{path}: {problem}") from None
-    if head.startswith(ZIP) or head == TORCH_LEGACY:
-        content = _torch_file(path)
-    elif head[8:9] == b"{":
-        content = _safetensors(path)
-    else:
-        content = read(path.read_bytes(), str(path))
-    tensors = _weights(content, path, inside=2)
+    tensors = dict(_weights(content, path, Budget(path.stat().st_size, str(path)), inside=2))
     if not tensors:
         raise UserError(f"{path}: holds no weights")
     return tensors
@@ -104,76 +113,91 @@ def read_arrays(data: bytes, source: str) -> dict[str, object]:
     return found
 
 
-def _torch_file(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = refused_by_torch(error)
-        raise RefusedError(f"{path}: refused: {asked}; only tensors and plain containers are read") from None
-    except Exception as error:  # torch raises whatever it stumbles over in a damaged file
-        raise UserError(f"{path}: damaged or truncated ({str(error).partition(chr(10))[0]})") from None
-
-
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            if len(names) > MOST_TENSORS:
+                raise RefusedError(f"{path}: refused: has {len(names)} tensors, and at most {MOST_TENSORS} are read")
+            return {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or truncated ({error})") from None
+        raise UserError(f"{path}: damaged or truncated ({one_line(error)})") from None
 
 
-def _weights(content: Any, path: Path, inside: int) -> dict[str, Tensor]:
+def _weights(content: Any, path: Path, budget: Budget, inside: int) -> Iterator[tuple[str, Tensor]]:
     """The weights in what a file holds; ``inside``: how often a dictionary may hold them in another."""
     if isinstance(content, Module):
-        return dict(_flatten(content, "", path, set()))
+        return _flatten(content, "", path, budget, set())
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a value of type {type(content).__name__}, not weights")
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if len(tensors) == len(content) and all(isinstance(name, str) for name in tensors):
-        # Copies: a file of ours has no way to say that two tensors are one.
-        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
+        return ((_name(name, path), _copy(value, name, budget)) for name, value in content.items())
     for key in INSIDE if inside else ():
         if isinstance(content.get(key), Module | Mapping):
-            return _weights(content[key], path, inside - 1)
-    keys = ", ".join(str(key)[:40] for key in list(content)[:8])
+            return _weights(content[key], path, budget, inside - 1)
+    keys = ", ".join(ascii(key)[:40].strip("'") for key in list(content)[:8])
     raise UserError(f"{path}: no weights under any of {', '.join(INSIDE)}; it has {keys}")
 
 
-def _flatten(module: Module, prefix: str, path: Path, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+def _name(name: Any, path: Path) -> str:
+    """A tensor's name, if it can be one in a file of ours."""
+    if not (isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()):
+        shown = ascii(name)[:80] if isinstance(name, str) else f"a value of type {type(name).__name__}"
+        problem = f"names of tensors are 1 to {LONGEST_NAME} printable characters"
+        raise UserError(f"{path}: {shown} names a tensor; {problem}")
+    return name
+
+
+def _copy(tensor: Tensor, name: str, budget: Budget) -> Tensor:
+    """A tensor with numbers of its own: a file of ours has no way to say that two tensors are one."""
+    if tensor.dtype not in STORAGES.values() or tensor.dim() > MOST_DIMENSIONS:
+        kind = f"of {tensor.dim()} dimensions and type {str(tensor.dtype).removeprefix('torch.')}"
+        raise RefusedError(f"{budget.source}: refused: {name[:80]} is {kind}, which no network here has")
+    budget.spend(tensor.numel() * tensor.element_size() + PER_TENSOR)
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _flatten(module: Module, prefix: str, path: Path, budget: Budget, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a network's object by the names that torch gives them."""
     if module.class_name not in NETWORKS:
         where = prefix.rstrip(".") or "the network"
-        raise RefusedError(f"{path}: refused: {where} is of class {module.class_name[:80]!r}, which is not known")
+        raise RefusedError(f"{path}: refused: {where} is of class {module.class_name[:80]!a}, which is not known")
     if id(module) in seen or prefix.count(".") > DEEPEST:
         raise UserError(f"{path}: the module {prefix.rstrip('.')[:80]} stands in several places, or too deep")
     seen.add(id(module))
     hidden = module.state.get("_non_persistent_buffers_set", ())
     for kind in ("_parameters", "_buffers"):
-        for name, value in _entries(module, kind, path):
+        for name, value in _entries(module, kind, path, budget):
             if value is None or (kind == "_buffers" and name in hidden):
                 continue
-            tensor = _from_array(value) if isinstance(value, Array) else value
+            tensor = _from_array(value, budget) if isinstance(value, Array) else value
             if not isinstance(tensor, Tensor):
                 raise UserError(f"{path}: {prefix}{name} is a value of type {type(value).__name__}, not a tensor")
-            yield f"{prefix}{name}", tensor.clone(memory_format=torch.contiguous_format)
-    for name, child in _entries(module, "_modules", path):
+            yield (full := _name(f"{prefix}{name}", path)), _copy(tensor, full, budget)
+    for name, child in _entries(module, "_modules", path, budget):
         if isinstance(child, Module):
-            yield from _flatten(child, f"{prefix}{name}.", path, seen)
+            yield from _flatten(child, f"{prefix}{name}.", path, budget, seen)
         elif child is not None:
             raise UserError(f"{path}: {prefix}{name} is a value of type {type(child).__name__}, not a module")
 
 
-def _from_array(array: Array) -> Tensor | None:
+def _from_array(array: Array, budget: Budget) -> Tensor | None:
     """As a tensor, in this machine's byte order; None for what torch has no type for."""
     if array.value is None:
         return None
+    budget.spend(array.value.nbytes)
     try:
         return torch.from_numpy(array.value.astype(array.value.dtype.newbyteorder("=")))
     except TypeError:
         return None
 
 
-def _entries(module: Module, kind: str, path: Path) -> list[tuple[Any, Any]]:
+def _entries(module: Module, kind: str, path: Path, budget: Budget) -> Iterator[tuple[str, Any]]:
+    """Parameters, buffers or modules within a module, by their names."""
     entries = module.state.get(kind, {})
     if not isinstance(entries, dict):
-        raise UserError(f"{path}: {kind} of {module.class_name} is a value of type {type(entries).__name__}")
-    return list(entries.items())
+        raise UserError(f"{path}: {kind} of {module.class_name[:80]!a} is a value of type {type(entries).__name__}")
+    for name, value in entries.items():
+        # One dictionary can stand in any number of modules.
+        budget.step()
+        yield _name(name, path), value

@@ -1,0 +1,88 @@
+"""What a published file must be, told by how it begins and ends: all there is to go by where no hash is published."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+FileFormat = Literal["pickle", "checkpoint", "npz", "zip", "tar.gz", "any"]
+
+ENDINGS: dict[str, FileFormat] = {
+    ".pkl": "pickle",
+    ".pt": "checkpoint",
+    ".pth": "checkpoint",
+    ".safetensors": "checkpoint",
+    ".npz": "npz",
+    ".zip": "zip",
+    ".tar.gz": "tar.gz",
+    ".tgz": "tar.gz",
+}
+"""What a file is taken for if its table does not say."""
+
+_PICKLE = rb"\x80[\x02-\x05]"
+_ZIP = rb"PK\x03\x04"
+STARTS: dict[str, re.Pattern[bytes]] = {
+    "pickle": re.compile(_PICKLE),
+    # Files of torch in either format, pickles, safetensors (whose header has less than 16 MB).
+    "checkpoint": re.compile(rb"%b|%b|.{3}\0{5}\{" % (_ZIP, _PICKLE), re.DOTALL),
+    # The first member of a zip has its name 30 bytes from the start.
+    "npz": re.compile(rb"%b.{26}[ -~]{1,80}?\.npy" % _ZIP, re.DOTALL),
+    "zip": re.compile(_ZIP),
+    "tar.gz": re.compile(rb"\x1f\x8b\x08"),
+}
+HEAD = 256
+"""Bytes that are looked at."""
+
+WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)\b", re.IGNORECASE)
+
+
+def format_of(file: str, stated: FileFormat | None) -> FileFormat | None:
+    """What a file must be: what its table says, or else its name; None if neither does."""
+    return stated or next((kind for ending, kind in ENDINGS.items() if file.endswith(ending)), None)
+
+
+def is_web_page(path: Path) -> bool:
+    """Whether a file is HTML."""
+    with path.open("rb") as file:
+        return WEB_PAGE.match(file.read(2**16)) is not None
+
+
+def problem(path: Path, kind: FileFormat | None) -> str | None:
+    """Why a file cannot be of this kind, or None; nobody publishes a text where weights and arrays are expected."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        return "is empty"
+    if kind == "any":
+        return None
+    if kind is None:
+        return f"is a text: {_begin(head)}" if _is_text(head) else None
+    if not STARTS[kind].match(head):
+        return f"is no {kind}: {_begin(head)}"
+    return f"is cut: a {kind} ends otherwise" if not _ends_well(path, kind, head) else None
+
+
+def _begin(head: bytes) -> str:
+    return f"it begins with {head[:24]!r}"
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether these are letters and spaces only; the last letter may be cut."""
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode("utf-8") if 0 < error.start > len(head) - 4 else "\0"
+    return all(sign.isprintable() or sign.isspace() for sign in text)
+
+
+def _ends_well(path: Path, kind: FileFormat, head: bytes) -> bool:
+    """Whether the end of a file is there, where its kind has one that can be told."""
+    if re.match(_ZIP, head):
+        return zipfile.is_zipfile(path)
+    if kind != "pickle":
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"."
