@@ -226,7 +226,7 @@ def test_a_killed_main_process_takes_its_jobs_over(slurm, tmp_path):
     assert unlocked.wait() == 0
     again = sleepers(tmp_path, slurm.environment)
     assert again.wait() == 0, again.output
-    assert again.output.count("taken over, job") == 3
+    assert again.output.count("taken over from an earlier run") == 3
     assert_each_ran_once(again)
 
 

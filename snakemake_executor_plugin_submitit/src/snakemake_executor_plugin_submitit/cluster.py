@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import submitit
+from snakemake_executor_plugin_submitit.request import Request
+from snakemake_executor_plugin_submitit.task import Command, CommandFailed
 
-from snakemake_executor_plugin_submitit.task import Command
-
+COMMAND_FAILED = f"{CommandFailed.__module__}.{CommandFailed.__name__}: "
+"""What comes before the words of a failed command in a traceback."""
 Verdict = Literal["active", "done", "failed"]
 
 
@@ -22,16 +23,44 @@ class Refused(Exception):
     Attributes:
         again: whether the same submission may be accepted later.
         fewer: whether fewer jobs may be accepted.
+        unanswered: whether it may have been accepted all the same.
     """
 
-    def __init__(self, message: str, again: bool, fewer: bool = False) -> None:
+    def __init__(self, message: str, again: bool = False, fewer: bool = False, unanswered: bool = False) -> None:
         super().__init__(message)
         self.again = again
         self.fewer = fewer
+        self.unanswered = unanswered
 
 
 class NoAnswer(Exception):
-    """Slurm did not answer a question."""
+    """The cluster did not answer a question."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a job.
+
+    Attributes:
+        verdict: whether it is over, and how it ended.
+        why: it failed, in words.
+        remark: what its owner should know while it waits.
+    """
+
+    verdict: Verdict
+    why: str = ""
+    remark: str = ""
+
+
+ACTIVE, DONE = Status("active"), Status("done")
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """A state that may pass, and since when it has been seen (`time.monotonic`)."""
+
+    what: str
+    since: float
 
 
 @dataclass
@@ -41,67 +70,91 @@ class Submitted:
     Attributes:
         id: the cluster's.
         name: in the queue.
-        folder: where submitit keeps it.
+        folder: of its batch; named like the batch's token, which the cluster keeps as the jobs' comment.
         submitted: when, in seconds since the epoch.
-        job: submitit's object, if this process submitted it.
-        odd: a state that may pass, and since when it has lasted (`time.monotonic`).
+        handle: the cluster's own object, if this process submitted the job.
+        unsettled: a state of it that may pass.
+        failed_since: when it was first seen failed (`time.monotonic`).
     """
 
     id: str
     name: str
     folder: Path
     submitted: float
-    job: Any = None
-    odd: tuple[str, float] | None = None
+    handle: Any = None
+    unsettled: Unsettled | None = None
+    failed_since: float | None = None
+
+    @property
+    def token(self) -> str:
+        """What tells its batch from all others."""
+        return self.folder.name
 
     @property
     def result_file(self) -> Path:
         """What submitit leaves when the job's first task ends by itself."""
         return self.folder / f"{self.id}_0_result.pkl"
 
+    @property
+    def error_file(self) -> Path:
+        """What submitit's own process has to say."""
+        return self.folder / f"{self.id}_0_log.err"
+
+    def result(self) -> Status | None:
+        """What the job's own file says; None where there is none, or it cannot be read yet."""
+        try:
+            outcome, value = pickle.loads(self.result_file.read_bytes())  # our own: submitit wrote it
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+        return DONE if outcome == "success" else Status("failed", last_line(value).removeprefix(COMMAND_FAILED))
+
 
 class Cluster(ABC):
-    """What the executor needs of a cluster."""
+    """Where jobs run.
+
+    Attributes:
+        name: as `ExecutorSettings.cluster` has it.
+        poll_seconds: between two questions; None: as Snakemake is told to.
+    """
+
+    name: str
+    poll_seconds: float | None = None
 
     @abstractmethod
-    def submit(self, commands: Sequence[Command], parameters: dict[str, Any], folder: Path) -> list[Submitted]:
-        """Submit jobs of one shape.
+    def largest_batch(self, wanted: int) -> int:
+        """How many jobs `submit` takes at a time, at most ``wanted``."""
+
+    @abstractmethod
+    def submit(self, commands: Sequence[Command], request: Request, folder: Path) -> list[Submitted]:
+        """Submit jobs of one shape, with the name of ``folder`` as their token.
 
         Raises:
-            Refused: none was submitted.
+            Refused: none was submitted, as far as is known.
         """
 
     @abstractmethod
-    def verdicts(self, jobs: Sequence[Submitted]) -> dict[str, tuple[Verdict, str]]:
-        """What became of each job, by id, and why it failed.
+    def statuses(self, jobs: Sequence[Submitted]) -> dict[str, Status]:
+        """What became of each job, by id.
 
         Raises:
-            NoAnswer: nothing can be said now.
+            NoAnswer: nothing can be said of any.
         """
 
     @abstractmethod
-    def cancel(self, jobs: Sequence[Submitted]) -> None:
-        """Cancel jobs, as far as possible."""
+    def queue(self) -> dict[str, str]:
+        """The tokens, by id, of all jobs of this user that wait, run, or are about to leave.
 
+        Raises:
+            NoAnswer: it cannot be said.
+        """
 
-def submitits_executor(
-    cluster: str, parameters: dict[str, Any], folder: Path, **settings: Any
-) -> submitit.AutoExecutor:
-    """An executor of submitit with these parameters, that keeps its files in ``folder``."""
-    executor = submitit.AutoExecutor(folder, cluster=cluster, **settings)
-    executor.update_parameters(**parameters)
-    return executor
+    @abstractmethod
+    def cancel(self, jobs: Collection[Submitted]) -> None:
+        """Cancel jobs.
 
-
-def by_result(job: Submitted) -> tuple[Verdict, str]:
-    """What the job's own file says, when nobody else knows it any more."""
-    if job.result_file.exists():
-        try:
-            outcome, value = pickle.loads(job.result_file.read_bytes())  # our own: submitit wrote it
-        except (OSError, EOFError, pickle.UnpicklingError):
-            return "active", ""
-        return ("done", "") if outcome == "success" else ("failed", last_line(value))
-    return "failed", "lost: it is gone and left no result"
+        Raises:
+            NoAnswer: some may go on.
+        """
 
 
 def last_line(text: str) -> str:

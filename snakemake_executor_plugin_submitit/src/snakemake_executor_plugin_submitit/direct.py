@@ -4,56 +4,78 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from os import environ
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
+import submitit
 
-from snakemake_executor_plugin_submitit.cluster import (
-    Cluster,
-    Refused,
-    Submitted,
-    Verdict,
-    by_result,
-    submitits_executor,
-)
+from snakemake_executor_plugin_submitit.cluster import ACTIVE, DONE, Cluster, Refused, Status, Submitted
+from snakemake_executor_plugin_submitit.request import Request
+from snakemake_executor_plugin_submitit.submission import Habits
 from snakemake_executor_plugin_submitit.task import LEAVE_SECONDS, Command
+
+A_YEAR = 365 * 24 * 60
+"""Minutes that a job gets which has no limit."""
+CONTROLLER = "submitit.local._local"
+"""The module that runs a job of submitit's cluster ``local``."""
 
 
 class Direct(Cluster):
     """submitit's clusters ``local`` (processes on this machine) and ``debug`` (this process)."""
 
-    def __init__(self, name: Literal["local", "debug"]) -> None:
-        self.name = name
+    poll_seconds = 1
 
-    def submit(self, commands: Sequence[Command], parameters: dict[str, Any], folder: Path) -> list[Submitted]:
-        """Submit jobs of one shape; see `Cluster`."""
-        if parameters["nodes"] > 1:
-            raise Refused(f"nodes={parameters['nodes']}: the cluster {self.name} is one machine", again=False)
-        executor = submitits_executor(self.name, parameters, folder)
+    def __init__(self, name: Literal["local", "debug"], habits: Habits) -> None:
+        self.name = name
+        self.habits = habits
+
+    def largest_batch(self, wanted: int) -> int:
+        """See `Cluster`."""
+        return wanted
+
+    def submit(self, commands: Sequence[Command], request: Request, folder: Path) -> list[Submitted]:
+        """See `Cluster`."""
+        if request.options.get("nodes", 1) > 1:
+            raise Refused(f"nodes={request.options['nodes']}: the cluster {self.name} is one machine")
+        folder.mkdir(parents=True, mode=0o700)
+        executor = submitit.DebugExecutor(folder)
+        if self.name == "local":
+            executor = submitit.LocalExecutor(folder, max_num_timeout=self.habits.max_timeouts)
+        executor.update_parameters(
+            timeout_min=request.minutes or A_YEAR,
+            tasks_per_node=request.replicas,
+            gpus_per_node=request.gpus,
+            signal_delay_s=request.signal_seconds,
+            setup=list(self.habits.setup),
+        )
         jobs = [executor.submit(command) for command in commands]
         for job in jobs if self.name == "debug" else []:
             # Not job.result(), which opens a debugger when a job fails.
             environ["SUBMITIT_DEBUG_JOB_ID"] = job.job_id
             job.exception()
             del environ["SUBMITIT_DEBUG_JOB_ID"]
-        return [Submitted(job.job_id, parameters["name"], folder, time.time(), job) for job in jobs]
+        return [Submitted(job.job_id, request.name, folder, time.time(), job) for job in jobs]
 
-    def verdicts(self, jobs: Sequence[Submitted]) -> dict[str, tuple[Verdict, str]]:
-        """What became of jobs; see `Cluster`."""
-        answer: dict[str, tuple[Verdict, str]] = {}
-        for job in jobs:
-            if self.name == "debug":
-                error = job.job.exception()
-                answer[job.id] = ("failed", str(error)) if error else ("done", "")
-                continue
-            ended = job.job.done() if job.job else not _process(job)
-            answer[job.id] = by_result(job) if ended else ("active", "")
-        return answer
+    def statuses(self, jobs: Sequence[Submitted]) -> dict[str, Status]:
+        """See `Cluster`."""
+        return {job.id: self._status(job) for job in jobs}
 
-    def cancel(self, jobs: Sequence[Submitted]) -> None:
+    def queue(self) -> dict[str, str]:
+        """See `Cluster`."""
+        found = {}
+        for process, command in _commands():
+            if CONTROLLER in command:
+                parent = _command(process.ppid())
+                folder = command[-1]
+                # With lines of set-up a shell is between, and the job has its number.
+                job_id = process.ppid() if any(folder in part for part in parent) else process.pid
+                found[str(job_id)] = Path(folder).name
+        return found
+
+    def cancel(self, jobs: Collection[Submitted]) -> None:
         """Ask the jobs' processes to leave, and kill what stays; see `Cluster`."""
         # After Ctrl-C in a terminal submitit has killed its own processes already, and not what they had started.
         processes = [process for job in jobs for process in _processes_of(job)]
@@ -64,25 +86,46 @@ class Direct(Cluster):
         for process in processes:
             _send(process, signal.SIGKILL)
 
+    def _status(self, job: Submitted) -> Status:
+        if self.name == "debug":
+            error = job.handle.exception() if job.handle else "lost: it ran within a process that is gone"
+            return Status("failed", str(error)) if error else DONE
+        if not (job.handle.done() if job.handle else not _runs(job)):
+            return ACTIVE
+        return job.result() or Status("failed", "lost: its process is gone and left no result")
 
-def _process(job: Submitted) -> psutil.Process | None:
-    """The process on this machine that runs a job of submitit's cluster ``local``, whose id is the process's."""
+
+def _runs(job: Submitted) -> bool:
+    """Whether the process on this machine whose number is the job's is that job."""
+    return any(str(job.folder) in part for part in _command(int(job.id)))
+
+
+def _command(pid: int) -> list[str]:
     try:
-        process = psutil.Process(int(job.id))
-        return process if str(job.folder) in " ".join(process.cmdline()) else None
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return None
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
+def _commands() -> Iterator[tuple[psutil.Process, list[str]]]:
+    for process in psutil.process_iter():
+        try:
+            if process.uids().real == psutil.Process().uids().real:
+                yield process, process.cmdline()
+        except psutil.Error:
+            continue  # over
 
 
 def _processes_of(job: Submitted) -> list[psutil.Process]:
     """Everything on this machine that a job of submitit's cluster ``local`` started, known by its environment."""
     found = []
-    for process in psutil.process_iter():
+    for process, command in _commands():
         try:
-            variables, command = process.environ(), " ".join(process.cmdline())
+            variables = process.environ()
         except psutil.Error:
-            continue  # another user's, or over
-        here = variables.get("SUBMITIT_FOLDER") == str(job.folder) or str(job.folder) in command
+            continue  # over
+        folder = str(job.folder)
+        here = variables.get("SUBMITIT_FOLDER") == folder or any(folder in part for part in command)
         if here and job.id in (variables.get("SUBMITIT_LOCAL_JOB_ID"), str(process.pid)):
             found.append(process)
     return found
