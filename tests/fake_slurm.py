@@ -132,6 +132,7 @@ def do_sbatch(fake, words, knobs):
         for job in ids if knobs.get("run", "real") == "real" else [" ".join(ids)]:
             subprocess.Popen(
                 [sys.executable, "-S", __file__, str(fake.folder), "job", job, str(script)],
+                env={**os.environ, "FAKE_SLURM_JOB": mark(fake, "")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -214,10 +215,12 @@ def mark(fake, job):
 
 
 def kill(marked):
-    """As Slurm does: all that a job has started, whatever sessions it made."""
+    """As Slurm does: all that a job has started, whatever sessions it made; of all jobs, if it ends with a colon."""
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if f"FAKE_SLURM_JOB={marked}".encode() in environment.read_bytes().split(b"\0"):
+            variables = environment.read_bytes().split(b"\0")
+            wanted = f"FAKE_SLURM_JOB={marked}".encode()
+            if any(variable == wanted or (marked.endswith(":") and wanted in variable) for variable in variables):
                 os.kill(int(environment.parent.name), signal.SIGKILL)
         except OSError:
             continue  # another's, or over
