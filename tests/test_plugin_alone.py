@@ -6,7 +6,6 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import fields
-from importlib.metadata import requires
 
 import pytest
 from conftest import ROOT
@@ -74,10 +73,6 @@ def test_with_snakemake_it_runs_a_workflow(python, tmp_path):
     assert (tmp_path / "a").read_text() == "made\n"
     installed = run(python, "-m", "pip", "list", "--format", "freeze")
     assert "torch" not in installed and "ayt" not in installed
-
-
-def test_the_workflow_depends_on_it():
-    assert any(item.startswith("snakemake-executor-plugin-submitit") for item in requires("ayt-workflow") or ())
 
 
 def test_every_setting_and_resource_is_documented():

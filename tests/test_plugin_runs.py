@@ -233,22 +233,26 @@ def test_submitits_own_words_are_shown_where_the_job_has_none(fake, tmp_path):
     assert "srun: error: Unable to create step for job" in main.output
 
 
-LONG = """
+MIXED = """
 rule all:
-    input: expand("{name}.out", name=["short", "字" * 80, "x" * 200])
+    input: expand("{name}.out", name=["字" * 80, "x" * 200, "two"]), "unsaid"
 rule one:
     output: "{name}.out"
-    wildcard_constraints: name=".+"
-    resources: runtime=10, huge=lambda wildcards: 1 / (len(wildcards.name) - 5)
+    resources: runtime=10, gpu=lambda wildcards: "two" if wildcards.name == "two" else 0
     shell: "touch {output:q}"
+rule unsaid:
+    output: "unsaid"
+    resources: runtime=10
+    shell: "touch {output} {params.nothing}"
 """
 
 
-def test_an_error_of_one_job_is_that_jobs_and_long_names_are_none(fake, tmp_path):
-    main = start(fake, tmp_path / "w", LONG)
-    assert main.wait(60) == 1
-    assert not (tmp_path / "w" / "short.out").exists()
-    assert (tmp_path / "w" / f"{'字' * 80}.out").exists() and (tmp_path / "w" / f"{'x' * 200}.out").exists()
+def test_an_error_of_one_job_is_that_jobs_and_long_names_are_none(fake, folder):
+    main = start(fake, folder, MIXED)
+    assert main.wait(90) == 1
+    assert (folder / f"{'字' * 80}.out").exists() and (folder / f"{'x' * 200}.out").exists()
+    assert "resource gpu='two' is not a whole number" in main.output
+    assert "unsaid: cannot be submitted" in main.output and "Traceback" not in main.output
 
 
 def test_nodes_alone_run_the_command_once(fake, folder):
@@ -259,7 +263,7 @@ def test_nodes_alone_run_the_command_once(fake, folder):
 def test_files_of_success_are_gone_and_those_of_failure_are_kept(fake, tmp_path):
     rules = """
 rule all:
-    input: expand("out/{i}", i=range(20)), "bad"
+    input: expand("out/{i}", i=range(8)), "bad"
 rule one:
     output: "out/{i}"
     resources: runtime=10
@@ -273,7 +277,7 @@ rule bad:
     assert main.wait(200) == 1, main.output
     assert "    what is wrong" in main.output
     files = [path for path in (tmp_path / "w" / ".snakemake" / "submitit").rglob("*") if path.is_file()]
-    assert len(list((tmp_path / "w" / "out").iterdir())) == 20
+    assert len(list((tmp_path / "w" / "out").iterdir())) == 8
     assert all("bad" in path.name or "_" in path.name or path.name == "submission.sh" for path in files)
     assert len(files) < 8
 

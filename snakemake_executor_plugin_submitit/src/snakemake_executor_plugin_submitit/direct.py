@@ -41,7 +41,7 @@ class Direct(Cluster):
         if request.options.get("nodes", 1) > 1:
             raise Refused(f"nodes={request.options['nodes']}: the cluster {self.name} is one machine")
         folder.mkdir(parents=True, mode=0o700)
-        executor = submitit.DebugExecutor(folder)
+        executor: submitit.Executor = submitit.DebugExecutor(folder)
         if self.name == "local":
             executor = submitit.LocalExecutor(folder, max_num_timeout=self.habits.max_timeouts)
         executor.update_parameters(

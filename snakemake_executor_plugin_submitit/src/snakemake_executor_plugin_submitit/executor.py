@@ -175,7 +175,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         for info, entry in zip(active_jobs, entries, strict=True):
             status = _status(statuses, entry)
             if status.remark:
-                self._say_once(f"{entry.job.name}: pending, {status.remark.replace('JOB', entry.job.id)}", entry.job.id)
+                remark = status.remark.replace("JOB", entry.job.id)
+                self._say_once(f"{identity.name(info.job)}: pending, {remark}", f"{entry.job.name} {status.remark}")
             if status.verdict == "active":
                 yield info
             elif status.verdict == "done":
@@ -357,6 +358,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             return {"msg": head + text, "aux_logs": [str(shown)] if shown == own else []}
         except Exception as error:  # of one job's logs; others go on
             return {"msg": f"{head}(its log cannot be read: {error})\n"}
+
+    def print_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **kwargs: Any) -> None:
+        """Show why a job failed; Snakemake itself does not for groups, nor where the rule cannot be formatted."""
+        if job_info.job.is_group():
+            self.logger.error(msg)
+        try:
+            super().print_job_error(job_info, msg, **kwargs)
+        except Exception as error:  # whatever a rule holds; others go on
+            self.logger.error(f"{msg}({error})")
 
     def _report_error(self, job: JobExecutorInterface, what: str) -> None:
         self.report_job_error(SubmittedJobInfo(job), f"{identity.name(job)}: {what}\n")

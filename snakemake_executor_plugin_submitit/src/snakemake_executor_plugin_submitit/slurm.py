@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Collection, Sequence
@@ -50,13 +49,11 @@ class Slurm(Cluster):
     def __init__(self, habits: Habits) -> None:
         if missing := [command for command in NEEDED if not shutil.which(command)]:
             raise Refused(f"{', '.join(missing)}: not on PATH; is this a host of the Slurm cluster?")
+        own = os.environ.get("SLURM_CLUSTERS", "")
         for variable in ("SLURM_CLUSTERS", "SBATCH_CLUSTERS"):
-            if re.search(",|^all$", os.environ.get(variable, "")) or (
-                os.environ.get(variable, "") != os.environ.get("SLURM_CLUSTERS", "") and variable in os.environ
-            ):
-                raise Refused(
-                    f"{variable}={os.environ[variable]}: jobs of one cluster can be watched; set SLURM_CLUSTERS to it"
-                )
+            value = os.environ.get(variable, own)
+            if value not in {own, ""} or "," in value or value == "all":
+                raise Refused(f"{variable}={value}: jobs of one cluster can be watched; set SLURM_CLUSTERS to it")
         self.habits = habits
         self._questions = 0
         self._configured: dict[str, str] | None = None
