@@ -40,7 +40,7 @@ checkpoint choose:
 
 def chosen(wildcards):
     folder = checkpoints.choose.get().output[0]
-    return expand("{name}.many", name=glob_wildcards(folder + "/{name}").name)
+    return expand("{name}.many", name=sorted(glob_wildcards(folder + "/{name,[ab]}").name))
 
 rule many:
     output: "{name}.many"
