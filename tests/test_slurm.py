@@ -275,10 +275,10 @@ def test_an_edited_job_takes_the_place_of_the_old_one(slurm, tmp_path):
     main = Main(tmp_path, slurm.environment)
     until((tmp_path / "began").exists, "the job to begin")
     main.kill()
+    (old,) = main.submitted().values()
     (tmp_path / "Snakefile").write_text(rules.format("1"))
     again = Main(tmp_path, slurm.environment, "--nolock")
     assert again.wait() == 0, again.output
-    (old,) = main.submitted().values()
     assert [row[2] for row in slurm.accounts() if row[0] == old] == ["CANCELLED by 0"]
     assert ((tmp_path / "a").read_text(), (tmp_path / "began").read_text()) == ("1\n", "begin 200\nbegin 1\n")
 

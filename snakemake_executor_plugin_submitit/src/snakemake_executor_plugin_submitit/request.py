@@ -66,7 +66,6 @@ class Request:
         minutes: its time limit; None: the partition's default.
         options: of sbatch, by name; True stands for a flag.
         extra: further words of sbatch's command line.
-        cpus: of each task.
         gpus: of all its nodes.
         replicas: in how many tasks its command is started.
         in_batch: whether its command runs beside the tasks that it starts itself, not in one of them.
@@ -79,7 +78,6 @@ class Request:
     minutes: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
-    cpus: int = 1
     gpus: int = 0
     replicas: int = 1
     in_batch: bool = False
@@ -133,14 +131,13 @@ def request(
     options = _memory(given) | _processors(given, threads) | _passed(given, limited, remarks)
     # Not every cluster lets jobs be queued again unless they say so.
     options["requeue" if requeue else "no-requeue"] = True
-    layout, replicas, in_batch = _layout(given, "mpi" in resources)
+    layout, replicas, in_batch = _layout(given, bool(resources.get("mpi")))
     options |= layout | _gpus(given, layout)
     return Request(
         name=name,
         minutes=minutes,
         options=options,
         extra=_extra(given),
-        cpus=int(options.get("cpus-per-task", 1)),
         gpus=_count(given, "gpu", 0, least=0),
         replicas=replicas,
         in_batch=in_batch,

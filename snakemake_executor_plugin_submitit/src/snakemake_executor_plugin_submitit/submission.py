@@ -92,13 +92,14 @@ def script(request: Request, folder: Path, habits: Habits, jobs: int) -> str:
     executor = submitit.SlurmExecutor(folder, python=f"{'exec ' * request.in_batch}{shlex.quote(sys.executable)}")
     setup = list(habits.setup)
     if request.in_batch:
-        # Since Slurm 22.05 srun does not take it over from sbatch.
         setup.append("export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}")
     # The user's own comment may be what accounting goes by.
     comment = f"{request.options.get('comment', '')} {folder.name}".strip()
     options = {**request.options, "comment": comment}
     if request.in_batch and request.signal_seconds:
         options["signal"] = f"B:USR2@{request.signal_seconds}"
+    # Since Slurm 22.05 srun does not take it over from sbatch.
+    processors = [f"--cpus-per-task={options['cpus-per-task']}"] if "cpus-per-task" in options else []
     executor.update_parameters(
         job_name=request.name,
         time=request.minutes,
@@ -111,7 +112,7 @@ def script(request: Request, folder: Path, habits: Habits, jobs: int) -> str:
         # One dead task must not leave the others waiting; but they may end minutes apart, as the first writes what
         # the others have made.
         srun_args=[
-            *("--export=ALL", f"--cpus-per-task={request.cpus}", "--kill-on-bad-exit=1", "--wait=0"),
+            *("--export=ALL", *processors, "--kill-on-bad-exit=1", "--wait=0"),
             *habits.srun_args,
         ],
         additional_parameters={key: value for key, value in options.items() if key != "export"},
