@@ -157,7 +157,7 @@ def do_job(fake, words, knobs):
     ]
     (export,) = [json.loads(words) for key, words in fake.jobs("id, words") if key == job]
     given["FAKE_SLURM_JOB"] = mark(fake, job)
-    given["SLURM_EXPORT_ENV"] = option(export, "--export")
+    given["SLURM_EXPORT_ENV"] = option(export, "--export") or "ALL"
     process = subprocess.Popen(
         ["bash", script], env={**os.environ, **given}, stdout=streams[0], stderr=streams[1], start_new_session=True
     )

@@ -339,3 +339,13 @@ def test_what_can_be_done_without_a_limit_is_done_and_said_once(fake, tmp_path):
     main = finished(fake, tmp_path / "w", rules)
     assert main.output.count("no runtime is given") == 1
     assert main.output.count("resource load means nothing to Slurm and is ignored") == 1
+
+
+def test_a_sites_habits(fake, folder):
+    habits = ["--submitit-job-name-prefix", "me.", "--submitit-log-folder", "logs", "--submitit-srun-args=--mpi=none"]
+    rules = QUICK.replace("echo x", "echo $SITE")
+    finished(fake, folder, rules, *habits, "--submitit-setup", "export SITE=here", "SITE=$SITE-and-there")
+    assert began(folder) == ["here-and-there"]
+    assert fake[0].jobs("name") == [("me.one",)]
+    assert [path.name for path in (folder / "logs").iterdir()] == ["one.slurm-101.log"]
+    assert any("--mpi=none" in call for call in fake[0].calls() if call[0] == "srun")

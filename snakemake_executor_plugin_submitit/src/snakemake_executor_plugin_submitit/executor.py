@@ -119,7 +119,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     def __post_init__(self) -> None:
         self.next_seconds_between_status_checks = self._seconds
-        self.files.remove_old(entry.job.folder for entry in self.ledger.entries())
+        with _warned(self.logger):
+            self.files.remove_old(entry.job.folder for entry in self.ledger.entries())
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Submit one job."""
