@@ -6,13 +6,11 @@ import asyncio
 import os
 import shlex
 import shutil
-import signal
 import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +22,15 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from snakemake_executor_plugin_submitit import identity, logs
+from snakemake_executor_plugin_submitit.batches import Batch, Prepared
 from snakemake_executor_plugin_submitit.cluster import NoAnswer, Refused, Status
 from snakemake_executor_plugin_submitit.clusters import Clusters, host
 from snakemake_executor_plugin_submitit.earlier import Earlier
 from snakemake_executor_plugin_submitit.files import LOGS, Files
-from snakemake_executor_plugin_submitit.identity import Identity
+from snakemake_executor_plugin_submitit.graceful import ctrl_c_answered, warned
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger, LedgerError
 from snakemake_executor_plugin_submitit.replicas import peer_command
-from snakemake_executor_plugin_submitit.request import Request, RequestError, request
+from snakemake_executor_plugin_submitit.request import RequestError, request
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.strays import Strays
 from snakemake_executor_plugin_submitit.submission import Habits
@@ -42,38 +41,6 @@ LONGEST_WAIT = 300.0
 LONGEST_POLL = 60.0
 """Seconds between two questions to a cluster that does not answer; Ctrl-C waits for their end."""
 CANCEL_ATTEMPTS = 5
-
-
-@dataclass
-class Prepared:
-    """A job that can be submitted."""
-
-    job: JobExecutorInterface
-    identity: Identity
-    request: Request
-    command: Command
-
-
-@dataclass
-class Batch:
-    """Jobs of one shape that have not been submitted yet.
-
-    Attributes:
-        jobs: these.
-        after: what an earlier run left on the same outputs, and has to be gone first.
-        attempts: to submit them, that were refused.
-        not_before: when to try again (`time.monotonic`).
-    """
-
-    jobs: list[Prepared]
-    after: list[Entry] = field(default_factory=list)
-    attempts: int = 0
-    not_before: float = 0.0
-
-    @property
-    def names(self) -> str:
-        """All jobs, for messages."""
-        return ", ".join(identity.name(prepared.job) for prepared in self.jobs)
 
 
 class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface is untyped
@@ -119,7 +86,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     def __post_init__(self) -> None:
         self.next_seconds_between_status_checks = self._seconds
-        with _warned(self.logger):
+        with warned(self.logger):
             self.files.remove_old(entry.job.folder for entry in self.ledger.entries())
 
     def run_job(self, job: JobExecutorInterface) -> None:
@@ -171,7 +138,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             self._silent = 0
             self.next_seconds_between_status_checks = self._seconds
         over = [entry for entry in entries if _status(statuses, entry).verdict != "active"]
-        with _warned(self.logger):
+        with warned(self.logger):
             self.ledger.ended(over)
         for info, entry in zip(active_jobs, entries, strict=True):
             status = _status(statuses, entry)
@@ -181,7 +148,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             if status.verdict == "active":
                 yield info
             elif status.verdict == "done":
-                with _warned(self.logger):
+                with warned(self.logger):
                     self.files.remove(entry, self._own_log(info.job, entry))
                 self.report_job_success(info)
             else:
@@ -211,7 +178,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     def cancel(self) -> None:
         """Cancel everything, and end; the third Ctrl-C leaves jobs where they are."""
-        with _ctrl_c_answered(self.logger):
+        with ctrl_c_answered(self.logger):
             try:
                 super().cancel()
             except KeyboardInterrupt:
@@ -223,10 +190,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         super().shutdown()
         if self._cancelled:
             # What was cancelled is over when the cluster says so: the next Snakemake asks.
-            with _warned(self.logger):
+            with warned(self.logger):
                 gone = self.earlier.gone(self.ledger.entries())
                 self.ledger.ended(gone)
-        with _warned(self.logger):
+        with warned(self.logger):
             self.ledger.close()
 
     def _prepared(self, job: JobExecutorInterface) -> Prepared:
@@ -401,30 +368,3 @@ def _entry(info: SubmittedJobInfo) -> Entry:
 
 def _status(statuses: dict[str, Status], entry: Entry) -> Status:
     return statuses.get(entry.job.id, Status("active"))
-
-
-@contextmanager
-def _warned(logger: LoggerExecutorInterface) -> Iterator[None]:
-    """A file system that fails is said to, and no more: what could not be noted is found out again."""
-    try:
-        yield
-    except OSError as error:
-        logger.warning(f"{error.filename}: {error.strerror}")
-
-
-@contextmanager
-def _ctrl_c_answered(logger: LoggerExecutorInterface) -> Iterator[None]:
-    """Once more Ctrl-C is answered; after that it interrupts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def answer(number: int, frame: Any) -> None:
-        logger.info("Jobs are being cancelled; once more Ctrl-C leaves them in the queue.")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, answer)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
