@@ -11,7 +11,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 
 from snakemake_executor_plugin_submitit import identity
-from snakemake_executor_plugin_submitit.cluster import Cluster, NoAnswer, Refused, Status
+from snakemake_executor_plugin_submitit.cluster import Cluster, NoAnswer, Refused, Status, Verdict
 from snakemake_executor_plugin_submitit.clusters import Clusters, host
 from snakemake_executor_plugin_submitit.identity import Identity
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger
@@ -56,7 +56,7 @@ class Earlier:
         entry = self._left[next(iter(keys))]
         if entry.cluster != self.clusters.own.name or entry.identity != self._as_of(job, wanted, entry.attempt):
             return None
-        verdict = self._statuses.get(entry.key, Status("active")).verdict
+        verdict = self._verdict(entry)
         if verdict == "failed" or (verdict == "done" and not identity.up_to_date(job)):
             return None
         self._forget([entry])
@@ -66,9 +66,15 @@ class Earlier:
         """Jobs that make the same files otherwise, and have to end first; from now on they are the caller's."""
         entries = [self._left[key] for key in self._on(wanted)]
         self._forget(entries)
-        over = [entry for entry in entries if self._statuses.get(entry.key, Status("active")).verdict != "active"]
+        over = [entry for entry in entries if self._verdict(entry) != "active"]
         self.ledger.ended(over)
         return [entry for entry in entries if entry not in over]
+
+    def forget_the_done(self) -> None:
+        """Jobs that ended well, and that no job of this run was, are nobody's any more."""
+        done = [entry for entry in self._left.values() if self._verdict(entry) == "done"]
+        self._forget(done)
+        self.ledger.ended(done)
 
     def cancelled(self, entries: Collection[Entry]) -> list[Entry]:
         """Cancel jobs; those that are not gone yet, as far as is known."""
@@ -99,6 +105,9 @@ class Earlier:
                 continue
             answer += [entry for entry in mine if queue.get(entry.job.id) != entry.job.token]
         return answer
+
+    def _verdict(self, entry: Entry) -> Verdict:
+        return self._statuses.get(entry.key, Status("active")).verdict
 
     def _on(self, wanted: Identity) -> set[tuple[str, str]]:
         """Keys of jobs that make any of the same files."""

@@ -194,6 +194,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
                 gone = self.earlier.gone(self.ledger.entries())
                 self.ledger.ended(gone)
         with warned(self.logger):
+            self.earlier.forget_the_done()
             self.ledger.close()
 
     def _prepared(self, job: JobExecutorInterface) -> Prepared:
