@@ -31,10 +31,11 @@ lint: install  ## formatting, types, the workflow's own linter
 
 install: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml snakemake_executor_plugin_submitit/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable ./snakemake_executor_plugin_submitit --editable '.[dev]'
 	touch $@
 
 clean:  ## removes the environment and all results

@@ -88,13 +88,27 @@ def pins():
     return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
 
 
-def project():
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PLUGIN = "snakemake-executor-plugin-submitit"
+"""It lies in this repository, as a distribution of its own."""
+
+
+def project(folder="."):
+    return tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+
+
+def needed():
+    """What the package needs, and what its plugin needs."""
+    requirements = project()["dependencies"] + project(PLUGIN.replace("-", "_"))["dependencies"]
+    return [requirement for requirement in map(Requirement, requirements) if requirement.name != PLUGIN]
+
+
+def test_the_plugin_that_is_wanted_is_the_one_here():
+    (wanted,) = [item for item in map(Requirement, project()["dependencies"]) if item.name == PLUGIN]
+    assert wanted.specifier.contains(project(PLUGIN.replace("-", "_"))["version"])
 
 
 def test_every_requirement_is_pinned_within_its_range():
-    requirements = project()["dependencies"] + project()["optional-dependencies"]["dev"]
-    for requirement in map(Requirement, requirements):
+    for requirement in needed() + list(map(Requirement, project()["optional-dependencies"]["dev"])):
         version = pins()[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} excludes the pin {version}"
 
@@ -106,9 +120,8 @@ def test_conda_environments_have_the_same_pins(file):
     stated = dict(item.split("==") for item in pip if "==" in item)
     for name, version in stated.items():
         assert pins()[canonicalize_name(name)] == version
-    needed = {canonicalize_name(Requirement(item).name) for item in project()["dependencies"]}
-    assert needed <= {canonicalize_name(name) for name in stated}
-    assert any(item.startswith("-e") for item in pip)
+    assert {canonicalize_name(item.name) for item in needed()} <= {canonicalize_name(name) for name in stated}
+    assert sum(item.startswith("-e") for item in pip) == 2
 
 
 def test_constraints_have_no_addresses():

@@ -31,7 +31,8 @@ SHAPES = """
 rule all:
     input:
         expand("out/{i}", i=range(6)),
-        expand("out/{name}", name=["gpu", "impossible", "broken", "hungry", "long", "late", "here"])
+        expand("out/{name}", name=["gpu", "impossible", "broken", "hungry", "long", "late", "here"]),
+        expand("out/{name}", name=["ranks", "wide", "bare"])
 localrules: here
 rule here:
     output: "out/here"
@@ -46,6 +47,18 @@ rule gpu:
     resources: runtime=5, mem_mb=600, gpu=2
     threads: 3
     shell: "echo $CUDA_VISIBLE_DEVICES $(nproc) $SLURM_CPUS_PER_TASK > {output}"
+rule ranks:
+    output: "out/ranks"
+    resources: runtime=5, mem_mb=600, tasks=3, mpi="srun"
+    shell: "{resources.mpi} -n {resources.tasks} bash -c 'echo rank $SLURM_PROCID' > {output}; echo once >> {output}"
+rule wide:
+    output: "out/wide"
+    resources: runtime=5, mem_mb=600, nodes=2
+    shell: "srun --nodes 2 --ntasks 2 bash -c 'echo node $SLURM_NODEID' > {output}; echo once >> {output}"
+rule bare:
+    output: "out/bare"
+    resources: runtime=5, mem_mb=600, slurm_export="PYTHONPATH"
+    shell: "echo ${{OMP_PROC_BIND-unset}} > {output}"
 rule impossible:
     output: "out/impossible"
     resources: runtime=5, mem_mb=600, gpu=7
@@ -93,9 +106,7 @@ def errors(main):
 def test_what_could_be_done_was_done(shapes):
     assert sorted(path.name for path in (shapes.folder / "out").iterdir()) == [
         *map(str, range(6)),
-        "gpu",
-        "here",
-        "hungry",
+        *("bare", "gpu", "here", "hungry", "ranks", "wide"),
     ]
 
 
@@ -103,8 +114,22 @@ def test_equal_jobs_are_one_array(shapes, slurm):
     arrays = {(shapes.folder / "out" / str(i)).read_text() for i in range(6)}
     assert len(arrays) == 1 and arrays != {"\n"}
     assert (arrays.pop().strip() + "_0", "one") in {(row[0], row[1]) for row in slurm.accounts()}
-    scripts = [path.read_text() for path in (shapes.folder / ".snakemake" / "submitit").rglob("*_submission.sh")]
-    assert sum("#SBATCH --array=0-5%4\n" in script for script in scripts) == 1
+
+
+def test_what_is_left_of_submissions_is_that_of_failures(shapes):
+    kept = list((shapes.folder / ".snakemake" / "submitit").rglob("submission.sh"))
+    names = {line for path in kept for line in path.read_text().splitlines() if line.startswith("#SBATCH --job-name")}
+    assert names == {f"#SBATCH --job-name={name}" for name in ("broken", "hungry", "late", "long")}
+
+
+def test_a_command_starts_its_ranks_itself_and_runs_once(shapes):
+    for name, what in (("ranks", {"rank 0", "rank 1", "rank 2"}), ("wide", {"node 0", "node 1"})):
+        lines = (shapes.folder / "out" / name).read_text().splitlines()
+        assert (set(lines[:-1]), len(lines), lines[-1]) == (what, len(what) + 1, "once")
+
+
+def test_nothing_is_exported_where_that_is_asked_for(shapes):
+    assert (shapes.folder / "out" / "bare").read_text() == "unset\n"
 
 
 def test_local_rules_stay_outside(shapes):
@@ -122,7 +147,7 @@ def test_the_impossible_fails_at_once_in_slurms_words(shapes):
 
 def test_a_failed_job_shows_the_end_of_its_log(shapes):
     assert "what is wrong" in errors(shapes)["broken"]
-    assert "exit status 1:0 on node" in errors(shapes)["broken"]
+    assert "exit status 1 on node" in errors(shapes)["broken"]
 
 
 def test_logs_lie_beside_the_rules_log(shapes):
@@ -215,7 +240,7 @@ ended=$(stat -c %Y {tmp_path}/ended 2>/dev/null) && (($(date +%s) - ended > 6)) 
     sacct.chmod(0o755)
     main = Main(tmp_path, with_path(slurm, sacct.parent))
     assert main.wait() == 1
-    assert "FAILED: exit status 1:0 on node" in main.output
+    assert "FAILED: exit status 1 on node" in main.output
 
 
 def test_a_killed_main_process_takes_its_jobs_over(slurm, tmp_path):
@@ -226,7 +251,7 @@ def test_a_killed_main_process_takes_its_jobs_over(slurm, tmp_path):
     assert unlocked.wait() == 0
     again = sleepers(tmp_path, slurm.environment)
     assert again.wait() == 0, again.output
-    assert again.output.count("taken over, job") == 3
+    assert again.output.count("taken over from an earlier run") == 3
     assert_each_ran_once(again)
 
 
@@ -239,6 +264,23 @@ def test_jobs_that_ended_unseen_are_not_run_again(slurm, tmp_path):
     again = sleepers(tmp_path, slurm.environment)
     assert again.wait() == 0, again.output
     assert_each_ran_once(again)
+
+
+def test_an_edited_job_takes_the_place_of_the_old_one(slurm, tmp_path):
+    rules = (
+        "rule a:\n    output: 'a'\n    params: word={!r}\n    resources: runtime=5, mem_mb=600\n"
+        "    shell: 'echo begin {{params.word}} >> began; sleep {{params.word}}; echo {{params.word}} > {{output}}'\n"
+    )
+    (tmp_path / "Snakefile").write_text(rules.format("200"))
+    main = Main(tmp_path, slurm.environment)
+    until((tmp_path / "began").exists, "the job to begin")
+    main.kill()
+    (old,) = main.submitted().values()
+    (tmp_path / "Snakefile").write_text(rules.format("1"))
+    again = Main(tmp_path, slurm.environment, "--nolock")
+    assert again.wait() == 0, again.output
+    assert [row[2] for row in slurm.accounts() if row[0] == old] == ["CANCELLED by 0"]
+    assert ((tmp_path / "a").read_text(), (tmp_path / "began").read_text()) == ("1\n", "begin 200\nbegin 1\n")
 
 
 def test_ctrl_c_cancels_and_says_so(slurm, tmp_path):
@@ -277,9 +319,6 @@ def test_from_within_a_job(slurm, tmp_path):
             "--submitit-cluster slrum: unknown; choices: slurm, local, debug",
         ),
         ([], "runtime=5, partition='nowhere'", "invalid partition specified: nowhere"),
-        ([], "runtime=2", "runtime=2 (minutes) leaves no time to work"),
-        ([], "mem_mb=100", "resource runtime is needed"),
-        ([], "runtime=5, gpus=1", "resource gpus=1 means nothing to the cluster"),
         ([], "runtime=5, nodes=2, gpu=3", "gpu=3 cannot be spread evenly over nodes=2"),
         ([], "runtime=5, nodes=9", "Slurm can never start it: PartitionNodeLimit"),
     ],
@@ -298,7 +337,7 @@ def test_no_sbatch_on_path(slurm, tmp_path):
         (tmp_path / command).symlink_to(shutil.which(command))
     main = Main(tmp_path, {**slurm.environment, "PATH": str(tmp_path)})
     assert main.wait() == 1
-    assert "sbatch, srun, squeue, scancel: not on PATH" in main.output
+    assert "sbatch, srun, squeue, scancel, scontrol: not on PATH" in main.output
     assert "Traceback" not in main.output
 
 

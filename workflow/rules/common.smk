@@ -21,7 +21,7 @@ SHARED = (
     if PROCESSES == 1
     else {
         "gpu": gpus(PROCESSES),
-        "tasks": PROCESSES,
+        "replicas": PROCESSES,
         "nodes": experiment.execution.nodes,
     }
 )

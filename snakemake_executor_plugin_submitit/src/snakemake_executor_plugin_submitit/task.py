@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,11 +23,14 @@ from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 from submitit.helpers import TorchDistributedEnvironment
 
+from snakemake_executor_plugin_submitit import reasons
+
 POLL_SECONDS = 0.1
 PEER_LOG = "SUBMITIT-PEER-LOG"
 """Stands in a peer's command for the name of its log, which is known on the node only."""
 AGAIN_SECONDS = 5.0
 """After which a command that is still there is asked again to leave: it may not have been listening yet."""
+SCONTROL_SECONDS = 60
 LEAVE_SECONDS = 30.0
 """How long processes get between SIGTERM and SIGKILL where Slurm does not say."""
 
@@ -37,7 +41,7 @@ class CommandFailed(Exception):
 
 @dataclass
 class Command:
-    """A job: one shell command, in as many tasks as the job has.
+    """A job: one shell command, in as many replicas as were asked for.
 
     Signals. Slurm's reach every process of the job where it tracks processes by their parents, and only this one
     where it tracks them by cgroup. So this one hands SIGUSR2 (the time limit is near, or a preemption that says so)
@@ -57,15 +61,19 @@ class Command:
 
     Attributes:
         command: run by bash, in the folder where the job was submitted.
-        peer_command: what the second and further tasks run; they find their ranks in the variables that
-            torch.distributed reads.
         log: where the command's output goes: ``{log}.slurm-JOB.log``, that of task n in ``{log}.slurm-JOB.n.log``;
             `PEER_LOG` in its command becomes ``{log}.slurm-JOB.n.command.log``.
+        replicas: the number of tasks that run.
+        peer_command: what the second and further tasks run; all tasks find their ranks in the variables that
+            torch.distributed reads.
+        requeue: whether the job is queued again when it left after SIGUSR2.
     """
 
     command: str
-    peer_command: str | None
     log: str
+    replicas: int = 1
+    peer_command: str = ""
+    requeue: bool = True
 
     def __call__(self) -> None:
         """Run the command; called by submitit on the node."""
@@ -74,24 +82,23 @@ class Command:
         if environment.cluster != "debug":
             environment.paths.result_pickle.unlink(missing_ok=True)
         command = self.command
-        if environment.num_tasks > 1:
+        if self.replicas > 1:
             distributed = TorchDistributedEnvironment()
             distributed.master_addr = _address(distributed.master_addr)
             distributed.export(set_cuda_visible_devices=False)
             if environment.global_rank > 0:
-                if self.peer_command is None:
-                    raise CommandFailed("only a rule with a shell command can run in more than one task")
                 command = self.peer_command.replace(PEER_LOG, shlex.quote(f"{self._stem(environment)}.command.log"))
         with _asked() as (asked, submitit), self._output(environment) as output:
             status = _run(command, asked, output)
-            _say(output, f"exit status {status}" + "".join(f", after {name.name}" for name in asked))
+            words = reasons.exit_status(status) + "".join(f", after {name.name}" for name in asked)
+            _log(output, words)
             if status == 0:
                 return
             if signal.SIGTERM in asked:
                 _wait_for_the_end()
-            if signal.SIGUSR2 in asked:
+            if signal.SIGUSR2 in asked and self.requeue:
                 _requeue(submitit, output)
-        raise CommandFailed(f"exit status {status}")
+        raise CommandFailed(words)
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit queues again: the same."""
@@ -109,7 +116,7 @@ class Command:
         # Appended to: when a job is requeued, what it said before it left is worth reading.
         with path.open("ab", buffering=0) as file:
             where = f"{environment.cluster} job {environment.job_id} on {environment.hostname}"
-            _say(file, f"{where}, restarts: {os.environ.get('SLURM_RESTART_COUNT', '0')}")
+            _log(file, f"{where}, restarts: {os.environ.get('SLURM_RESTART_COUNT', '0')}")
             yield file
 
 
@@ -135,20 +142,25 @@ def _asked() -> Iterator[tuple[list[signal.Signals], Any]]:
 
 def _run(command: str, asked: list[signal.Signals], output: IO[bytes]) -> int:
     """Run to the end, handing on what is asked; returns the exit status."""
-    child = subprocess.Popen(
-        ["bash", "-c", command],
-        stdout=output,
-        stderr=output,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=_deaf,  # noqa: PLW1509 -- this process has no threads
-    )
+    # A file, as an argument may have 128 KiB; without a name, so that nobody else reads it.
+    with tempfile.TemporaryFile() as script:
+        script.write(command.encode())
+        script.seek(0)
+        child = subprocess.Popen(
+            ["bash", f"/dev/fd/{script.fileno()}"],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[script.fileno()],
+            start_new_session=True,
+            preexec_fn=_ignore_signals,  # noqa: PLW1509 -- this process has no threads
+        )
     handed_on, again_at = 0, 0.0
     try:
         # Not wait(): a signal's handler could not see the end of the child then.
         while (status := child.poll()) is None:
             for number in asked[handed_on:]:
-                _say(output, f"{number.name}: handed on to the command")
+                _log(output, f"{number.name}: handed on to the command")
                 handed_on += 1
                 again_at = 0.0
             if asked and time.monotonic() > again_at:
@@ -166,13 +178,17 @@ def _address(node: str) -> str:
     try:
         socket.getaddrinfo(node, None)
     except socket.gaierror:
-        answer = subprocess.run(["scontrol", "-o", "show", "node", node], capture_output=True, text=True, check=False)
+        command = ["scontrol", "-o", "show", "node", node]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SCONTROL_SECONDS)
+        except (subprocess.TimeoutExpired, OSError):
+            return node
         found = re.search(r"\bNodeAddr=(\S+)", answer.stdout)
         return found[1] if found else node
     return node
 
 
-def _deaf() -> None:
+def _ignore_signals() -> None:
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -203,7 +219,7 @@ def _requeue(submitit: Any, output: IO[bytes]) -> NoReturn:
         try:
             submitit(signal.SIGUSR2, None)
         except (subprocess.SubprocessError, OSError) as error:
-            _say(output, f"requeue failed ({error}); trying again")
+            _log(output, f"requeue failed ({error}); trying again")
         # Only the first task comes here without an exception, if it is not the one that requeues: see submitit.
         time.sleep(5)
 
@@ -213,7 +229,7 @@ def _wait_for_the_end() -> NoReturn:
         time.sleep(3600)
 
 
-def _say(output: IO[bytes], text: str) -> None:
+def _log(output: IO[bytes], text: str) -> None:
     line = f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}\n"
     output.write(line.encode())
     print(line, end="", file=sys.stderr, flush=True)

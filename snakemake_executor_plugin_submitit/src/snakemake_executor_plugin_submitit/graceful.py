@@ -1,0 +1,38 @@
+"""What must not end a run: a file system that fails, an impatient Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
+
+
+@contextmanager
+def warned(logger: LoggerExecutorInterface) -> Iterator[None]:
+    """A file system that fails is said to, and no more: what could not be noted is found out again."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning(f"{error.filename}: {error.strerror}")
+
+
+@contextmanager
+def ctrl_c_answered(logger: LoggerExecutorInterface) -> Iterator[None]:
+    """Once more Ctrl-C is answered; after that it interrupts as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def answer(number: int, frame: Any) -> None:
+        logger.info("Jobs are being cancelled; once more Ctrl-C leaves them in the queue.")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

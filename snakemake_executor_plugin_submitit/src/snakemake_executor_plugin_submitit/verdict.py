@@ -1,0 +1,139 @@
+"""The verdict on a job: a pure function of what Slurm says and of the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snakemake_executor_plugin_submitit import reasons
+from snakemake_executor_plugin_submitit.cluster import ACTIVE, DONE, Status, Unsettled
+
+ACTIVE_STATES = frozenset(
+    {
+        *("PENDING", "RUNNING", "REQUEUED", "COMPLETING", "CONFIGURING", "SUSPENDED", "RESIZING", "SIGNALING"),
+        *("STAGE_OUT", "STOPPED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"),
+    }
+)
+RERUN_STATES = frozenset({"NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED"})
+"""Through which Slurm passes when it is about to queue a job again; final only if they persist."""
+
+RERUN_SECONDS = 30.0
+UNCONFIRMED_SECONDS = 30.0
+"""How long a failure counts as about to be queued again while the queue does not answer."""
+ABSENT_SECONDS = 60.0
+"""How long a job may be absent from Slurm's answers before the controller is asked whether it knows the job."""
+
+ABSENT = "absent"
+CANNOT_START = "Slurm can never start it"
+LOST = Status("failed", "lost: Slurm does not know it any more, and it left no result")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job's state, and the reason for which it waits.
+
+    ``CANCELLED by 1000`` is the state CANCELLED.
+    """
+
+    text: str
+    reason: str = ""
+
+    @property
+    def state(self) -> str:
+        """Without whose doing it was."""
+        return self.text.split(" ")[0]
+
+    @property
+    def active(self) -> bool:
+        """Whether the job is not over."""
+        return self.state in ACTIVE_STATES
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen of a job.
+
+    Attributes:
+        accounted: by accounting, if it answered and has the job.
+        queued: in the queue, if it was asked, answered and has the job.
+        asked: whether the queue was asked and answered.
+        unknown: whether the controller says that it does not know such a job; None: it was not asked.
+        result: what the job's own file says.
+    """
+
+    accounted: Row | None = None
+    queued: Row | None = None
+    asked: bool = False
+    unknown: bool | None = None
+    result: Status | None = None
+
+    @property
+    def row(self) -> Row | None:
+        """The better word of the two: the queue forgets jobs, but is never behind."""
+        if self.queued and (self.accounted is None or self.queued.active or self.queued.state == "COMPLETED"):
+            return self.queued
+        return self.accounted
+
+
+def judge(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+    """What became of a job, and what of that has yet to persist.
+
+    Args:
+        sight: what was seen now.
+        before: what had yet to persist when it was seen last.
+        now: `time.monotonic`.
+    """
+    row = sight.row
+    if row is None:
+        return _unheard_of(sight, before, now)
+    if row.state == "COMPLETED":
+        return DONE, None
+    if row.active:
+        return _going_on(row, sight, before, now)
+    failed = Status("failed", row.text)
+    if row.state in RERUN_STATES:
+        return _if_persisted(failed, row.state, RERUN_SECONDS, before, now)
+    if not sight.asked:
+        return _if_persisted(failed, row.state, UNCONFIRMED_SECONDS, before, now)
+    return failed, None
+
+
+def has_persisted(unsettled: Unsettled | None, what: str, seconds: float, now: float) -> bool:
+    """Whether a state has been seen for so long."""
+    return unsettled is not None and unsettled.what == what and now - unsettled.since >= seconds
+
+
+def _if_persisted(
+    status: Status, what: str, seconds: float, before: Unsettled | None, now: float
+) -> tuple[Status, Unsettled | None]:
+    if has_persisted(before, what, seconds, now):
+        return status, before
+    return ACTIVE, before if before and before.what == what else Unsettled(what, now)
+
+
+def _unheard_of(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+    if sight.result:
+        return sight.result, None
+    return _absent(sight, before, now) if sight.asked or before else (ACTIVE, None)
+
+
+def _going_on(row: Row, sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+    if not sight.asked:
+        # What only the queue can say stands until the queue is asked again.
+        return ACTIVE, before if before and before.what not in RERUN_STATES else None
+    if sight.queued is None:
+        return _absent(sight, before, now)
+    return _pending(sight.queued.reason, before, now) if row.state == "PENDING" else (ACTIVE, None)
+
+
+def _absent(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+    """A list without the job is no proof: it may be somebody else's, or cut. Only the controller's word is."""
+    if sight.unknown:
+        return _if_persisted(sight.result or LOST, ABSENT, ABSENT_SECONDS, before, now)
+    return ACTIVE, before if before and before.what == ABSENT else Unsettled(ABSENT, now)
+
+
+def _pending(reason: str, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+    if reasons.never_starts(reason):
+        status = Status("failed", f"{CANNOT_START}: {reason}")
+        return _if_persisted(status, reason, RERUN_SECONDS, before, now)
+    return Status("active", remark=reasons.remark(reason)), None
