@@ -62,7 +62,7 @@ class Registry(Generic[K]):
         Raises:
             UserError: it has no name, or another's; or it lacks a method.
         """
-        here = f"{inspect.getfile(kind)}: {self.what} {kind.__name__}"
+        here = f"{_source(kind)}: {self.what} {kind.__name__}"
         if not hasattr(kind, "name"):
             raise UserError(f"{here} has no name")
         if inspect.isabstract(kind):
@@ -71,7 +71,7 @@ class Registry(Generic[K]):
             self._discover()  # a name that is shipped is taken
         other = self._kinds.setdefault(kind.name, kind)
         if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
-            raise UserError(f"{here}: the name {kind.name!r} is that of another in {inspect.getfile(other)}")
+            raise UserError(f"{here}: the name {kind.name!r} is that of another in {_source(other)}")
         self._kinds[kind.name] = kind
         return kind
 
@@ -137,6 +137,11 @@ class Registry(Generic[K]):
                 f" {model.version}, whose results are others"
             )
         return validated(model, settings, source)
+
+
+def _source(kind: type[Kind]) -> str:
+    """The file that defines a kind; its module, if that has none."""
+    return getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__
 
 
 S = TypeVar("S", bound=Section)
