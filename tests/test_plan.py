@@ -39,12 +39,39 @@ def names(plan):
 
 
 PINNED = {
-    "embedded": [],
-    "batch_size_ablation": [],
-    "classifier_ablation": [],
-    "loss_comparison": [],
-    "transformation_ablation": [],
-    "method_comparison": [],
+    "embedded": [
+        "pretrain-bs128-seed0-2d6456dc",
+        "classifier_geo_clr_deg-bs128-seed0-cafdc47f",
+        "ect-bs8-seed0-95def462",
+        "ayt-bs8-seed0-0c41a6fd",
+    ],
+    "batch_size_ablation": [
+        "classifier_geo_clr_deg-bs512-seed0-fab2ae6b",
+        "ect-bs16-seed0-514975a1",
+        "lpips-bs128-seed0-2fd48762",
+    ],
+    "classifier_ablation": [
+        "classifier_geo_clr_deg-bs512-seed0-fab2ae6b",
+        "classifier_geo_clr_deg-bs512-seed0-344f0dda",
+        "ayt-bs128-seed0-93468d37",
+        "ayt-bs128-seed0-63459a7f",
+    ],
+    "loss_comparison": [
+        "classifier_geo_clr_deg-bs512-seed0-fab2ae6b",
+        "ect-bs128-seed0-d041ccca",
+        "hybrid-bs128-seed0-a6c47862",
+    ],
+    "transformation_ablation": [
+        "classifier_geo-bs512-seed0-6a4d2d2f",
+        "classifier_deg-bs512-seed0-7e0a6d45",
+        "ect-bs128-seed0-d041ccca",
+        "ayt-bs128-seed0-93468d37",
+    ],
+    "method_comparison": [
+        "classifier_geo_clr_deg-bs512-seed0-fab2ae6b",
+        "ect-bs128-seed0-d041ccca",
+        "ayt-bs128-seed2-2fc4a142",
+    ],
 }
 
 
@@ -328,9 +355,7 @@ def test_a_file_that_the_table_lacks_is_one_error(tmp_path):
 
 
 def looked_into(plan, name):
-    return [
-        weights.run for one in plan.experiment.figures[name].analyses(plan) for weights in one.weights.values()
-    ]
+    return [weights.run for one in plan.experiment.figures[name].analyses(plan) for weights in one.weights.values()]
 
 
 def test_figures_choose_their_runs(tiny):
