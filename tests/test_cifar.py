@@ -17,6 +17,7 @@ from rehearse import images, rehearse
 from ayt.base import paths
 from ayt.base.arrays import write_arrays
 from ayt.base.errors import UserError
+from ayt.datasets import cifar10
 from ayt.datasets.cifar10 import BATCHES, Cifar10
 
 
@@ -145,7 +146,7 @@ BOMBS = {
 @pytest.mark.parametrize("kind", BOMBS)
 def test_archives_that_ask_for_much_are_one_error_at_once(tmp_path, monkeypatch, kind):
     content, message = BOMBS[kind]
-    monkeypatch.setattr(data, "LARGEST_ARCHIVE", 4_000_000)
+    monkeypatch.setattr(cifar10, "LARGEST_ARCHIVE", 4_000_000)
     with gzip.open(tmp_path / "a.tar.gz", "w", compresslevel=1) as file:
         file.write(content)
     began = time.process_time()
