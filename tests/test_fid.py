@@ -153,7 +153,7 @@ def denoising(metric, t):
 @pytest.fixture(scope="module")
 def scorer(extractor):
     data = Images(photos(24, 3), torch.zeros(24))
-    reference = extractors.compute_reference(extractor, data, 7)
+    reference = extractors.compute_reference(extractor, data, 7, 24)
     run = RunRecord(Cifar10(), DDPMpp(), Pretraining(), 8, 0)
     with ProgressLine("scoring", 40) as line:
         yield Scorer(run, extractor, reference, 8, CPU, line, data)
@@ -233,10 +233,9 @@ def test_classes_are_sampled_in_equal_shares(scorer):
     assert seen == list(range(5)) * 4
 
 
-def test_reference_keeps_features_of_the_dataset(scorer, extractor, monkeypatch):
+def test_reference_keeps_features_of_the_dataset(scorer, extractor):
     every = extractor.embed(scorer.data.pixels)
-    monkeypatch.setattr(extractors, "KEPT", 16)
-    reference = extractors.compute_reference(extractor, scorer.data, 7)
+    reference = extractors.compute_reference(extractor, scorer.data, 7, 16)
     assert reference.kept.shape == (16, 48)
     nearest = torch.cdist(reference.kept, every).min(1).values
     assert nearest.max() < 1e-3 * every.norm(dim=1).mean()
@@ -253,15 +252,14 @@ def test_reference_survives_writing(scorer, tmp_path):
         extractors.read_reference(tmp_path / "r.npz")
 
 
-def test_published_statistics_replace_the_datasets_own(scorer, extractor, tmp_path, monkeypatch):
-    monkeypatch.setattr(extractors, "KEPT", 3)
+def test_published_statistics_replace_the_datasets_own(scorer, extractor, tmp_path):
     write_reference(tmp_path / "published.npz", np.arange(48.0), np.eye(48))
     published = extractors.read_statistics(tmp_path / "published.npz")
-    found = extractors.compute_reference(extractor, scorer.data, 8, published)
+    found = extractors.compute_reference(extractor, scorer.data, 8, 3, published)
     assert torch.equal(found.mean, torch.arange(48).double())
     assert found.kept.shape == (3, 48)
     with pytest.raises(UserError, match="of 8 features, but the network gives 48"):
-        extractors.compute_reference(extractor, scorer.data, 8, (torch.zeros(8), torch.eye(8)))
+        extractors.compute_reference(extractor, scorer.data, 8, 3, (torch.zeros(8), torch.eye(8)))
 
 
 def test_only_inception_features_make_an_fid():

@@ -295,6 +295,11 @@ def test_what_changes_scores_changes_their_names(change):
     assert not set(score_names(cifar(**change))) & set(score_names(cifar()))
 
 
+def test_as_many_real_features_are_kept_as_there_are_samples_up_to_a_bound():
+    assert [cifar(samples=samples).reference.kept for samples in (64, 10_000, 50_000)] == [64, 10_000, 10_000]
+    assert cifar(samples=20_000).reference.name == cifar().reference.name
+
+
 def test_another_middle_time_is_another_score_of_two_steps(tiny):
     before, after = plan(tiny), plan(tiny, evaluation={"mids": {2: [0.5]}})
     assert [a == b for a, b in zip(score_names(before), score_names(after), strict=True)] == [True, False]

@@ -168,7 +168,7 @@ def run_reference(options: argparse.Namespace) -> None:
     images = Images.of(record.dataset.load()).to(device)
     published = extractors.read_statistics(options.statistics) if options.statistics else None
     extractor = extractors.build_extractor(record, device)
-    features = extractors.compute_reference(extractor, images, options.batch_size, published)
+    features = extractors.compute_reference(extractor, images, options.batch_size, record.kept, published)
     extractors.write_reference(options.record.with_suffix(".npz"), features)
 
 

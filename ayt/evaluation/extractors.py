@@ -18,7 +18,7 @@ from ayt.base.progress import ProgressLine
 from ayt.base.randomness import generator
 from ayt.metrics.formulas.feature_sets import FeatureSet, Gatherer
 from ayt.networks.modules.feature_network import FeatureModule
-from ayt.plan.evaluations import KEPT, Reference
+from ayt.plan.evaluations import Reference
 from ayt.training.work import build_frozen
 
 
@@ -52,7 +52,11 @@ def build_extractor(reference: Reference, device: torch.device) -> Extractor:
 
 @torch.no_grad()
 def compute_reference(
-    extractor: Extractor, data: Images, batch_size: int, statistics: tuple[Tensor, Tensor] | None = None
+    extractor: Extractor,
+    data: Images,
+    batch_size: int,
+    kept: int,
+    statistics: tuple[Tensor, Tensor] | None = None,
 ) -> FeatureSet:
     """Featurise a dataset.
 
@@ -60,12 +64,13 @@ def compute_reference(
         extractor: the feature network, on the data's device.
         data: the dataset.
         batch_size: images at a time.
+        kept: features to keep whole, of images chosen at random; at most all.
         statistics: published mean and covariance, taken instead of the dataset's own.
 
     Raises:
         UserError: ``statistics`` are of features of another dimension.
     """
-    chosen = torch.randperm(len(data), generator=generator(0, 0, "kept features"))[:KEPT]
+    chosen = torch.randperm(len(data), generator=generator(0, 0, "kept features"))[:kept]
     parts = data.pixels[chosen.to(data.pixels.device)] if statistics else data.pixels
     gatherer = Gatherer(kept=len(parts))
     with ProgressLine("features of real images", len(parts)) as line:

@@ -23,7 +23,7 @@ from ayt.evaluation.sampling import SIGMA_MIN, draw_samples, step
 from ayt.methods.formulas.objective import Sampled
 from ayt.metrics.base import sample_metrics
 from ayt.metrics.formulas.feature_sets import Denoised, FeatureSet, Gatherer
-from ayt.plan.evaluations import KEPT, DenoisingScore, Score
+from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.runs import RunRecord
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Scorer:
             images = draw_samples(network, score.sampling, repeat, places, shape, classes, self.device)
             return embed(self.extractor, images).cpu()
 
-        gatherer = Gatherer(KEPT, self.extractor.head)
+        gatherer = Gatherer(score.reference.kept, self.extractor.head)
         for features in self.spread(score.samples, featurise):
             gatherer.update(features.to(self.device))
         if not self.processes.first:

@@ -18,8 +18,8 @@ from ayt.plan.runs import Weights, parse_weights
 EVALUATION_VERSION = 4
 """Raise it by hand when a change of the code changes the scores of some snapshot."""
 
-KEPT = 10_000
-"""Features, of samples and of real images, that metrics which compare them one by one see."""
+MOST_KEPT = 10_000
+"""Features, of samples and of as many real images, that metrics which compare them one by one see at most."""
 
 INCEPTION = "inception"
 """What experiments and records call FID's network."""
@@ -71,6 +71,7 @@ class Reference(Record):
         dataset: of the images.
         features: the network.
         statistics: the asset that holds the mean and covariance of the features; None: they are computed.
+        kept: how many features are kept whole; as many as there are samples, up to `MOST_KEPT`.
     """
 
     kind: ClassVar[str] = "reference"
@@ -78,6 +79,7 @@ class Reference(Record):
     dataset: Dataset
     features: FeatureSpace
     statistics: str | None
+    kept: int = MOST_KEPT
 
     @cached_property
     def name(self) -> str:
@@ -87,7 +89,7 @@ class Reference(Record):
             "dataset": DATASETS.identity(self.dataset),
             "features": self.features.name,
             "statistics": self.statistics,
-            "kept": KEPT,
+            "kept": self.kept,
         }
         return f"{'classifier' if self.features.classifier else INCEPTION}-{digest(numbers)}"
 
@@ -108,6 +110,7 @@ class Reference(Record):
             "dataset": DATASETS.dump(self.dataset),
             "features": self.features.content(),
             "statistics": self.statistics,
+            "kept": self.kept,
         }
 
     @classmethod
@@ -122,6 +125,7 @@ class Reference(Record):
             dataset=DATASETS.parse(part(content, "dataset", dict, source), f"{source}.dataset"),
             features=FeatureSpace.parse(content.get("features"), f"{source}.features"),
             statistics=content.get("statistics"),
+            kept=part(content, "kept", int, source),
         )
 
 

@@ -16,7 +16,7 @@ from ayt.methods.pretraining import Pretraining
 from ayt.methods.training import Stage
 from ayt.metrics.base import METRICS, DenoisingMetric, Metric, SampleMetric
 from ayt.plan.analyses import Analysis
-from ayt.plan.evaluations import DenoisingScore, FeatureSpace, Grid, Reference, Sampling, Score
+from ayt.plan.evaluations import MOST_KEPT, DenoisingScore, FeatureSpace, Grid, Reference, Sampling, Score
 from ayt.plan.records import Record, digest
 from ayt.plan.runs import Published, Run, RunRecord, Segment, Weights
 
@@ -67,6 +67,7 @@ class Plan:
             dataset=experiment.dataset,
             features=FeatureSpace(features),
             statistics=None if asked.reference == "dataset" else asked.reference,
+            kept=min(asked.samples, MOST_KEPT),
         )
         self.metrics: list[Metric] = [METRICS.kinds[name]() for name in asked.metrics]
         for figure in experiment.figures.values():

@@ -90,3 +90,8 @@ def records_of(records):
         record.record(paths.run_folder(wildcards.dataset, wildcards.run))
         for record in records
     ]
+
+
+def settings_of(output):
+    """What makes a figure or table another one when it changes."""
+    return f"{output.name} {output.model_dump_json()}"

@@ -17,11 +17,6 @@ LISTED = {
 }
 
 
-def settings(output):
-    """What makes a figure or table another one when it changes."""
-    return f"{output.name} {output.model_dump_json()}"
-
-
 rule figure:
     input:
         data=lambda wildcards: experiment.figures[wildcards.figure].inputs(plan),
@@ -44,7 +39,7 @@ rule figure:
         "../../envs/ayt.yaml"
     params:
         experiment=EXPERIMENT,
-        settings=lambda wildcards: settings(experiment.figures[wildcards.figure]),
+        settings=lambda wildcards: settings_of(experiment.figures[wildcards.figure]),
         runs=RUNS,
         description=lambda wildcards, output: experiment.figures[
             wildcards.figure
@@ -75,7 +70,7 @@ rule table:
         "../../envs/ayt.yaml"
     params:
         experiment=EXPERIMENT,
-        settings=lambda wildcards: settings(experiment.tables[wildcards.table]),
+        settings=lambda wildcards: settings_of(experiment.tables[wildcards.table]),
         runs=RUNS,
         description=lambda wildcards, output: experiment.tables[
             wildcards.table
