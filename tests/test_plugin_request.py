@@ -24,6 +24,8 @@ PLAIN = {"nodes": 1, "ntasks-per-node": 1, "cpus-per-task": 1, "requeue": True}
     [
         ({}, {}),
         ({"mem_mb": 1001}, {"mem": "1001M"}),
+        ({"mem_mb": 5}, {"mem": "400M"}),  # Snakemake itself takes more
+        ({"mem_mb": 0}, {"mem": "0M"}),  # all of a node's, for Slurm
         ({"mem_mb": 1000, "mem_mb_per_cpu": 500}, {"mem-per-cpu": "500M"}),  # the first is Snakemake's default
         ({"cpus_per_task": 7}, {"cpus-per-task": 7}),
         ({"gpu": 2}, {"gpus-per-node": 2}),

@@ -50,6 +50,8 @@ SHORT = {
     **{"t": "time", "N": "nodes", "n": "ntasks", "c": "cpus-per-task", "G": "gpus", "J": "job-name", "o": "output"},
     **{"e": "error", "a": "array", "D": "chdir", "W": "wait", "Q": "quiet", "M": "clusters"},
 }
+OWN_MEMORY_MB = 400
+"""What a job takes without its command: submitit's Python, Snakemake, and another one for the moment of a fork."""
 CLUSTERS = "jobs on another cluster would not be seen; start Snakemake there, or with SLURM_CLUSTERS=that one"
 
 
@@ -128,7 +130,7 @@ def request(
             " jobs are not asked (slurm_signal_seconds of the rule, or --submitit-signal-seconds)"
         )
         signal_seconds = 0
-    options = _memory(given) | _processors(given, threads) | _passed(given, limited, remarks)
+    options = _memory(given, remarks) | _processors(given, threads) | _passed(given, limited, remarks)
     # Not every cluster lets jobs be queued again unless they say so.
     options["requeue" if requeue else "no-requeue"] = True
     layout, replicas, in_batch = _layout(given, bool(resources.get("mpi")))
@@ -166,11 +168,19 @@ def _layout(given: Mapping[str, Any], mpi: bool) -> tuple[dict[str, Any], int, b
 _SPREAD = ("tasks_per_node", "tasks_per_gpu")
 
 
-def _memory(given: Mapping[str, Any]) -> dict[str, Any]:
+def _memory(given: Mapping[str, Any], remarks: list[str]) -> dict[str, Any]:
     # Snakemake gives every job a default mem_mb, so one by CPU is what was meant.
     if "mem_mb_per_cpu" in given:
         return {"mem-per-cpu": f"{_count(given, 'mem_mb_per_cpu')}M"}
-    return {"mem": f"{_count(given, 'mem_mb', least=0)}M"} if "mem_mb" in given else {}
+    if "mem_mb" not in given:
+        return {}
+    megabytes = _count(given, "mem_mb", least=0)
+    if 0 < megabytes < OWN_MEMORY_MB:  # 0 is all of a node's, for Slurm
+        remarks.append(
+            f"less memory than Snakemake itself takes on a node is asked for; it is {OWN_MEMORY_MB} MB at least"
+        )
+        megabytes = OWN_MEMORY_MB
+    return {"mem": f"{megabytes}M"}
 
 
 def _processors(given: Mapping[str, Any], threads: int) -> dict[str, Any]:
