@@ -65,7 +65,7 @@ def test_another_working_folders_jobs_are_not_seen(tmp_path):
 def test_the_lock_is_gone_with_its_process(tmp_path):
     code = f"""
 import os, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
 from test_plugin_ledger import entry, ledger
 from pathlib import Path
 ledger(Path({str(tmp_path)!r})).submitted("a", [entry(Path({str(tmp_path)!r}))])

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from cluster import until
 from conftest import ROOT
-from test_workflow import Workflow
+from workflows import Workflow
 
 pytestmark = pytest.mark.report
 
