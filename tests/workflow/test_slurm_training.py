@@ -58,7 +58,7 @@ def disturbed(slurm, tmp_path_factory):
             f"    log: 'logs/{case}.log'\n"
             f"    resources: {resources}\n"
             f"    threads: {7 if case == 'node' else 1}\n"
-            f"    shell: 'ayt pretrain {{input}} --stop {STOP} --resume-seconds 2 --device cpu --threads 1'\n"
+            f"    shell: 'ayt train {{input}} --stop {STOP} --resume-seconds 2 --device cpu --threads 1'\n"
             "           ' --take-over > {log} 2>&1'"
         )
     (folder / "Snakefile").write_text("\n".join(rules))
