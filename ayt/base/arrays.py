@@ -29,7 +29,8 @@ def read_arrays(path: Path, *required: str, made_by: str = "") -> dict[str, np.n
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{f'; {made_by} makes it' if made_by else ''}") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # A single array is not to be opened by ``with``; of an encrypted file no password is known.
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not arrays ({error}); delete it to have it made again") from None
     missing = [name for name in required if name not in arrays]
     if missing:

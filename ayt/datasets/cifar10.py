@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import ClassVar, cast
 
 import numpy as np
 
-from ayt.base import paths
+from ayt.base import arrays, paths
 from ayt.base.errors import UserError
 from ayt.datasets.base import DATASETS, Arrays, Dataset
 
@@ -42,14 +41,9 @@ class Cifar10(Dataset):
         Raises:
             UserError: they were not prepared, or their file is damaged.
         """
-        path = paths.dataset(self.name)
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return Arrays(arrays["pixels"], arrays["labels"].astype(np.int64))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; ayt prepare {self.name} ARCHIVE makes it") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
+        made_by = f"ayt prepare {self.name} ARCHIVE"
+        found = arrays.read_arrays(paths.dataset(self.name), "pixels", "labels", made_by=made_by)
+        return Arrays(found["pixels"], found["labels"].astype(np.int64))
 
     @classmethod
     def prepare(cls, archive: Path) -> Arrays:

@@ -16,6 +16,7 @@ from ayt.base.errors import UserError
 from ayt.base.images import Images, to_float
 from ayt.base.progress import ProgressLine
 from ayt.base.randomness import generator
+from ayt.foreign.arrays import read_npz
 from ayt.metrics.formulas.feature_sets import FeatureSet, Gatherer
 from ayt.networks.modules.feature_network import FeatureModule
 from ayt.plan.evaluations import Reference
@@ -88,12 +89,15 @@ def compute_reference(
 
 
 def read_statistics(path: Path) -> tuple[Tensor, Tensor]:
-    """Mean ``mu`` (d,) and covariance ``sigma`` (d, d) of an npz file, float64.
+    """Mean ``mu`` (d,) and covariance ``sigma`` (d, d) of a published npz file, float64.
 
     Raises:
         UserError: the file is missing, damaged or of other content.
     """
-    return _statistics(read_arrays(path, "mu", "sigma"), path)
+    arrays = read_npz(path, ("mu", "sigma"))
+    if missing := [name for name in ("mu", "sigma") if name not in arrays]:
+        raise UserError(f"{path}: not statistics of features: has no {', '.join(missing)}")
+    return _statistics(arrays, path)
 
 
 def _statistics(arrays: dict[str, np.ndarray], path: Path) -> tuple[Tensor, Tensor]:

@@ -36,5 +36,12 @@ def test_what_cannot_be_read_is_named(tmp_path):
     np.save(tmp_path / "one.npy", np.arange(3))
     with pytest.raises(UserError, match="not arrays"):
         read_arrays(tmp_path / "one.npy")
+    # Encrypted, says the flag of both headers of its one record.
+    encrypted = bytearray(whole)
+    for header, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        encrypted[encrypted.index(header) + place] |= 1
+    (tmp_path / "locked.npz").write_bytes(encrypted)
+    with pytest.raises(UserError, match=r"not arrays .*password"):
+        read_arrays(tmp_path / "locked.npz")
     with pytest.raises(UserError, match="has no arrays b, c; delete it to have it made again"):
         read_arrays(tmp_path / "whole.npz", "a", "b", "c")

@@ -268,3 +268,16 @@ def test_only_inception_features_make_an_fid():
     assert DenoisedFrechet().title("photos", inception=False, t=0.2) == "dFD (t = 0.2, photos features)"
     assert Recall().title("photos", inception=False) == "recall (photos features)"
     assert (Recall.better, Frechet.better) == ("higher", "lower")
+
+
+def test_published_statistics_that_are_none_are_one_error(tmp_path):
+    np.savez(tmp_path / "half.npz", mu=np.zeros(3))
+    np.savez(tmp_path / "flat.npz", mu=np.zeros(3), sigma=np.zeros(3))
+    np.save(tmp_path / "bare.npy", np.zeros(3))
+    for name, message in (
+        ("half.npz", "not statistics of features: has no sigma"),
+        ("flat.npz", r"not statistics of features: mu \(3,\), sigma \(3,\)"),
+        ("bare.npy", "not an npz file of arrays"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: {message}"):
+            extractors.read_statistics(tmp_path / name)
