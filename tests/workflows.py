@@ -18,7 +18,9 @@ class Workflow:
         return [*map(str, [*start, "--profile", ROOT / "local", "--configfile", experiment])]
 
     def run(self, experiment, *more):
-        return subprocess.run(self.command(experiment, *more), capture_output=True, text=True, check=False, timeout=300)
+        return subprocess.run(
+            self.command(experiment, *more), capture_output=True, text=True, check=False, timeout=1200
+        )
 
     def planned(self, experiment, *more):
         """The jobs of a dry run: (rule, run or None)."""
