@@ -212,8 +212,9 @@ def downloads(pages, results, folder):
     for link in pages.find(".downloads a"):
         name = link.get_attribute("download")
         link.click()
-        until((folder / name).exists, f"the download of {name}", 20)
-        assert (folder / name).read_bytes() == files(results)[name].read_bytes(), name
+        place, whole = folder / name, files(results)[name].read_bytes()
+        # Chromium makes an empty file first.
+        until(lambda p=place, w=whole: p.exists() and p.read_bytes() == w, f"the bytes of {name}", 20)
         (folder / name).unlink()
         names.add(name)
     return names
