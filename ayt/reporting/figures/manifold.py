@@ -10,10 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from ayt.base.arrays import read_arrays
-from ayt.base.sections import UNNAMED, Name
-from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
+from ayt.experiment.outputs import FIGURES, Description, Mistakes
 from ayt.plan.analyses import Analysis
-from ayt.plan.runs import Snapshot
+from ayt.reporting.classifier_figures import ClassifierFigure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +51,7 @@ class Style(NamedTuple):
 
 
 @FIGURES.register
-class ManifoldFigure(Figure):
+class ManifoldFigure(ClassifierFigure):
     """A classifier's feature distance against the distance of images: real pairs, transformations, noise."""
 
     name: ClassVar[str] = "manifold"
@@ -66,28 +65,11 @@ class ManifoldFigure(Figure):
         in_the_paper="the argument for the manifold feature distance.",
     )
 
-    classifier: Annotated[Name, UNNAMED] = "transformations"
     images: Annotated[int, Field(ge=2)] = 256
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""
         mistakes.require_at_most_all_images("images", self.images)
-
-    def classifiers(self) -> dict[str, bool]:
-        """The transformation classifiers that it looks through; whether published weights will do."""
-        return {self.classifier: False}
-
-    def analyses(self, plan: Plan) -> list[Analysis]:
-        """What must be computed for it: distances of images in pixels and in features."""
-        classifier = plan.classifier_weights(self.classifier)
-        return [
-            Analysis(
-                figure=self,
-                seed=plan.experiment.evaluation.seed,
-                weights={"classifier": classifier},
-                inputs=(classifier.path, *plan.experiment.dataset.files),
-            )
-        ]
 
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
         """Measure both distances, and what an untrained network of the same shape makes of the same images."""
@@ -99,8 +81,7 @@ class ManifoldFigure(Figure):
         from ayt.features.distance import frozen, mfd
         from ayt.training.work import build_frozen, build_network
 
-        classifier = analysis.weights["classifier"]
-        assert isinstance(classifier, Snapshot)
+        classifier = self.trained(analysis)
         dataset = classifier.run.dataset
         data = Images.of(dataset.load()).to(device)
         points = choose(data, self.images, analysis.seed)
@@ -115,8 +96,7 @@ class ManifoldFigure(Figure):
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
         (analysis,) = self.analyses(plan)
-        classifier = analysis.weights["classifier"]
-        assert isinstance(classifier, Snapshot)
+        classifier = self.trained(analysis)
         network = f"{classifier.run.name} after {classifier.iteration:,} iterations"
         draw_manifold(read_arrays(analysis.path), out, self.title, network)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
 from ayt.base.arrays import read_arrays
-from ayt.base.sections import UNNAMED, Name
-from ayt.experiment.outputs import FIGURES, Description, Figure
+from ayt.experiment.outputs import FIGURES, Description
 from ayt.methods.classification import ClassifierTraining
 from ayt.plan.analyses import Analysis
-from ayt.plan.runs import Snapshot
+from ayt.reporting.classifier_figures import ClassifierFigure
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @FIGURES.register
-class TransformationsFigure(Figure):
+class TransformationsFigure(ClassifierFigure):
     """The data, each transformation, and how well the classifier recognises it."""
 
     name: ClassVar[str] = "transformations"
@@ -38,32 +37,13 @@ class TransformationsFigure(Figure):
         in_the_paper="the transformations that the manifold feature distance is built from.",
     )
 
-    classifier: Annotated[Name, UNNAMED] = "transformations"
-
-    def classifiers(self) -> dict[str, bool]:
-        """The transformation classifiers that it looks through; whether published weights will do."""
-        return {self.classifier: False}
-
-    def analyses(self, plan: Plan) -> list[Analysis]:
-        """What must be computed for it: transformed images, and how well they are recognised."""
-        classifier = plan.classifier_weights(self.classifier)
-        return [
-            Analysis(
-                figure=self,
-                seed=plan.experiment.evaluation.seed,
-                weights={"classifier": classifier},
-                inputs=(classifier.path, *plan.experiment.dataset.files),
-            )
-        ]
-
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
         """Transform images, and measure how well the classifier recognises what was done to them."""
         from ayt.analysis.recognition import measure_r2, show_transformations
         from ayt.base.images import Images
         from ayt.training.work import build_frozen
 
-        classifier = analysis.weights["classifier"]
-        assert isinstance(classifier, Snapshot)
+        classifier = self.trained(analysis)
         run, training = classifier.run, classifier.run.training
         assert isinstance(training, ClassifierTraining)
         data = Images.of(run.dataset.load()).to(device)
