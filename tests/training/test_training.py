@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import signal
+from contextlib import contextmanager
 
 import forked
 import pytest
@@ -272,19 +273,22 @@ def test_damaged_and_foreign_files_are_refused(plan, tmp_path):
         go_on()
 
 
-@pytest.fixture
+@contextmanager
 def no_space():
-    """No file can grow beyond 1000 bytes."""
+    """No file can grow beyond 1000 bytes: not pytest's own output either, so no longer than it takes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_no_space_left_is_one_line_and_leaves_nothing(no_space, tmp_path):
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path}/a.safetensors: cannot be written")):
+def test_no_space_left_is_one_line_and_leaves_nothing(tmp_path):
+    cannot = pytest.raises(UserError, match=re.escape(f"{tmp_path}/a.safetensors: cannot be written"))
+    with cannot, no_space():
         weights.write(tmp_path / "a.safetensors", "snapshot", "run", 1, {"a": torch.zeros(5000)})
     assert not list(tmp_path.iterdir())
 
