@@ -151,7 +151,7 @@ def advance(
     images, labels = data.batch(record.batch_size, record.seed, state.iteration)
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
-    state.optimiser.zero_grad(set_to_none=True)
+    state.zero_grad()
     draws = Draws(record.seed, state.iteration, record.batch_size, images.device)
     outputs = []
     for part in parts:

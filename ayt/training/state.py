@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ayt.base import weights
 from ayt.base.errors import UserError
 from ayt.methods.training import Training
+from ayt.training.radam import Moments, StepSizes, step_sizes
 
 
 class Optimiser(NamedTuple):
@@ -79,19 +80,28 @@ class TrainingState:
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema else network
         self.parameters: list[Tensor] = list(network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
-        # The learning rate is set for each step, and capturable keeps the step count off the host on a GPU.
-        on_gpu = self.parameters[0].is_cuda
-        self.optimiser = torch.optim.RAdam(self.parameters, lr=settings.lr, foreach=True, capturable=on_gpu)
+        self.moments = Moments(self.parameters)
 
-    @torch.no_grad()  # else the averages would keep a graph of all updates alive
     def step(self) -> None:
         """Apply the gradients, then update the average; counts as one iteration."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.iteration, self.settings)
-        self.optimiser.step()
+        self.apply(self.step_sizes())
+        self.iteration += 1
+
+    def step_sizes(self) -> StepSizes:
+        """The optimiser's of the next iteration."""
+        return step_sizes(self.iteration, learning_rate(self.iteration, self.settings))
+
+    @torch.no_grad()  # else the averages would keep a graph of all updates alive
+    def apply(self, sizes: StepSizes) -> None:
+        """Apply the gradients, then update the average; `step` without its count."""
+        self.moments.step(sizes)
         if self.settings.ema:
             torch._foreach_lerp_(self._averages, self.parameters, 1 - self.settings.ema)
-        self.iteration += 1
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def save_snapshot(self, path: Path) -> None:
         """Write the averaged weights, with the network's buffers as they are."""
@@ -106,9 +116,8 @@ class TrainingState:
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self.settings.ema:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.named_parameters()}
-        for (name, _), parameter in zip(self.network.named_parameters(), self.parameters, strict=True):
-            for key, value in self.optimiser.state[parameter].items():
-                tensors[f"optimiser.{key}.{name}"] = value
+        for key, moments in self._moments.items():
+            tensors |= {f"optimiser.{key}.{name}": moment for name, moment in moments.items()}
         about = {"commits": self.commits, "origin": self.origin, "device": device_name(self.parameters[0].device)}
         weights.write(path, "state", self.run, self.iteration, tensors, **about)
 
@@ -133,13 +142,18 @@ class TrainingState:
         if self.settings.ema:
             buffers = dict(self.network.named_buffers())
             weights.load_into(self.average, {**parts["average"], **buffers}, path)
-        for name, parameter in self.network.named_parameters():
-            for key in ("step", "exp_avg", "exp_avg_sq"):
+        for key, moments in self._moments.items():
+            for name, moment in moments.items():
                 value = parts["optimiser"].get(f"{key}.{name}")
                 if value is None:
                     raise UserError(f"{path}: has no {key} of the optimiser for {name}")
-                # Moments live where the parameter does; the step count on the host unless capturable.
-                on_host = key == "step" and not parameter.is_cuda
-                self.optimiser.state[parameter][key] = value if on_host else value.to(parameter.device)
+                moment.copy_(value)
         self.iteration = int(metadata["iteration"])
         return [str(commit) for commit in metadata.get("commits", [])]
+
+    @property
+    def _moments(self) -> dict[str, dict[str, Tensor]]:
+        """The optimiser's moments by what files call them, and by parameter."""
+        names = [name for name, _ in self.network.named_parameters()]
+        both = {"exp_avg": self.moments.first, "exp_avg_sq": self.moments.second}
+        return {key: dict(zip(names, moments, strict=True)) for key, moments in both.items()}

@@ -208,7 +208,7 @@ class Trainer:
         state = TrainingState(network.to(self.device).train().requires_grad_(), optimiser, "toy")
         yield state
         while state.iteration < iterations:
-            state.optimiser.zero_grad(set_to_none=True)
+            state.zero_grad()
             draws = Draws(seed, state.iteration, self.settings.batch_size, self.device)
             torch.autograd.backward(lesson(network, draws).loss)
             state.step()

@@ -1,0 +1,81 @@
+"""RAdam (arXiv 1908.03265) without weight decay, in a few multi-tensor operations whatever the device.
+
+All weights have the same step count, and the host knows it: an iteration's whole schedule is two numbers. They may be
+tensors instead, filled before each replay of a recorded iteration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BETA_1, BETA_2 = 0.9, 0.999
+EPS = 1e-8
+TRACTABLE = 5.0
+"""Length of the approximated moving average above which the second moment's variance is tractable."""
+
+
+class StepSizes(NamedTuple):
+    """What the update depends on beside the gradients, m and v being their moments: numbers or 0-dim tensors.
+
+    Attributes:
+        adaptive: of m / (sqrt(v) + eps); 0 while the variance of v is not tractable.
+        plain: of m alone; 0 once it is.
+    """
+
+    adaptive: float | Tensor
+    plain: float | Tensor
+
+
+def step_sizes(iteration: int, lr: float) -> StepSizes:
+    """Those of an iteration, counted from 0, both corrected for the moments' bias.
+
+    With k = iteration + 1, rho_inf = 2 / (1 - beta_2) - 1 and rho = rho_inf - 2 k beta_2^k / (1 - beta_2^k), m's is
+    lr / (1 - beta_1^k) where rho <= 5; else it is that times r sqrt(1 - beta_2^k) / (sqrt(v) + eps) with the
+    rectification r^2 = (rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho).
+    """
+    k = iteration + 1
+    plain = lr / (1 - BETA_1**k)
+    limit = 2 / (1 - BETA_2) - 1
+    rho = limit - 2 * k * BETA_2**k / (1 - BETA_2**k)
+    if rho <= TRACTABLE:
+        return StepSizes(0.0, plain)
+    rectification = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
+    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0)
+
+
+class Moments:
+    """RAdam's memory of some weights, and its update of them.
+
+    Attributes:
+        first: moving averages of the gradients, of the weights' shapes.
+        second: of their squares.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self._parameters = list(parameters)
+        self.first = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self.second = [torch.zeros_like(parameter) for parameter in self._parameters]
+
+    @torch.no_grad()
+    def step(self, sizes: StepSizes) -> None:
+        """Update the weights that have a gradient, in place."""
+        lists = zip(self._parameters, self.first, self.second, strict=True)
+        known = [(weight, weight.grad, m, v) for weight, m, v in lists if weight.grad is not None]
+        if not known:
+            return
+        parameters, gradients, first, second = (list(tensors) for tensors in zip(*known, strict=True))
+        torch._foreach_lerp_(first, gradients, 1 - BETA_1)
+        torch._foreach_mul_(second, BETA_2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - BETA_2)
+        # adaptive / (sqrt(v) + eps) + plain, one of which is 0: no branch, so that a recorded iteration has it too.
+        factors = torch._foreach_sqrt(second)
+        torch._foreach_add_(factors, EPS)
+        torch._foreach_reciprocal_(factors)
+        torch._foreach_mul_(factors, sizes.adaptive)
+        torch._foreach_add_(factors, sizes.plain)
+        torch._foreach_addcmul_(parameters, first, factors, -1)

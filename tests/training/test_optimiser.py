@@ -1,0 +1,111 @@
+"""RAdam and the average of the weights: torch's numbers in a few operations, and the states of older versions."""
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ayt.base import weights
+from ayt.training.radam import StepSizes, step_sizes
+from ayt.training.state import Optimiser, TrainingState, learning_rate
+
+SETTINGS = Optimiser(lr=1e-2, warmup=20, decay=300, ema=0.9)
+
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.SiLU(), torch.nn.Linear(7, 3))
+
+
+def give_gradients(module, iteration):
+    source = torch.Generator().manual_seed(iteration)
+    for parameter in module.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=source)
+
+
+def torchs(module, iterations):
+    """torch's own RAdam and a plain average, for so many iterations; the optimiser and the averages."""
+    optimiser = torch.optim.RAdam(module.parameters(), foreach=True)
+    averages = [parameter.detach().clone() for parameter in module.parameters()]
+    for iteration in range(iterations):
+        give_gradients(module, iteration)
+        optimiser.param_groups[0]["lr"] = learning_rate(iteration, SETTINGS)
+        optimiser.step()
+        for average, parameter in zip(averages, module.parameters(), strict=True):
+            average.mul_(SETTINGS.ema).add_(parameter.detach(), alpha=1 - SETTINGS.ema)
+    return optimiser, averages
+
+
+def ours(state, iterations):
+    while state.iteration < iterations:
+        give_gradients(state.network, state.iteration)
+        state.step()
+    return state
+
+
+def test_it_is_torchs_radam_on_both_sides_of_the_threshold():
+    assert [step_sizes(iteration, 1.0).adaptive > 0 for iteration in (0, 4, 5, 199)] == [False, False, True, True]
+    for iterations in (1, 5, 6, 200):
+        theirs = network()
+        _, averages = torchs(theirs, iterations)
+        state = ours(TrainingState(network(), SETTINGS, "run"), iterations)
+        start = network()
+        for name, parameter in state.network.named_parameters():
+            expected = theirs.get_parameter(name)
+            moved = (expected - start.get_parameter(name)).norm()
+            assert (parameter - expected).norm() < 1e-5 * moved, (iterations, name)
+        for average, expected in zip(state.average.parameters(), averages, strict=True):
+            torch.testing.assert_close(average, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_states_of_older_versions_load(tmp_path):
+    """They hold what torch's RAdam did, with a step count for each tensor."""
+    theirs = network()
+    optimiser, averages = torchs(theirs, 20)
+    tensors = {f"network.{name}": tensor for name, tensor in theirs.state_dict().items()}
+    for (name, parameter), average in zip(theirs.named_parameters(), averages, strict=True):
+        tensors[f"average.{name}"] = average
+        tensors |= {f"optimiser.{key}.{name}": value for key, value in optimiser.state[parameter].items()}
+    weights.write(tmp_path / "state.safetensors", "state", "run", 20, tensors)
+    state = TrainingState(network(), SETTINGS, "run")
+    state.load(tmp_path / "state.safetensors")
+    went_on = ours(state, 40)
+    expected = network()
+    torchs(expected, 40)
+    for parameter, other in zip(went_on.network.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(parameter, other, rtol=1e-5, atol=1e-6)
+
+
+def test_step_sizes_may_be_tensors_that_are_filled():
+    """A recorded iteration is replayed with other numbers: the same bits as with Python's."""
+    plainly, filled = (TrainingState(network(), SETTINGS, "run") for _ in range(2))
+    sizes = StepSizes(torch.zeros(()), torch.zeros(()))
+    for iteration in range(20):
+        for tensor, value in zip(sizes, plainly.step_sizes(), strict=True):
+            tensor.fill_(value)
+        for state in (plainly, filled):
+            give_gradients(state.network, iteration)
+        plainly.step()
+        filled.apply(sizes)
+    for parameter, other in zip(plainly.network.parameters(), filled.network.parameters(), strict=True):
+        assert torch.equal(parameter, other)
+
+
+def test_its_operations_do_not_grow_with_the_network():
+    counts = []
+    for layers in (1, 20):
+        module = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(layers)))
+        state = TrainingState(module, SETTINGS, "run")
+        give_gradients(module, 0)
+        with Counted() as counted:
+            state.step()
+        counts.append(counted.number)
+    assert counts[0] == counts[1] <= 60
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations that PyTorch is asked for."""
+
+    number = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.number += 1
+        return function(*args, **(kwargs or {}))
