@@ -1,8 +1,13 @@
 """Datasets and batches."""
 
+import sys
+
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
+from ayt.base.errors import UserError
 from ayt.base.images import Images, to_float
 from ayt.base.randomness import CHUNK, Draws, generator, image_noise
 from ayt.datasets.digits import Digits
@@ -21,6 +26,22 @@ def test_datasets_are_what_they_say(dataset):
     assert data.pixels.max() > 250
     again = Images.of(dataset.load())
     assert torch.equal(data.pixels, again.pixels)
+
+
+def test_digits_are_those_of_scikit_learn():
+    theirs, ours = load_digits(), Digits().load()
+    assert (ours.pixels[:, 0] == np.rint(theirs.images * 255 / 16)).all()
+    assert (ours.labels == theirs.target).all()
+
+
+def test_digits_that_are_not_there_are_one_error(monkeypatch, tmp_path):
+    (tmp_path / "sklearn").mkdir()
+    (tmp_path / "sklearn" / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with monkeypatch.context() as without:
+        without.delitem(sys.modules, "sklearn", raising=False)
+        with pytest.raises(UserError, match=r"digits\.csv\.gz: cannot be read .*; install scikit-learn anew"):
+            Digits().load()
 
 
 def test_photos_are_natural_colour_images():
