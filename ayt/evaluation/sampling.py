@@ -92,9 +92,35 @@ def draw_samples(
         classes: that the network is told of, which are sampled in turn; 0: none.
         device: where to sample.
     """
-    labels = torch.arange(places.start, places.stop, device=device) % classes if classes else None
-    noise = [
-        image_noise(sampling.seed, 0, f"sampling, repeat {repeat}, step {k}", places.start, places.stop, shape, device)
-        for k in range(sampling.steps)
-    ]
-    return sample(network(labels), torch.stack(noise), sampling.mids, sampling.convention)
+    D = network(_labels(places, classes, device))
+    noise = [_noise(sampling.seed, repeat, k, places, shape, device) for k in range(sampling.steps)]
+    return sample(D, torch.stack(noise), sampling.mids, sampling.convention)
+
+
+@torch.no_grad()
+def draw_diffusion_samples(
+    network: Sampled, steps: int, seed: int, places: range, shape: tuple[int, ...], classes: int, device: torch.device
+) -> Tensor:
+    """Sample images (B, C, H, W) of a diffusion model by `euler`, from the noise that `draw_samples` begins with.
+
+    The image at a place is thus the end of the trajectory whose end a consistency model is to find in one step.
+
+    Args:
+        network: class labels to the denoiser, in eval mode.
+        steps: of Euler's method.
+        seed: of the noise.
+        places: of the images, from 0, without gaps.
+        shape: (C, H, W).
+        classes: that the network is told of, which are sampled in turn; 0: none.
+        device: where to sample.
+    """
+    D = network(_labels(places, classes, device))
+    return euler(D, _noise(seed, 0, 0, places, shape, device), steps)
+
+
+def _labels(places: range, classes: int, device: torch.device) -> Tensor | None:
+    return torch.arange(places.start, places.stop, device=device) % classes if classes else None
+
+
+def _noise(seed: int, repeat: int, step: int, places: range, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return image_noise(seed, 0, f"sampling, repeat {repeat}, step {step}", places.start, places.stop, shape, device)

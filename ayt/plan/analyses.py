@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ayt.base import paths
 from ayt.base.kinds import validated
 from ayt.base.sections import Section
+from ayt.datasets.base import DATASETS, Dataset
 from ayt.experiment.outputs import FIGURES, Figure
 from ayt.plan import records
 from ayt.plan.records import Record, digest, part
@@ -26,6 +27,7 @@ class Analysis(Record):
         seed: of images, noise and the like.
         weights: that it looks into, by their roles.
         parts: other settings that it depends on, as `Figure.parts` names them.
+        dataset: whose images it makes; None: its weights tell, as published ones do not, or it needs none.
         inputs: the files that it is made from.
         on_cpu: whether a GPU would not make it faster.
     """
@@ -36,6 +38,7 @@ class Analysis(Record):
     seed: int
     weights: Mapping[str, Weights] = field(default_factory=dict)
     parts: Mapping[str, Section] = field(default_factory=dict)
+    dataset: Dataset | None = None
     inputs: tuple[Path, ...] = ()
     on_cpu: bool = False
 
@@ -47,6 +50,7 @@ class Analysis(Record):
             "seed": self.seed,
             "weights": {role: weights.identity() for role, weights in self.weights.items()},
             "parts": {name: section.identity() for name, section in self.parts.items()},
+            **({"dataset": DATASETS.identity(self.dataset)} if self.dataset else {}),
         }
         return f"{self.figure.name}-{digest(numbers)}"
 
@@ -67,6 +71,7 @@ class Analysis(Record):
             "seed": self.seed,
             "weights": {role: weights.content() for role, weights in self.weights.items()},
             "parts": {name: section.settings() for name, section in self.parts.items()},
+            **({"dataset": DATASETS.dump(self.dataset)} if self.dataset else {}),
         }
 
     @classmethod
@@ -86,6 +91,7 @@ class Analysis(Record):
                 name: validated(model, part(parts, name, dict, f"{source}.parts"), f"{source}.parts.{name}")
                 for name, model in figure.parts.items()
             },
+            dataset=DATASETS.parse(content["dataset"], f"{source}.dataset") if "dataset" in content else None,
         )
 
 

@@ -6,7 +6,8 @@ from recipe import golden
 from torch import nn
 
 from ayt.base.images import to_uint8
-from ayt.evaluation.sampling import euler, euler_levels, sample, step
+from ayt.evaluation.sampling import draw_diffusion_samples, draw_samples, euler, euler_levels, sample, step
+from ayt.plan.evaluations import Sampling
 
 pytestmark = pytest.mark.golden
 
@@ -71,6 +72,25 @@ def test_many_step_euler():
     theirs = arrays["ayt_euler4_disc"]
     torch.testing.assert_close(torch.tensor(euler_levels(4), dtype=theirs.dtype), theirs, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(euler(analytic, arrays["latent"], 4), arrays["ayt_euler4_auto"], atol=5e-5, rtol=1e-4)
+
+
+def test_a_diffusion_model_is_sampled_from_the_noise_that_one_step_begins_with():
+    seen = []
+
+    def network(labels):
+        def D(x, sigma):
+            seen.append((x, labels))
+            return analytic(x, sigma)
+
+        return D
+
+    where = (range(2, 5), (1, 4, 4), 10, torch.device("cpu"))
+    draw_samples(network, Sampling((), "ayt", seed=3), 0, *where)
+    ours = draw_diffusion_samples(network, 4, 3, *where)
+    (x, labels), (x_again, labels_again), *_ = seen
+    assert torch.equal(x, x_again)
+    assert labels.tolist() == labels_again.tolist() == [2, 3, 4]
+    assert torch.equal(ours, euler(analytic, x / 80, 4))
 
 
 def test_uint8():

@@ -3,14 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from ayt.base import paths
+from ayt.base.arrays import write_arrays
 from ayt.base.errors import UserError
+from ayt.base.images import to_uint8
+from ayt.evaluation.sampling import draw_diffusion_samples
 from ayt.experiment import load
+from ayt.networks.modules.precond import bind
 from ayt.plan.analyses import read_analysis
 from ayt.plan.plan import Plan
+from ayt.reporting import style
 from ayt.reporting.figures.transformations import draw_transformations
+from ayt.training.state import Optimiser, TrainingState
+from ayt.training.work import build_network
 
 KINDS = ("transformations", "tangents", "oscillation", "manifold", "toy")
 
@@ -57,11 +65,11 @@ def test_each_kind_asks_for_its_networks(planned):
 
 def test_records_say_all_that_an_analysis_is(planned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    plan = planned()
+    plan = planned(figures={"samples": {"teacher_steps": 3}})
     plan.write_records()
     for analysis in plan.analyses.values():
         read = read_analysis(analysis.record)
-        assert read.text == analysis.text
+        assert (read.name, read.text) == (analysis.name, analysis.text)
         assert {role: weights.path for role, weights in read.weights.items()} == {
             role: weights.path for role, weights in analysis.weights.items()
         }
@@ -191,3 +199,51 @@ def test_transformations_and_recognition(tmp_path):
     rows = pd.read_csv(tmp_path / "a.csv")
     assert list(rows["r2"]) == [0.5, -0.2]
     assert set(rows["images"]) == {4096}
+
+
+def test_the_diffusion_model_is_sampled_for_the_figure_of_samples_if_asked(planned):
+    assert analyses(planned(), "samples") == []
+    (analysis,) = analyses(planned(figures={"samples": {"teacher_steps": 3}}), "samples")
+    assert list(analysis.weights) == ["start"]
+    assert analysis.inputs == (analysis.weights["start"].path,)
+    for shown, same in (({"methods": ["ect"], "steps": 2, "title": "x"}, True), ({"columns": 3}, False)):
+        (other,) = analyses(planned(figures={"samples": {"teacher_steps": 3, **shown}}), "samples")
+        assert (other.name == analysis.name) == same
+    (published,) = analyses(
+        planned(start={"checkpoint": "of-others", "pretrain": None}, figures={"samples": {"teacher_steps": 3}}),
+        "samples",
+    )
+    assert published.content()["dataset"]["name"] == "digits"
+    assert published.inputs == (paths.checkpoint("of-others"),)
+
+
+def test_samples_of_the_diffusion_model_are_the_first_row(planned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = planned(figures={"samples": {"teacher_steps": 3, "columns": 5}})
+    figure = plan.experiment.figures["samples"]
+    start = plan.pretrained
+    torch.manual_seed(0)
+    network = build_network(start.record)
+    state = TrainingState(network, Optimiser.of(start.record.training), start.name)
+    state.iteration = start.iterations
+    state.save_snapshot(plan.start.path)
+    (analysis,) = analyses(plan, "samples")
+    found = figure.compute(analysis, torch.device("cpu"))
+    assert found["images"].shape == (5, 1, 8, 8)
+    where = (range(5), (1, 8, 8), 0, torch.device("cpu"))
+    theirs = draw_diffusion_samples(lambda labels: bind(network.eval(), labels), 3, 0, *where)
+    assert (found["images"] == to_uint8(theirs).numpy()).mean() > 0.99  # memory's layout may round otherwise
+
+    for run, grid in plan.grids():
+        write_arrays(grid.result(run.folder, run.iterations), {"images": np.zeros((5, 1, 8, 8), np.uint8)})
+    said = []
+    monkeypatch.setattr(style, "finish", lambda drawn, out, title, caption, table: said.append((caption, table)))
+    figure.make(plan, "tiny", tmp_path / "samples")
+    assert "the diffusion model" in said[0][0]
+    write_arrays(analysis.path, found)
+    figure.make(plan, "tiny", tmp_path / "samples")
+    (missing, few), (caption, table) = said
+    assert "Not there yet: the diffusion model." in missing
+    assert "First row: the diffusion model that all start from, 3 Euler steps." in caption
+    assert list(table["label"]) == ["diffusion model", *few["label"]]
+    assert table.loc[0, "run"] == start.name

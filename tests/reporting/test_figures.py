@@ -186,7 +186,10 @@ def test_the_same_figure_is_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
 def test_grids_of_samples(tmp_path, shape):
     pixels = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
-    rows = [Row(label, 8, f"run-{label}", 200, pixels) for label in ("ECT", "AYT", "class-label features")]
+    rows = [
+        Row(f"{label}\nbatch size 8", label, 8, f"run-{label}", 200, pixels)
+        for label in ("ECT", "AYT", "class-label features")
+    ]
     draw_samples(rows, tmp_path / "a", "Title", 10, "Caption.")
     check_pictures(tmp_path / "a")
     assert list(pd.read_csv(tmp_path / "a.csv")["run"]) == ["run-ECT", "run-AYT", "run-class-label features"]

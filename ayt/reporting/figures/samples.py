@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, cast
 
 import numpy as np
 
 from ayt.base.arrays import read_arrays
 from ayt.base.errors import UserError
-from ayt.base.sections import Count, Whole
+from ayt.base.sections import UNNAMED, Count, Whole
 from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
-from ayt.reporting.wording import noise_levels, say_which
+from ayt.networks.base import Denoiser
+from ayt.plan.analyses import Analysis
+from ayt.reporting.wording import noise_levels, plural, say_which
 
 if TYPE_CHECKING:
+    import torch
+
+    from ayt.networks.modules.precond import EDMPrecond
     from ayt.plan.evaluations import Grid
     from ayt.plan.plan import Plan
     from ayt.plan.runs import Run
@@ -28,18 +33,22 @@ class Samples(Figure):
     by_default: ClassVar[bool] = True
     section: ClassVar[str] = "Samples"
     description: ClassVar[Description] = Description(
-        shown="samples of each run at its end, one seed each. A column shows what all runs make of the same noise.",
+        shown="samples of each run at its end, one seed each. A column shows what all runs make of the same noise; the"
+        " first row, where there is one of it, what the diffusion model that they started from makes of it in many"
+        " steps, which a consistency model is to make in one.",
         measured="the first samples of those that were scored, in the order in which they came: nothing is chosen.",
         not_shown="how varied the samples are, nor how often one fails; the scores say more.",
         in_the_paper="its figures of samples.",
     )
 
-    steps: Count = 1
-    methods: list[str] = []
+    steps: Annotated[Count, UNNAMED] = 1
+    methods: Annotated[list[str], UNNAMED] = []
     """Empty: all."""
-    seed: Whole | None = None
+    seed: Annotated[Whole | None, UNNAMED] = None
     """Of the runs that are shown; absent: each method's first."""
     columns: Count = 10
+    teacher_steps: Whole = 0
+    """Euler steps of the diffusion model that training starts from, whose samples are the first row; 0: no such row."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""
@@ -60,40 +69,98 @@ class Samples(Figure):
             if run.record.seed == (methods[name].seeds[0] if self.seed is None else self.seed)
         ]
 
+    def analyses(self, plan: Plan) -> list[Analysis]:
+        """What must be computed for it: the diffusion model's samples, if they are shown."""
+        if not self.teacher_steps:
+            return []
+        start, dataset = plan.start, plan.experiment.dataset
+        seed = plan.experiment.evaluation.seed
+        return [Analysis(self, seed, {"start": start}, dataset=dataset, inputs=(start.path, *dataset.files))]
+
+    def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
+        """Sample the diffusion model: images (columns, C, H, W) uint8."""
+        from ayt.base.images import to_uint8
+        from ayt.evaluation.sampling import draw_diffusion_samples
+        from ayt.networks.modules.precond import bind
+        from ayt.training.work import build_frozen
+
+        start, dataset = analysis.weights["start"], analysis.dataset
+        assert dataset is not None
+        network = cast("EDMPrecond", build_frozen(start, dataset, device))
+        images = draw_diffusion_samples(
+            lambda labels: bind(network, labels),
+            self.teacher_steps,
+            analysis.seed,
+            range(self.columns),
+            dataset.shape,
+            cast(Denoiser, start.network).classes(dataset),
+            device,
+        )
+        return {"images": to_uint8(images).cpu().numpy()}
+
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw the samples that are there."""
         wanted = [(run, grid.result(run.folder, run.iterations)) for run, grid in self.grids(plan)]
         rows = [
-            Row(run.label, run.record.batch_size, run.name, run.iterations, read_arrays(path, "images")["images"])
+            Row(
+                f"{run.label}\nbatch size {run.record.batch_size}",
+                run.label,
+                run.record.batch_size,
+                run.name,
+                run.iterations,
+                read_arrays(path, "images")["images"],
+            )
             for run, path in wanted
             if path.exists()
         ]
         if wanted and not rows:
             raise UserError(f"{wanted[0][1]}: no such file, nor those of the other runs")
         missing = [f"{run.label}, batch size {run.record.batch_size}" for run, path in wanted if not path.exists()]
+        above = ""
+        for analysis in self.analyses(plan):
+            if analysis.path.exists():
+                rows.insert(0, self._teacher(plan, read_arrays(analysis.path, "images")["images"]))
+                above = (
+                    f" First row: the diffusion model that all start from, {plural(self.teacher_steps, 'Euler step')}."
+                )
+            else:
+                missing.append("the diffusion model")
         caption = (
             f"Samples at the end of training, one seed each; sampling steps: {self.steps} (noise levels"
-            f" {noise_levels(plan.samplings[self.steps])}). All images of a column come from the same noise."
+            f" {noise_levels(plan.samplings[self.steps])}). All images of a column come from the same noise.{above}"
             f" {say_which('Not there yet', missing)}"
         )
         draw_samples(rows, out, self.title, self.columns, caption.strip())
+
+    def _teacher(self, plan: Plan, images: np.ndarray) -> Row:
+        trained = plan.pretrained
+        return Row(
+            f"diffusion model\n{plural(self.teacher_steps, 'step')}",
+            "diffusion model",
+            trained.record.batch_size if trained else None,
+            trained.name if trained else plan.start.name,
+            trained.iterations if trained else None,
+            images,
+        )
 
 
 class Row(NamedTuple):
     """Samples of one run, and what is known of them.
 
     Attributes:
+        beside: what stands at their left.
         label: of the method.
-        batch_size: of the run.
-        run: its name.
-        iteration: of the snapshot.
+        batch_size: of the run; None: not known, as of published weights.
+        run: its name, or that of the weights.
+        iteration: of the snapshot; None: not known.
         images: (n, C, H, W) uint8.
     """
 
+    beside: str
     label: str
-    batch_size: int
+    batch_size: int | None
     run: str
-    iteration: int
+    iteration: int | None
     images: np.ndarray
 
 
@@ -121,9 +188,9 @@ def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, capti
         figure = new_figure(0.55 + 0.5 * len(rows))
         panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
         for panel, row in zip(panels, rows, strict=True):
-            show_row(panel, row.images[:columns], f"{row.label}\nbatch size {row.batch_size}")
+            show_row(panel, row.images[:columns], row.beside)
         table = pd.DataFrame(
-            [(*row[:-1], columns) for row in rows],
+            [(*row[1:-1], columns) for row in rows],
             columns=["label", "batch_size", "run", "iteration", "samples_shown"],
-        )
+        ).astype({"batch_size": "Int64", "iteration": "Int64"})
         finish(figure, out, title, caption, table)
