@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import forked
+import hypothesis
 import pytest
 
 # A suite that was started in the background ignores Ctrl-C, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run beside each other on few cores, and bits depend on the number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# The same examples each time, and no times: they depend on the machine.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

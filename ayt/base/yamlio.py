@@ -1,4 +1,8 @@
-"""The package's only reader and writer of YAML."""
+"""The package's only reader and writer of YAML.
+
+YAML 1.1 as people mean it: ``1e-4`` is a number, a date is text, what some readers take for an octal or sexagesimal
+number is refused. What was not written by this package may be hostile: depth, size and aliases are bounded.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,123 @@ from typing import Any
 
 import yaml
 
-from ayt.base.errors import UserError
+from ayt.base.errors import UserError, shorten
+
+TAG = "tag:yaml.org,2002:"
+NUMBER = re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$")
+"""A number that YAML 1.1 takes for text, as it has no point or no sign."""
+
+LARGEST_FILE = 10_000_000
+"""Bytes of a file at most."""
+DEEPEST = 40
+"""Mappings and lists within each other at most."""
+MOST_VALUES = 100_000
+"""Values of a document at most, what aliases repeat counted each time; without aliases as many as it spells out."""
+MOST_DIGITS = 100
+"""Digits of a whole number at most."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads ``1e-4`` as a number (YAML 1.2) and refuses a key given twice."""
+    """Safe YAML of plain values; a key given twice is a mistake."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._values = 0
+        self._most = max(MOST_VALUES, len(text))
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        alias = isinstance(event, yaml.AliasEvent)
+        before = self._values
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"nested deeper than {DEEPEST}", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if alias and id(node) not in self._sizes:
+            raise yaml.composer.ComposerError(None, None, "an alias stands inside what it names", event.start_mark)
+        self._values += self._sizes[id(node)] if alias else 1
+        if self._values > self._most:
+            problem = f"aliases repeat so much that there are more than {self._most:,} values"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        if not alias:
+            self._sizes[id(node)] = self._values - before
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, LookupError):  # of a tag that its value does not fit
+            problem = f"{_short(node)} cannot be read as {node.tag.removeprefix(TAG)}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+        if isinstance(value, str) and not value.isascii() and re.search(r"[\ud800-\udfff]", value):
+            problem = f"{_short(node)} has half of a surrogate pair, which is no character"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # << takes over the keys of another mapping
+        pairs = node.value if node.id == "mapping" else []  # a tag may say it of a list; the parent refuses that
+        for key_node, _ in pairs:
+            if key_node.tag == f"{TAG}merge":  # << takes over the keys of another mapping
                 continue
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            if not isinstance(key, Hashable) or key in seen:
+                problem = f"key {key!r} stands twice" if isinstance(key, Hashable) else "a key is a list or a mapping"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A whole or broken number."""
+        text = str(self.construct_scalar(node))
+        problem = ""
+        if ":" in text:
+            problem = "is a number to base 60 for some readers, and text for others; put it into quotes"
+        elif re.fullmatch(r"[-+]?0[\d_]*[1-9][\d_]*", text):
+            problem = "is an octal number for some readers, and a decimal for others; write it without the leading zero"
+        elif node.tag == f"{TAG}int" and len(text) > MOST_DIGITS:
+            problem = f"is too large: whole numbers have at most {MOST_DIGITS} digits"
+        if problem:
+            raise yaml.constructor.ConstructorError(None, None, f"{_short(node)} {problem}", node.start_mark)
+        return self.construct_yaml_int(node) if node.tag == f"{TAG}int" else self.construct_yaml_float(node)
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
+
+_Loader.add_implicit_resolver(f"{TAG}float", NUMBER, list("-+0123456789"))
+# Dates are text, and so is the sign =, for which YAML 1.1 has a type of its own.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (f"{TAG}timestamp", f"{TAG}value")]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+_Loader.yaml_constructors = {
+    tag: made
+    for tag, made in _Loader.yaml_constructors.items()
+    if tag is None or tag.removeprefix(TAG) in ("null", "bool", "str", "seq", "map")
+}
+for _number in ("int", "float"):
+    _Loader.add_constructor(f"{TAG}{_number}", _Loader.construct_number)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text into quotes wherever `_Loader`, or another reader, would take it for something else."""
+
+
+_Dumper.add_implicit_resolver(f"{TAG}float", NUMBER, list("-+0123456789"))
+
+
+def _short(node: yaml.Node) -> str:
+    """What stands in the file."""
+    return repr(shorten(str(node.value), 40)) if isinstance(node, yaml.ScalarNode) else "this"
 
 
 def parse(text: str, source: str) -> Any:
     """Parse one YAML document; ``source`` names it in errors.
 
     Raises:
-        UserError: the text is not YAML, or a key stands twice in one mapping.
+        UserError: the text is not YAML, a key stands twice in one mapping, a value is not plain (text, numbers, true,
+            false, nothing, lists, mappings), or aliases make too much of it.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -53,17 +144,21 @@ def read(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        UserError: the file is missing, not text, or not YAML.
+        UserError: the file is missing, too large, not text, or not YAML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise UserError(f"{path}: larger than {LARGEST_FILE:,} bytes, which no such file is")
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     return parse(text, str(path))
 
 
 def dump(value: Any) -> str:
-    """Write plain containers as YAML in the order given."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+    """Write plain containers as YAML in the order given; `parse` reads the same from it."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
