@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ayt.base.errors import UserError
@@ -19,10 +19,10 @@ def written_beside(path: Path) -> Iterator[Path]:
     Raises:
         UserError: no space is left, or the place cannot be written to; nothing half-written stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: libraries choose the format by it.
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         # Libraries that write for themselves may let nobody else read.
         beside.chmod(0o666 & ~_umask())
@@ -30,9 +30,22 @@ def written_beside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        # Where nothing can be written, nothing can be removed either, and the first error is the one to show.
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """What to say where a file or folder cannot be written."""
+    return UserError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what `written_beside` left in a folder when its process was killed; the caller alone writes there."""
+    for part in folder.glob(".*.part*"):
+        part.unlink(missing_ok=True)
 
 
 def _umask() -> int:

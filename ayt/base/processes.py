@@ -2,11 +2,17 @@
 
 Who is who stands in the environment, as every launcher writes it: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
 ``MASTER_ADDR`` and ``MASTER_PORT``. Without them there is one process, and nothing here communicates.
+
+The first process is where the others meet. Whoever reaches its port can read and write what they exchange there, so it
+listens at the address of the job's own network, ``MASTER_ADDR``, and at no other if that can be.
 """
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,21 +115,75 @@ ALONE = Processes()
 
 
 def local_rank() -> int:
-    """Which of the processes on this machine this one is, from 0."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    """Which of the processes on this machine this one is, from 0.
+
+    Raises:
+        UserError: the environment says no such number.
+    """
+    return _number("LOCAL_RANK", 0)
 
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """Meet the other processes, if there are any, for as long as the block lasts."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    """Meet the other processes, if there are any, for as long as the block lasts.
+
+    Raises:
+        UserError: the environment speaks of others and does not say how to meet them; or they do not come.
+    """
+    count = _number("WORLD_SIZE", 1)
+    if count <= 1:
         yield ALONE
         return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    yield Processes(distributed.get_rank(), count, distributed.new_group(backend="gloo"))
+    rank, port, host = _number("RANK", -1), _number("MASTER_PORT", -1), os.environ.get("MASTER_ADDR", "")
+    if not (0 <= rank < count and 0 < port < 2**16 and host):
+        raise UserError(
+            f"WORLD_SIZE = {count} in the environment: speaks of {count} processes, and RANK, MASTER_ADDR and"
+            " MASTER_PORT do not say how they meet; unset it for one process"
+        )
+    try:
+        store = _meet(host, port, rank, count)
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=count
+        )
+    except (RuntimeError, OSError) as error:  # all of torch.distributed's are of the first
+        told = str(error).partition("\n")[0][:200]
+        raise UserError(f"MASTER_ADDR = {host}, MASTER_PORT = {port}: the processes cannot meet: {told}") from error
+    yield Processes(rank, count, distributed.new_group(backend="gloo"))
     # Not after an error: NCCL would wait for the other processes, and they for this one.
     distributed.destroy_process_group()
+
+
+def _number(variable: str, default: int) -> int:
+    """A whole number in the environment; the default where there is nothing."""
+    text = os.environ.get(variable, "").strip()
+    if text and not text.isdecimal():
+        raise UserError(f"{variable} = {text!r} in the environment: is not a whole number; unset it for one process")
+    return int(text) if text else default
+
+
+def _meet(host: str, port: int, rank: int, count: int) -> Any:
+    """The store that the first process has, in each of them."""
+    first = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # torchrun has one already
+    listening = _listen(host, port, count) if first else None
+    return distributed.TCPStore(  # type: ignore[attr-defined]
+        host, port, count, first, master_listen_fd=None if listening is None else listening.detach()
+    )
+
+
+def _listen(host: str, port: int, count: int) -> socket.socket | None:
+    """A socket at the host's address alone; None where that is not known: PyTorch then listens at all of them."""
+    all_here = _number("LOCAL_WORLD_SIZE", 0) == count
+    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        where = str(address[0])
+        # Machines often call themselves by an address that no other machine can reach.
+        if ipaddress.ip_address(where.partition("%")[0]).is_loopback and where != host and not all_here:
+            continue
+        try:
+            return socket.create_server((where, port), family=family)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+    return None
 
 
 def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:

@@ -1,9 +1,13 @@
-"""Snapshots and training states: safetensors files that know which run and iteration they belong to."""
+"""Snapshots and training states: safetensors files that know which run and iteration they belong to.
+
+Each has a digest of what it says and of its numbers, which is compared wherever the numbers are read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,9 @@ FORMAT = 1
 """Of snapshot and state files; a newer one is refused."""
 
 _KEY = "ayt"  # one key only: safetensors writes several in an order that changes from process to process
+_DIGEST = "digest"
+NUMBERED = ("snapshot", "state")
+"""Kinds of files that are called by their iteration."""
 
 
 def write(path: Path, kind: str, run: str, iteration: int, tensors: dict[str, torch.Tensor], **more: Any) -> None:
@@ -46,6 +53,7 @@ def write(path: Path, kind: str, run: str, iteration: int, tensors: dict[str, to
         **more,
     }
     on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    metadata[_DIGEST] = _digest(metadata, on_cpu)
     with written_beside(path) as beside:
         try:
             save_file(on_cpu, beside, {_KEY: json.dumps(metadata, sort_keys=True)})
@@ -62,15 +70,20 @@ def read(path: Path, kind: str, run: str | None = None) -> tuple[dict[str, torch
         run: name of the run that the file must belong to; None: any.
 
     Raises:
-        UserError: the file is missing, truncated, not ours, of another kind or run, or of a newer format.
+        UserError: the file is missing, damaged, not ours, of another kind or run than that, of another iteration than
+            it is called by, or of a newer format.
     """
     with _opened(path) as file:
         metadata = _checked(file.metadata(), path, kind, run)
-        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    # Files of older versions have none.
+    if metadata.get(_DIGEST, "") not in ("", _digest(metadata, tensors)):
+        raise UserError(f"{path}: damaged: its digest is of other numbers; delete it to have it made again")
+    return tensors, metadata
 
 
 def metadata(path: Path, kind: str, run: str | None = None) -> dict[str, Any]:
-    """Read the metadata alone; see `read`."""
+    """Read the metadata alone, without a look at the numbers; see `read`."""
     with _opened(path) as file:
         return _checked(file.metadata(), path, kind, run)
 
@@ -90,14 +103,38 @@ def _checked(found: dict[str, str] | None, path: Path, kind: str, run: str | Non
     text = (found or {}).get(_KEY)
     if text is None:
         raise UserError(f"{path}: was not written by ayt")
-    metadata: dict[str, Any] = json.loads(text)
+    metadata = _parsed(text)
+    if not {"format", "kind", "run", "iteration"} <= set(metadata):
+        raise UserError(f"{path}: damaged: says nothing of what it is; delete it to have it made again")
     if metadata["format"] > FORMAT:
         raise UserError(f"{path}: format {metadata['format']} is newer than this version's {FORMAT}")
     if metadata["kind"] != kind:
         raise UserError(f"{path}: is a {metadata['kind']}, not a {kind}")
     if run is not None and metadata["run"] != run:
         raise UserError(f"{path}: belongs to run {metadata['run']}, not to {run}")
+    if kind in NUMBERED and path.stem.isdecimal() and int(path.stem) != metadata["iteration"]:
+        problem = f"is called {int(path.stem)} and holds iteration {metadata['iteration']}"
+        raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metadata
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The metadata in a text; empty where a damaged one says none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(metadata: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """The SHA-256 of metadata and of tensors on the CPU, in hexadecimal."""
+    said = {key: value for key, value in metadata.items() if key != _DIGEST}
+    found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_into(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from ayt.operations.status import last_row
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run, RunRecord, Snapshot, read_run
+from ayt.training.log import read_rows
 from ayt.training.work import build_network
 
 FLOAT = 4
@@ -153,6 +153,4 @@ def _measured() -> dict[str, list[float]]:
 
 def _speeds(log: Path) -> Iterator[float]:
     """The speeds of a log but for the first, which has the start in it."""
-    with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    yield from (float(row["images_per_second"]) for row in rows[1:])
+    yield from (row["images_per_second"] for row in read_rows(log)[1:])

@@ -33,7 +33,7 @@ from ayt.base.images import to_uint8
 from ayt.evaluation.sampling import sample
 from ayt.operations.release import load
 
-network, run = load("{folder}")
+network, run = load({folder!r})
 noise = torch.randn(1, 16, *run.dataset.shape)  # steps, images, channels, height, width
 for number, image in enumerate(to_uint8(sample(network, noise))):
     Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()).save(f"{{number:02d}}.png")
@@ -103,6 +103,8 @@ def _card(
 ) -> str:
     method = run.training.name if run.training.stage == "train" else "a diffusion model, EDM's denoising loss"
     commits = metadata.get("commits", [])
+    # Whoever gets the folder has it elsewhere.
+    name = folder.resolve().name
     lines = [
         f"# {run.name}, {metadata['iteration']:,} iterations",
         "",
@@ -121,10 +123,10 @@ def _card(
         "",
         "## Use",
         "",
-        f"`ayt sample --model {folder} --steps 1 --samples 16 --output samples.png`, or:",
+        f"`ayt sample --model {name} --steps 1 --samples 16 --output samples.png`, or:",
         "",
         "```python",
-        *EXAMPLE.format(folder=folder).splitlines(),
+        *EXAMPLE.format(folder=name).splitlines(),
         "```",
     ]
     return "\n".join(lines) + "\n"

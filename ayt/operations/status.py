@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from ayt.base import paths
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
+from ayt.training.log import read_rows
 
 QUEUE_SECONDS = 20
 
@@ -90,17 +90,7 @@ def _with_time_left(run: Run, status: RunStatus) -> RunStatus:
 
 def last_row(log: Path) -> dict[str, float]:
     """The numbers of a training log's last whole row; nothing if there is none."""
-    try:
-        with log.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return {}
-    for row in reversed(rows):
-        try:
-            return {key: float(value) for key, value in row.items()}
-        except (TypeError, ValueError):
-            continue  # being written
-    return {}
+    return (read_rows(log) or [{}])[-1]
 
 
 def _held(lock: Path) -> bool:

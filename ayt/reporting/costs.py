@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 
 from ayt.base import paths
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run, Snapshot
+from ayt.training.log import read_rows
 
 SECONDS_PER_HOUR = 3600
 
@@ -59,20 +59,17 @@ def read_costs(plan: Plan) -> pd.DataFrame:
 
 
 def _read_logs(run: Run) -> pd.DataFrame | None:
-    """The rows of all logs of a run with the seconds that each stands for; None if one is missing."""
+    """The rows of all logs of a run with the seconds that each stands for; None if one is missing, or has no rows."""
     parts = []
     for segment in run.segments:
-        log = paths.training_log(run.folder, segment.stop)
-        if not log.exists():
+        rows = pd.DataFrame(read_rows(paths.training_log(run.folder, segment.stop)))
+        if rows.empty:
             return None
-        parts.append(_with_seconds(log, segment.start * run.record.batch_size))
+        parts.append(_with_seconds(rows, segment.start * run.record.batch_size))
     return pd.concat(parts, ignore_index=True)
 
 
-def _with_seconds(log: Path, images_before: int) -> pd.DataFrame:
-    rows = pd.read_csv(log)
-    for column in ("gpus", "peak_memory_mb"):  # logs of older versions have none
-        rows[column] = rows[column] if column in rows else float("nan")
+def _with_seconds(rows: pd.DataFrame, images_before: int) -> pd.DataFrame:
     seen = rows["images"].diff().fillna(rows["images"].iloc[0] - images_before)
     return rows.assign(seconds=seen / rows["images_per_second"])
 

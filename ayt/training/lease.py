@@ -15,11 +15,12 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from ayt.base.errors import UserError
+from ayt.base.files import cannot_write, write_text
 
 PATIENCE = 60.0
 """Seconds that a predecessor on this machine has to save its state and leave."""
@@ -37,14 +38,17 @@ class Lease:
         take_over: stop a live training that holds the lease, after it has saved its state. False: refuse.
 
     Raises:
-        UserError: another process trains this run, and ``take_over`` is False.
+        UserError: another process trains this run, and ``take_over`` is False; or the folder cannot be written to.
     """
 
     def __init__(self, folder: Path, take_over: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "lease.json"
         self._mutex = folder / "lease.lock"
-        self._alive: IO[str] = (folder / "holder.lock").open("a")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._alive: IO[str] = (folder / "holder.lock").open("a")
+        except OSError as error:
+            raise cannot_write(folder, error) from None
         self._token = uuid.uuid4().hex
         if not self._lock_alive():
             holder = self._read()
@@ -54,7 +58,7 @@ class Lease:
             self._stop(holder)
         with self._locked():
             record = {"token": self._token, "pid": os.getpid(), "host": socket.gethostname()}
-            self._file.write_text(json.dumps(record))
+            write_text(self._file, json.dumps(record))
 
     @contextmanager
     def commit(self) -> Iterator[None]:
@@ -99,14 +103,18 @@ class Lease:
     def _read(self) -> dict[str, Any]:
         try:
             content = json.loads(self._file.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._mutex.open("a") as mutex:
-            fcntl.flock(mutex, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            try:
+                mutex = stack.enter_context(self._mutex.open("a"))
+                fcntl.flock(mutex, fcntl.LOCK_EX)
+            except OSError as error:
+                raise cannot_write(self._mutex, error) from None
             yield
 
 

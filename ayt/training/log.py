@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,26 @@ OLDEST_COLUMNS = 6
 """Of a whole row in the first version's logs; the row that was being written when a training was killed has fewer."""
 
 
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The whole rows of a training log, each with a number for every column, NaN where older versions had none.
+
+    What is no row of numbers is passed over: the end that a kill cut off, or damage. Nothing if there is no log.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in text.split("\n")[:-1]:
+        try:
+            values = [int(cell) if cell.isdecimal() else float(cell) for cell in line.split(",")]
+        except ValueError:
+            continue
+        if OLDEST_COLUMNS <= len(values) <= len(COLUMNS) and all(math.isfinite(value) for value in values[:2]):
+            rows.append(dict(zip(COLUMNS, values + [math.nan] * (len(COLUMNS) - len(values)), strict=True)))
+    return rows
+
+
 class Sink(Protocol):
     """A place that rows of the log go to besides the CSV file."""
 
@@ -42,27 +62,23 @@ class CsvLog:
 
     def __init__(self, path: Path, resume_at: int) -> None:
         self.path = path
-        rows = []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= resume_at]
-        # Logs of older versions have fewer columns.
-        rows = [row + ["nan"] * (len(COLUMNS) - len(row)) for row in rows if len(row) >= OLDEST_COLUMNS]
-        lines = [",".join(COLUMNS), *map(",".join, rows)]
-        write_text(path, "\n".join(lines) + "\n")
+        kept = [_line(row) for row in read_rows(path) if row["iteration"] <= resume_at]
+        write_text(path, "".join([",".join(COLUMNS) + "\n", *kept]))
         self._file = path.open("a", newline="")
-        self._writer = csv.DictWriter(self._file, COLUMNS)
 
     def write(self, row: dict[str, float]) -> None:
         """Append one row, and let readers see it."""
-        self._writer.writerow(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-        )
+        self._file.write(_line(row))
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _line(row: dict[str, float]) -> str:
+    values = (row[name] for name in COLUMNS)
+    return ",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in values) + "\n"
 
 
 class _TensorBoard:
@@ -102,9 +118,16 @@ def open_sinks(names: list[str], folder: Path, resume_at: int) -> list[Sink]:
     """Open the optional sinks.
 
     Raises:
-        UserError: a sink's library is not installed.
+        UserError: a sink's library is not installed, or cannot do its work here.
     """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise UserError(f"execution.sinks: {name} is not installed; pip install 'ayt-workflow[{name}]'")
-    return [_SINKS[name](folder, resume_at) for name in names]
+    return [_open_sink(name, folder, resume_at) for name in names]
+
+
+def _open_sink(name: str, folder: Path, resume_at: int) -> Sink:
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"execution.sinks: {name} is not installed; pip install 'ayt-workflow[{name}]'")
+    try:
+        return _SINKS[name](folder, resume_at)
+    except Exception as error:  # whatever its library raises where there is no key, no network, no place to write
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"execution.sinks: {name} cannot be opened: {told}") from error

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
-from ayt.base.files import link, write_text
+from ayt.base.files import link, remove_parts, write_text
 from ayt.base.processes import Processes
 from ayt.base.progress import ProgressLine
 from ayt.plan.runs import Segment
@@ -78,6 +78,11 @@ class UnderWay:
             for file in self._snapshots.glob("*.safetensors"):
                 if file not in wanted:
                     file.unlink()
+            # Nobody else writes into these.
+            for place in (paths.snapshot, paths.state, paths.training_log):
+                remove_parts(place(self.folder, self.segment.stop).parent)
+            for folder in (self.resume, self._snapshots):
+                remove_parts(folder)
 
     @contextmanager
     def logs(self, state: TrainingState, sinks: list[str]) -> Iterator[Callable[[dict[str, float]], None]]:
@@ -152,14 +157,21 @@ class UnderWay:
         return self._snapshots / paths.snapshot(self.folder, iteration).name
 
     def _resumable(self, run: str) -> bool:
-        """Whether the resume state lies in this segment and the snapshots before it are there."""
+        """Whether the resume state lies in this segment and the snapshots before it are there, whole."""
         if not self.state_file.exists():
             return False
         iteration = int(weights.metadata(self.state_file, "state", run)["iteration"])
         if not self.segment.start < iteration <= self.segment.stop:
             return False
-        before = self.segment.snapshots(self.segment.start, iteration)
-        return all(self._snapshot(i).exists() for i in before) and self.log.exists()
+        before = [self._snapshot(i) for i in self.segment.snapshots(self.segment.start, iteration)]
+        if missing := [file for file in before if not file.exists()]:
+            _report(f"{missing[0]}: is gone; {run} is trained again from iteration {self.segment.start}")
+            return False
+        for file in before:
+            weights.read(file, "snapshot", run)  # once published, nothing would tell damage from a result
+        if not self.log.exists():
+            _report(f"{self.log}: is gone; the log begins anew at iteration {iteration}")
+        return True
 
 
 def _report(text: str) -> None:

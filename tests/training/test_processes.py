@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+from pathlib import Path
 
 import forked
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from ayt.base import paths, weights
+from ayt.base import paths, processes, weights
 from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.base.processes import Processes
@@ -185,3 +186,58 @@ def test_processes_score_what_one_scores(plan, folder):
     assert set(sampled) >= {"frechet", "kid", "precision", "recall", "density", "coverage", "inception_score"}
     assert set(denoised) == {"denoised_frechet"}
     assert all(metric["mean"] is not None for metric in [*sampled.values(), *denoised.values()])
+
+
+def listening(pid):
+    """The addresses at which a process waits for others, as Linux writes them."""
+    inodes = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    found = []
+    for table in ("tcp", "tcp6"):
+        rows = [line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
+        found += [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
+    return found
+
+
+def test_the_first_process_listens_at_the_jobs_address_alone(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    before = set(listening(os.getpid()))
+    for host, count, all_here in (("127.0.0.1", 2, ""), ("localhost", 2, "2")):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", all_here)
+        with processes._listen(host, port, count):
+            assert {place.partition(":")[0] for place in set(listening(os.getpid())) - before} <= {
+                "0100007F",
+                "00000000000000000000000001000000",
+            }
+            assert set(listening(os.getpid())) != before
+    # On another machine the name may be another address; PyTorch then listens at all.
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert processes._listen("localhost", port, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "4"}, "WORLD_SIZE = 4 in the environment: speaks of 4 processes, and RANK, MASTER_ADDR and"),
+        ({"WORLD_SIZE": "four"}, "WORLD_SIZE = 'four' in the environment: is not a whole number; unset it for one"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}, "do not say how they meet"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "no.such.host.invalid", "MASTER_PORT": "9"}, "cannot meet: "),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "TAKEN"}, "cannot meet: "),
+    ],
+)
+def test_stray_variables_of_a_launcher_are_one_line(monkeypatch, variables, message):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+            value = variables.get(name, "").replace("TAKEN", str(taken.getsockname()[1]))
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match=message) as error, processes.joined():
+            pass
+    assert "\n" not in str(error.value)
+
+
+def test_empty_variables_of_a_launcher_say_nothing(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "")
+    with processes.joined() as alone:
+        assert (alone.count, processes.local_rank()) == (1, 0)
