@@ -22,7 +22,7 @@ from ayt.base.images import Images, to_float
 from ayt.base.progress import ProgressLine
 from ayt.features.distance import Distance
 from ayt.methods.base import Method
-from ayt.methods.formulas.losses import Loss, direction, weight
+from ayt.methods.formulas.losses import Loss, direction
 from ayt.methods.formulas.schedules import stage_at
 from ayt.networks.modules.precond import Denoise
 from ayt.plan.runs import Snapshot
@@ -200,7 +200,7 @@ def take_tangents(
 ) -> tuple[Tensor, Tensor]:
     """D_t (K, C, H, W) and the tangents of each kind there, (S, K, C, H, W)."""
     D_t, D_r, t, r = pair_at(D, points, noise_level, method, stage)
-    w = weight(t, r)
+    w = method.weigh(t, r)
     return D_t, torch.stack([tangent(D_t, D_r, w, iteration) for tangent in followed.values()])
 
 

@@ -21,7 +21,6 @@ from ayt.base.randomness import generator
 from ayt.features.distance import Distance
 from ayt.methods.base import Method
 from ayt.methods.formulas.losses import consistency_pair, direction
-from ayt.methods.formulas.schedules import t_to_r
 from ayt.networks.modules.precond import Denoise
 
 OTHERS = 4
@@ -77,7 +76,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 def pair_at(D: Denoise, points: Points, t: float, method: Method, stage: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """D_t, D_r (K, C, H, W) of all points at one noise level, t and r (K,): as training has them, without dropout."""
     t_all = points.x.new_full((len(points.x),), t)
-    r = t_to_r(t_all, method.q, stage, method.k, method.b, method.n)
+    r = method.pair_with(t_all, stage)
     with torch.no_grad():
         D_t, D_r = consistency_pair(D, points.x, t_all, r, points.eps)
     return D_t, D_r, t_all, r

@@ -78,6 +78,12 @@ class Draws:
         start, stop = self._ends
         return image_noise(self.seed, self.iteration, purpose, start, stop, shape, self.device)
 
+    def ranks(self, purpose: str) -> Tensor:
+        """The places (B,) of the images in a random order of the whole batch, from 0."""
+        z = image_noise(self.seed, self.iteration, purpose, 0, self.size, (), self.device)
+        start, stop = self._ends
+        return z.argsort().argsort()[start:stop]
+
     def masks(self, shapes: Sequence[tuple[int, int, int]], probability: float) -> list[Tensor]:
         """Dropout masks (B, C, H, W), False with ``probability``; none where that is 0.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ayt.base.paths import RESERVED_NAMES
-from ayt.base.sections import choices
+from ayt.base.sections import ABSENT, choices
 from ayt.experiment.outputs import Mistakes
 from ayt.experiment.schema import INCEPTION, Experiment
 from ayt.methods.base import base_name
@@ -23,6 +23,7 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     _check_batches(experiment, mistake)
     _check_classifiers(experiment, mistake)
     _check_methods(experiment, mistake)
+    _check_starts(experiment, mistake)
     _check_evaluation(experiment, mistake)
     for section, outputs in (("figures", experiment.figures), ("tables", experiment.tables)):
         for name, output in outputs.items():
@@ -67,6 +68,39 @@ def _check_methods(experiment: Experiment, mistake: Mistake) -> None:
         other = seen.setdefault(method.label, name)
         if other != name:
             mistake(("methods", base_name(name), "label"), method.label, f"is the label of {other} too; set another")
+
+
+def _check_starts(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that runs that methods start from are runs of the experiment, of one network, and come first."""
+    for name, method in experiment.methods.items():
+        need = method.starts_from()
+        if need is None:
+            continue
+        where = ("methods", base_name(name))
+        other = experiment.methods.get(need.name)
+        if other is None:
+            variants = [key for key in experiment.methods if base_name(key) == need.name]
+            others = [key for key in experiment.methods if key != name and base_name(key) == key]
+            problem = f"is swept into {len(variants)} methods" if variants else f"unknown method; {choices('', others)}"
+            mistake((*where, need.key), need.name, problem)
+            continue
+        if other.sampled_with:
+            problem = f"is {other.name}, itself of two networks" if other is not method else "is the method itself"
+            mistake((*where, need.key), need.name, f"{problem}; name a method of one network")
+            continue
+        if other.starts_from():
+            mistake((*where, need.key), need.name, "starts from another method itself; name one that does not")
+        sizes = [need.batch_size] if need.batch_size else method.batch_sizes
+        seeds = method.seeds if need.seed is None else [need.seed]
+        for key, found, known in (("batch_size", sizes, other.batch_sizes), ("seed", seeds, other.seeds)):
+            for value in found:
+                if value not in known:
+                    problem = f"{need.name} has no run with {key.replace('_', ' ')} {value}; {choices(value, known)}"
+                    mistake((*where, f"{need.key}_{key}"), getattr(need, key) or ABSENT, problem)
+        every = other.snapshot_every or other.segment or other.iterations
+        if need.iteration and (need.iteration % every or need.iteration > other.iterations):
+            problem = f"{need.name} has snapshots every {every} iterations up to {other.iterations}"
+            mistake((*where, f"{need.key}_iteration"), need.iteration, problem)
 
 
 def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:

@@ -9,9 +9,12 @@ from pydantic import Field, model_validator
 
 from ayt.base.kinds import Registry
 from ayt.base.sections import UNNAMED, Count, Counts, Finite, Fraction, NonNegative, Positive, Seeds, check_divides
-from ayt.methods.training import Stage, Training
+from ayt.methods.training import RunNeed, Stage, Training
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ayt.base.randomness import Draws
     from ayt.methods.formulas.losses import Loss
     from ayt.methods.formulas.objective import Objective, Work
 
@@ -45,25 +48,64 @@ class Method(Training):
     t_mean: Finite = -1.1
     """Mean of ln t."""
     t_std: Positive = 2.0
+    t_min: Positive | None = None
+    """Noise levels below it are not drawn; absent: all may be."""
+    t_max: Positive | None = None
+    """Noise levels above it are not drawn; absent: all may be."""
     q: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 256.0
-    """r = t (1 - n(t) / q^(stage + 1))."""
+    """r = max(min_r, t (1 - n(t) (1 - ratio))), ratio = 1 - q^-(stage + 1)."""
+    max_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The ratio goes no further; absent: it is not limited."""
+    min_r: NonNegative = 0.0
     n: Literal["sigmoid", "const"] = "sigmoid"
     k: NonNegative = 8.0
     b: NonNegative = 1.0
     stage_iterations: Count | None = None
     """Iterations for which a stage lasts; absent: one stage for the whole run."""
+    weighting: Literal["difference", "root", "c_out", "c_out_squared", "one"] = "difference"
+    """Weight of a pair: 1 / (t - r), 1 / sqrt(t - r), 1 / c_out(t), 1 / c_out(t)^2, or 1."""
 
     @model_validator(mode="after")
     def _whole_snapshots(self) -> Method:
         check_divides(self.snapshot_every, self.segment or self.iterations, "snapshot_every", "segment")
         return self
 
+    @model_validator(mode="after")
+    def _some_noise_levels(self) -> Method:
+        if self.t_min and self.t_max and self.t_min >= self.t_max:
+            raise ValueError(f"t_min {self.t_min:g} is not below t_max {self.t_max:g}")
+        if self.min_r and self.min_r >= (self.t_min or 0):
+            raise ValueError(f"min_r {self.min_r:g} needs a t_min above it")
+        return self
+
+    def starts_from(self) -> RunNeed | None:
+        """The run of another method whose weights it starts from; None: the experiment's start."""
+        return None
+
     def misfits(self) -> Iterator[tuple[str, Any, str]]:
         """Keys whose values cannot be for so many iterations, with their values and why."""
         last = (self.iterations - 1) // self.stage_iterations if self.stage_iterations else 0
-        if self.q ** -(last + 1) < 2.0**-23:
+        if self.max_ratio is None and self.q ** -(last + 1) < 2.0**-23:
             reason = f"q {self.q:g} makes r equal t in float32 and the weight 1 / (t - r) infinite"
             yield "stage_iterations", self.stage_iterations, f"reaches stage {last}, where {reason}"
+
+    def draw_t(self, draws: Draws) -> Tensor:
+        """Noise levels (B,) of a batch: lognormal, between ``t_min`` and ``t_max``."""
+        from ayt.methods.formulas.schedules import lognormal_t
+
+        return lognormal_t(draws.normal("t"), self.t_mean, self.t_std, self.t_min, self.t_max)
+
+    def pair_with(self, t: Tensor, stage: int) -> Tensor:
+        """The earlier noise levels r that t (B,) is paired with."""
+        from ayt.methods.formulas.schedules import t_to_r
+
+        return t_to_r(t, self.q, stage, self.k, self.b, self.n, self.max_ratio, self.min_r)
+
+    def weigh(self, t: Tensor, r: Tensor) -> Tensor:
+        """The weights (B,) of pairs of noise levels."""
+        from ayt.methods.formulas.losses import weight
+
+        return weight(t, r, self.weighting)
 
     def pair_loss(self, work: Work) -> Loss | None:
         """What D_t and D_r are made to agree by; None: the method compares no such pair."""

@@ -35,15 +35,36 @@ class ClassifierNeed:
     key: str = "classifier"
 
 
+@dataclass(frozen=True)
+class RunNeed:
+    """A method starts from a run of another of the experiment's methods.
+
+    Attributes:
+        name: of the method.
+        batch_size: of the run; None: the same.
+        seed: of the run; None: the same.
+        iteration: of the snapshot; None: the last.
+        key: of the method's settings that names it.
+    """
+
+    name: str
+    batch_size: int | None
+    seed: int | None
+    iteration: int | None
+    key: str
+
+
 class Training(Kind):
     """What every training run has.
 
     Attributes:
         stage: ``pretrain`` for diffusion models, ``classifier`` for feature networks, ``train`` for consistency models.
+        sampled_with: the roles of the networks upstream that it is sampled with, beside the one that it trains.
         divisible: whether a batch may be given in parts, whose losses add up to the whole batch's.
     """
 
     stage: ClassVar[Stage]
+    sampled_with: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = True
 
     iterations: Annotated[Count, UNNAMED]

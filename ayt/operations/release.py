@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,19 @@ import torch
 from PIL import Image
 from ayt.base.images import to_uint8
 from ayt.evaluation.sampling import sample
-from ayt.operations.release import load
+from ayt.operations.release import load_sampled
 
-network, run = load({folder!r})
+denoiser, run = load_sampled({folder!r})
 noise = torch.randn(1, 16, *run.dataset.shape)  # steps, images, channels, height, width
-for number, image in enumerate(to_uint8(sample(network, noise))):
+for number, image in enumerate(to_uint8(sample(denoiser(None), noise))):
     Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()).save(f"{{number:02d}}.png")
 """
 
 
 def load(folder: Path | str) -> tuple[EDMPrecond, RunRecord]:
     """The network D(x; sigma) of a folder made by `export`, on the CPU in eval mode, and how it was trained.
+
+    It is the trained one: `load_sampled` gives the denoiser where that is made of several.
 
     Raises:
         UserError: a file is missing or damaged, or the folder is of another version or kind.
@@ -51,18 +54,24 @@ def load(folder: Path | str) -> tuple[EDMPrecond, RunRecord]:
     return load_denoiser(run, folder / WEIGHTS), run
 
 
-def load_sampled(folder: Path, device: torch.device) -> tuple[Sampled, RunRecord]:
+def load_sampled(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Sampled, RunRecord]:
     """The denoiser of a folder made by `export`, as it is sampled on a device, and how it was trained.
+
+    The denoiser is a function of class labels (B,), or of None, to D(x; sigma).
 
     Raises:
         UserError: as `load` does.
     """
+    folder, device = Path(folder), torch.device(device)
     network, run = load(folder)
-    return run.training.sampled(work_of(run, folder, device, network.to(device))), run
+    files = {role: folder / f"{role}.safetensors" for role in run.training.sampled_with}
+    return run.training.sampled(work_of(run, folder, device, network.to(device), files)), run
 
 
 def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET_TABLE) -> None:
     """Write a snapshot of a run as a folder: its weights, the run's record, and a card with scores and provenance.
+
+    A run that is sampled with other networks too, as the second stage of TCM is, has a file for each beside its own.
 
     Args:
         record: ``run.yaml`` of the run.
@@ -81,11 +90,17 @@ def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET
         raise UserError(f"{folder}: is not an empty folder; name a new one")
     metadata = weights.metadata(snapshot, "snapshot", run.name)
     folder.mkdir(parents=True, exist_ok=True)
-    for source, name in ((snapshot, WEIGHTS), (record, RECORD)):
+    for source, name in [(snapshot, WEIGHTS), (record, RECORD), *_others(run, record.parent)]:
         with written_beside(folder / name) as beside:
             shutil.copyfile(source, beside)
     write_text(folder / CARD, _card(run, metadata, _scores(record.parent, iteration), folder, table))
-    load(folder)
+    load_sampled(folder)
+
+
+def _others(run: RunRecord, folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files of networks upstream that a run in a folder is sampled with, and their names in a folder of its own."""
+    for role in run.training.sampled_with:
+        yield run.upstream[role].beside(folder), f"{role}.safetensors"
 
 
 def _scores(run: Path, iteration: int) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from ayt.metrics.base import METRICS, DenoisingMetric, Metric, SampleMetric
 from ayt.plan.analyses import Analysis
 from ayt.plan.evaluations import MOST_KEPT, DenoisingScore, FeatureSpace, Grid, Reference, Sampling, Score
 from ayt.plan.records import Record, digest
-from ayt.plan.runs import Published, Run, RunRecord, Segment, Weights
+from ayt.plan.runs import Published, Run, RunRecord, Segment, Snapshot, Weights
 
 
 class ShownScore(NamedTuple):
@@ -59,6 +59,7 @@ class Plan:
             if self.pretrained
             else Published(experiment.start.checkpoint or "", experiment.network)
         )
+        self._made: dict[tuple[str, int, int], Run] = {}
         self._methods = list(self._consistency())
         self.trained = [run for _, run in self._methods]
         asked = experiment.evaluation
@@ -75,7 +76,8 @@ class Plan:
                 self.classifier(name)
         self.runs: dict[str, Run] = {}
         classifiers = [run for run in self._classifiers.values() if isinstance(run, Run)]
-        for run in [*([self.pretrained] if self.pretrained else []), *classifiers, *self.trained]:
+        # A run that starts from another's snapshot was made after it.
+        for run in [*([self.pretrained] if self.pretrained else []), *classifiers, *self._made.values()]:
             self.runs.setdefault(run.name, run)
 
     # Runs
@@ -276,22 +278,35 @@ class Plan:
 
     def _consistency(self) -> Iterator[tuple[str, Run]]:
         for name, method in self.experiment.methods.items():
-            upstream = {role: self.classifier_weights(need.name) for role, need in method.upstream().items()}
             for batch_size in method.batch_sizes:
                 for seed in method.seeds:
-                    yield name, self._consistency_run(method, batch_size, seed, upstream)
+                    yield name, self._consistency_run(name, batch_size, seed)
 
-    def _consistency_run(self, method: Method, batch_size: int, seed: int, upstream: dict[str, Weights]) -> Run:
+    def _consistency_run(self, name: str, batch_size: int, seed: int) -> Run:
+        if (name, batch_size, seed) not in self._made:
+            self._made[name, batch_size, seed] = self._make_consistency_run(name, batch_size, seed)
+        return self._made[name, batch_size, seed]
+
+    def _make_consistency_run(self, name: str, batch_size: int, seed: int) -> Run:
+        method = self.experiment.methods[name]
+        upstream = {role: self.classifier_weights(need.name) for role, need in method.upstream().items()}
         record = RunRecord(
             self.experiment.dataset,
             self.experiment.network,
             method,
             batch_size,
             seed,
-            {"start": self.start, **upstream},
+            {"start": self._start_of(method, batch_size, seed), **upstream},
         )
         segment = method.segment or method.iterations
         return Run(record, method.iterations, segment, method.snapshot_every or segment, method.label or "")
+
+    def _start_of(self, method: Method, batch_size: int, seed: int) -> Weights:
+        need = method.starts_from()
+        if need is None:
+            return self.start
+        run = self._consistency_run(need.name, need.batch_size or batch_size, seed if need.seed is None else need.seed)
+        return Snapshot(run.record, need.iteration or run.iterations)
 
 
 def _cut(record: RunRecord, settings: Pretraining | ClassifierTraining) -> Run:

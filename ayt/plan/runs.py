@@ -45,6 +45,10 @@ class Published:
         """Where the weights are."""
         return paths.checkpoint(self.checkpoint)
 
+    def beside(self, folder: Path) -> Path:
+        """Where the weights are, seen from the folder of a run that is made from them."""
+        return self.path
+
     def identity(self) -> dict[str, Any]:
         """What tells these weights from others."""
         return {"checkpoint": self.checkpoint, "network": _identity(self.network), "recognises": self.recognises}
@@ -71,6 +75,10 @@ class Snapshot:
     def path(self) -> Path:
         """Where the weights are."""
         return paths.snapshot(self.run.folder, self.iteration)
+
+    def beside(self, folder: Path) -> Path:
+        """Where the weights are, seen from the folder of a run of the same dataset that is made from them."""
+        return paths.snapshot(paths.beside(folder, self.run.name), self.iteration)
 
     @property
     def network(self) -> Denoiser | FeatureNetwork:
@@ -139,6 +147,11 @@ class RunRecord(Record):
     def inputs(self) -> list[Path]:
         """The files that it is made from: the dataset's, weights upstream, published networks."""
         return [*self.dataset.files, *(weights.path for weights in self.upstream.values()), *self.training.files]
+
+    @property
+    def sampling_inputs(self) -> list[Path]:
+        """The files that its snapshots are sampled with, beside themselves."""
+        return [self.upstream[role].path for role in self.training.sampled_with]
 
     @property
     def classes(self) -> int:

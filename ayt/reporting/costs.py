@@ -8,7 +8,7 @@ import pandas as pd
 
 from ayt.base import paths
 from ayt.plan.plan import Plan
-from ayt.plan.runs import Run, Snapshot
+from ayt.plan.runs import Run, Snapshot, Weights
 from ayt.training.log import read_rows
 
 SECONDS_PER_HOUR = 3600
@@ -18,23 +18,21 @@ def read_costs(plan: Plan) -> pd.DataFrame:
     """A row for each method and batch size whose runs were trained to their end.
 
     Columns: ``label``, ``batch_size``, ``runs``; their means ``images`` (seen), ``hours``, ``classifier_hours`` and
-    ``start_hours`` (of the networks that its loss looks through and of the weights that the run starts from, NaN where
-    there is none that was trained here) and ``total_hours``; ``gpus`` (that train one run, 0: a CPU) and
-    ``peak_memory_mb`` (of one process, the highest over runs). Hours are those of all GPUs, or of the CPU, of a run.
+    ``start_hours`` (of the networks that its loss looks through, and of the weights that the run starts from with all
+    that they were made from; NaN where there is none that was trained here) and ``total_hours``; ``gpus`` (that train
+    one run, 0: a CPU) and ``peak_memory_mb`` (of one process, the highest over runs). Hours are those of all GPUs, or
+    of the CPU, of a run.
     """
     rows = []
     for method, run in plan.methods_and_runs():
         own = _read_logs(run)
         if own is None:
             continue
-        upstream = {
-            role: plan.runs[weights.run.name]
-            for role, weights in run.record.upstream.items()
-            if isinstance(weights, Snapshot)
-        }
-        start = [upstream.pop("start")] if "start" in upstream else []
-        networks = {network.name: network for network in upstream.values()}.values()
-        hours = [_count_hours([own]), *(_count_hours(map(_read_logs, runs)) for runs in (networks, start))]
+        upstream = run.record.upstream
+        networks = [weights for role, weights in upstream.items() if role != "start"]
+        start = _all_upstream(upstream["start"]) if "start" in upstream else []
+        logs = ([_read_part(plan, weights) for weights in _once(snapshots)] for snapshots in (networks, start))
+        hours = [_count_hours([own]), *map(_count_hours, logs)]
         rows.append(
             {
                 "method": method,
@@ -56,6 +54,24 @@ def read_costs(plan: Plan) -> pd.DataFrame:
         gpus=("gpus", "max"),
         peak_memory_mb=("peak_memory_mb", "max"),
     ).reset_index()
+
+
+def _all_upstream(weights: Weights) -> list[Weights]:
+    """Weights, with all that they were made from."""
+    if not isinstance(weights, Snapshot):
+        return [weights]
+    return [weights, *(more for other in weights.run.upstream.values() for more in _all_upstream(other))]
+
+
+def _once(found: Iterable[Weights]) -> list[Snapshot]:
+    """Those that were trained here, each once."""
+    return list({weights.name: weights for weights in found if isinstance(weights, Snapshot)}.values())
+
+
+def _read_part(plan: Plan, weights: Snapshot) -> pd.DataFrame | None:
+    """The logs of a run up to one of its snapshots; None if one is missing."""
+    logs = _read_logs(plan.runs[weights.run.name])
+    return None if logs is None else logs[logs["iteration"] <= weights.iteration]
 
 
 def _read_logs(run: Run) -> pd.DataFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -9,7 +10,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from ayt.base import paths, weights
+from ayt.base import weights
 from ayt.base.errors import UserError
 from ayt.base.processes import ALONE, Processes
 from ayt.base.randomness import derived_seed
@@ -18,7 +19,7 @@ from ayt.features.distance import frozen
 from ayt.features.groups import label_names, names_for
 from ayt.methods.classification import ClassifierTraining
 from ayt.methods.formulas.objective import Objective, Work
-from ayt.networks.base import Denoiser, FeatureNetwork
+from ayt.networks.base import Denoiser
 from ayt.networks.modules.precond import EDMPrecond
 from ayt.plan.runs import Published, RunRecord, Snapshot, Weights
 
@@ -41,27 +42,34 @@ def load_snapshot(network: nn.Module, path: Path, run: str) -> None:
     weights.load_into(network, tensors, path)
 
 
-def load_weights(network: nn.Module, upstream: Weights, folder: Path | None = None) -> None:
+def load_weights(network: nn.Module, upstream: Weights, folder: Path | None = None, path: Path | None = None) -> None:
     """Fill a network from a run's snapshot, or from published weights that were converted.
 
     Args:
         network: to fill.
         upstream: the weights.
         folder: of a run of the same dataset, beside which the snapshot's run lies; None: where the workflow puts it.
+        path: of the file, if it lies elsewhere.
 
     Raises:
         UserError: the file is missing, damaged, or does not fit.
     """
+    found = path or (upstream.beside(folder) if folder else upstream.path)
     if isinstance(upstream, Published):
-        tensors, _ = weights.read(upstream.path, "checkpoint", upstream.checkpoint)
-        weights.load_into(network, tensors, upstream.path)
-        return
-    run = upstream.run
-    beside = paths.beside(folder, run.name) if folder else run.folder
-    load_snapshot(network, paths.snapshot(beside, upstream.iteration), run.name)
+        tensors, _ = weights.read(found, "checkpoint", upstream.checkpoint)
+        weights.load_into(network, tensors, found)
+    else:
+        load_snapshot(network, found, upstream.run.name)
 
 
-def build_frozen(upstream: Weights, dataset: Dataset, device: torch.device, folder: Path | None = None) -> nn.Module:
+def build_frozen(
+    upstream: Weights,
+    dataset: Dataset,
+    device: torch.device,
+    folder: Path | None = None,
+    path: Path | None = None,
+    dropout: float = 0.0,
+) -> nn.Module:
     """A network upstream, filled, in eval mode, without gradients of its parameters.
 
     Args:
@@ -69,9 +77,11 @@ def build_frozen(upstream: Weights, dataset: Dataset, device: torch.device, fold
         dataset: whose images it sees.
         device: where it goes.
         folder: as in `load_weights`.
+        path: as in `load_weights`.
+        dropout: of a denoiser, where it is called with dropout masks.
     """
-    network = _build_upstream(upstream, dataset)
-    load_weights(network, upstream, folder)
+    network = _build_upstream(upstream, dataset, dropout)
+    load_weights(network, upstream, folder, path)
     return frozen(network.to(device).to(memory_format=torch.channels_last))
 
 
@@ -88,7 +98,13 @@ def load_denoiser(record: RunRecord, path: Path) -> EDMPrecond:
     return frozen(network.to(memory_format=torch.channels_last))
 
 
-def work_of(record: RunRecord, folder: Path, device: torch.device, network: nn.Module) -> Work:
+def work_of(
+    record: RunRecord,
+    folder: Path,
+    device: torch.device,
+    network: nn.Module,
+    files: Mapping[str, Path] | None = None,
+) -> Work:
     """What the objective of a run is built from, around a network on the device.
 
     Args:
@@ -96,10 +112,12 @@ def work_of(record: RunRecord, folder: Path, device: torch.device, network: nn.M
         folder: of the run; networks upstream are read from the folders beside it.
         device: where everything is.
         network: of the run.
+        files: of networks upstream that lie elsewhere, by their roles.
     """
+    dropout = getattr(record.training, "dropout", 0.0)
 
     def load(role: str) -> nn.Module:
-        return build_frozen(record.upstream[role], record.dataset, device, folder)
+        return build_frozen(record.upstream[role], record.dataset, device, folder, (files or {}).get(role), dropout)
 
     return Work(device, network, network, load)
 
@@ -153,11 +171,11 @@ def find_origin(record: RunRecord) -> dict[str, str]:
     return {part.checkpoint: weights.metadata(part.path, "checkpoint")["sha256"] for part in published}
 
 
-def _build_upstream(upstream: Weights, dataset: Dataset) -> nn.Module:
+def _build_upstream(upstream: Weights, dataset: Dataset, dropout: float) -> nn.Module:
+    if isinstance(upstream.network, Denoiser):
+        return upstream.network.build(dataset, dropout)
     if isinstance(upstream, Snapshot):
         return build_network(upstream.run)
-    if isinstance(upstream.network, FeatureNetwork):
-        group = upstream.recognises
-        outputs = len(label_names(names_for(group, dataset.channels))) if group else dataset.classes
-        return upstream.network.build(dataset, outputs)
-    return upstream.network.build(dataset, 0.0)
+    group = upstream.recognises
+    outputs = len(label_names(names_for(group, dataset.channels))) if group else dataset.classes
+    return upstream.network.build(dataset, outputs)

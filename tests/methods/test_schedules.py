@@ -57,3 +57,29 @@ def test_stages_and_ramps():
     assert stage_at(10**6, None) == 0
     assert [ramp(i, 4) for i in (0, 1, 3, 9)] == [0.25, 0.5, 1, 1]
     assert ramp(0, 0) == 1
+
+
+def test_ratios_limits_and_weights_of_tcm_against_golden_numbers():
+    arrays = golden("schedule")
+    cases = zip(*(arrays[f"tcm_{name}"].tolist() for name in ("q", "stage", "ratio_limit")), strict=True)
+    for i, (q, stage, limit) in enumerate(cases):
+        for precision, tolerance in (("f64", 1e-12), ("f32", 3e-7)):
+            t, expected = arrays[f"t_{precision}"], arrays[f"tcm_r_{precision}"][i]
+            r = t_to_r(t, q, stage, max_ratio=limit, min_r=1e-6)
+            assert ((r - expected).abs() <= tolerance * t).all()
+    t, r = arrays["tcm_cout_sigma"], arrays["tcm_cout_sigma"] / 2
+    torch.testing.assert_close(weight(t, r, "c_out"), arrays["tcm_weight_cout"])
+    torch.testing.assert_close(weight(t, r, "c_out_squared"), arrays["tcm_weight_cout_sq"])
+    torch.testing.assert_close(weight(t, r, "root"), (2 / t).sqrt())
+    assert weight(t, r, "one").eq(1).all()
+
+
+def test_t_of_tcms_first_stage_against_golden_quantiles():
+    arrays = golden("schedule")
+    z = torch.special.ndtri(arrays["tcm_stage2_sample_quantile_levels"])
+    t = lognormal_t(z, -1.1, 2.0, 0.002, 80.0)
+    torch.testing.assert_close(t, arrays["tcm_stage1_exact_quantiles_t"], rtol=1e-9, atol=0)
+    far = lognormal_t(torch.tensor([-9.0, 9.0]), -1.1, 2.0, 0.002, 80.0)
+    torch.testing.assert_close(far, torch.tensor([0.002, 80.0]), rtol=1e-3, atol=0)
+    assert lognormal_t(torch.tensor([9.0]), high=5.0) <= 5
+    assert lognormal_t(torch.tensor([-9.0]), low=0.1) >= 0.0999

@@ -92,6 +92,11 @@ def records_of(records):
     ]
 
 
+def sampled_with(wildcards):
+    """The networks that a run's snapshots are sampled with beside themselves."""
+    return plan.runs[wildcards.run].record.sampling_inputs
+
+
 def settings_of(output):
     """What makes a figure or table another one when it changes."""
     return f"{output.name} {output.model_dump_json()}"

@@ -49,6 +49,7 @@ for segment, runs in plan.segments("train").items():
                 paths.snapshot(FOLDER, iteration) for iteration in segment.iterations
             ],
             against=plan.scoring_inputs,
+            beside=sampled_with,
         output:
             [
                 score.result(FOLDER, iteration)
@@ -84,6 +85,7 @@ for segment, runs in plan.segments("train").items():
                     for iteration in segment.iterations
                 ],
                 against=plan.denoising_inputs(score),
+                beside=sampled_with,
             output:
                 [score.result(FOLDER, iteration) for iteration in segment.iterations],
             log:
@@ -112,6 +114,7 @@ for grid in {grid.name: grid for _, grid in plan.grids()}.values():
             f"grid_{grid.name.replace('-', '_')}"
         input:
             paths.snapshot(FOLDER, "{iteration}"),
+            beside=sampled_with,
         output:
             grid.result(FOLDER, "{iteration}"),
         log:

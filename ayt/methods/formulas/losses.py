@@ -1,12 +1,12 @@
 """Losses of consistency training: what D_t = D(x_t; t) and D_r = stopgrad D(x_r; r) are made to agree by.
 
-All are averages over the batch, weighted by w = 1 / (t - r). The distance that gives a direction is an argument. A
+All are averages over the batch, weighted by w (`weight`). The distance that gives a direction is an argument. A
 batch may come in parts: the losses of its parts, each told the ``size`` of the whole, add up to the whole's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 DIRECTION_FLOOR = 1e-5
 """Below this norm a gradient is shortened, not stretched to length 1."""
+
+
+Weighting = Literal["difference", "root", "c_out", "c_out_squared", "one"]
+"""Weights of a pair: 1 / (t - r), 1 / sqrt(t - r), 1 / c_out(t), 1 / c_out(t)^2, or 1."""
 
 
 class LossOutput(NamedTuple):
@@ -35,9 +39,21 @@ class Loss(Protocol):
         """Compare D_t, D_r (B, C, H, W), weighted by w (B,); ``size``: of the whole batch, if this is a part."""
 
 
-def weight(t: Tensor, r: Tensor) -> Tensor:
-    """The weight w = 1 / (t - r)."""
-    return 1 / (t - r)
+def weight(t: Tensor, r: Tensor, weighting: Weighting = "difference", sigma_data: float = 0.5) -> Tensor:
+    """The weight of pairs (t, r) of noise levels, as `Weighting` says; c_out(t) = t s / sqrt(t^2 + s^2).
+
+    Args:
+        t: (B,), above 0.
+        r: (B,), below t.
+        weighting: which.
+        sigma_data: s, the standard deviation that the data is taken to have.
+    """
+    if weighting == "one":
+        return torch.ones_like(t)
+    if weighting.startswith("c_out"):
+        c_out = t * sigma_data / (t**2 + sigma_data**2).sqrt()
+        return 1 / (c_out if weighting == "c_out" else c_out**2)
+    return 1 / (t - r if weighting == "difference" else (t - r).sqrt())
 
 
 def pseudo_huber(D_t: Tensor, D_r: Tensor, c: float = 0.0) -> Tensor:
@@ -127,7 +143,9 @@ def hybrid_loss(c: float, distance: Distance, lambda_: float, ramp_iterations: i
     return loss
 
 
-def consistency_pair(D: Denoise, x_0: Tensor, t: Tensor, r: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def consistency_pair(
+    D: Denoise, x_0: Tensor, t: Tensor, r: Tensor, eps: Tensor, target: Denoise | None = None
+) -> tuple[Tensor, Tensor]:
     """D_t, with gradient, and D_r, without, from one noise; each (B, C, H, W).
 
     x_t = x_0 + t eps and x_r = x_0 + r eps; D_r = x_0 where r = 0.
@@ -138,12 +156,13 @@ def consistency_pair(D: Denoise, x_0: Tensor, t: Tensor, r: Tensor, eps: Tensor)
         t: (B,) noise levels, above 0.
         r: (B,) noise levels, 0 <= r < t.
         eps: standard normals of the images' shape.
+        target: what gives D_r; None: the denoiser.
     """
     positive = r > 0
     # ln 0 would make the network's output NaN: where r = 0 the pass runs at t, and its result is not used.
     r_safe = torch.where(positive, r, t)
     with torch.no_grad():
-        D_r = D(x_0 + r_safe[:, None, None, None] * eps, r_safe)
+        D_r = (target or D)(x_0 + r_safe[:, None, None, None] * eps, r_safe)
         D_r = torch.where(positive[:, None, None, None], D_r, x_0)
     D_t = D(x_0 + t[:, None, None, None] * eps, t)
     return D_t, D_r

@@ -14,8 +14,8 @@ from ayt.base.errors import UserError
 from ayt.base.randomness import Draws
 from ayt.features.groups import names_for
 from ayt.features.transformations import draw, transform
-from ayt.methods.formulas.losses import LossOutput, consistency_pair, denoising_loss, weight
-from ayt.methods.formulas.schedules import lognormal_t, ramp, stage_at, t_to_r
+from ayt.methods.formulas.losses import LossOutput, consistency_pair, denoising_loss
+from ayt.methods.formulas.schedules import lognormal_t, ramp, stage_at
 from ayt.networks.modules.precond import Denoise, EDMPrecond, bind
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class Work:
         network = cast(EDMPrecond, self.load(role))
         return lambda labels: bind(network, labels)
 
+    def teacher(self, role: str) -> Callable[[Tensor, Draws], Denoise]:
+        """A denoiser upstream, told the labels, as it is beside the network in training: with its dropout masks."""
+        network, student = cast(EDMPrecond, self.load(role)), cast(EDMPrecond, self.network)
+        return lambda labels, draws: bind(student, labels, draws, network)
+
     def feature_network(self, role: str) -> FeatureModule:
         """A feature network upstream."""
         return cast("FeatureModule", self.load(role))
@@ -82,11 +87,11 @@ def consistency(method: Method, work: Work) -> Objective:
         raise UserError(f"method {method.name!r} defines neither pair_loss nor objective")
 
     def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
-        t = lognormal_t(draws.normal("t"), method.t_mean, method.t_std)
-        r = t_to_r(t, method.q, stage_at(draws.iteration, method.stage_iterations), method.k, method.b, method.n)
+        t = method.draw_t(draws)
+        r = method.pair_with(t, stage_at(draws.iteration, method.stage_iterations))
         eps = draws.normal("noise", *images.shape[1:])
         D_t, D_r = consistency_pair(work.denoiser(labels, draws), images, t, r, eps)
-        return pair_loss(D_t, D_r, weight(t, r), draws.iteration, draws.size)
+        return pair_loss(D_t, D_r, method.weigh(t, r), draws.iteration, draws.size)
 
     return objective
 

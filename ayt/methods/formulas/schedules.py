@@ -1,15 +1,28 @@
-"""Times t and r of consistency training (ECT, arXiv 2406.14548)."""
+"""Times t and r of consistency training (ECT, arXiv 2406.14548; TCM, arXiv 2410.14895)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 
-def lognormal_t(z: Tensor, mean: float = -1.1, std: float = 2.0) -> Tensor:
-    """Noise levels t with ln t ~ N(mean, std^2), from standard normals ``z``; not truncated."""
-    return (mean + std * z).exp()
+def lognormal_t(
+    z: Tensor, mean: float = -1.1, std: float = 2.0, low: float | None = None, high: float | None = None
+) -> Tensor:
+    """Noise levels t with ln t ~ N(mean, std^2), from standard normals ``z``.
+
+    With ``low`` or ``high`` the distribution is cut off there, by inversion: the quantile of ln t among those between
+    them is that of z. Without, t is not truncated.
+    """
+    if low is None and high is None:
+        return (mean + std * z).exp()
+    ends = torch.tensor([low or 0.0, high or torch.inf], dtype=torch.float64, device=z.device)
+    a, b = torch.special.ndtr((ends.log() - mean) / std)
+    x = torch.special.ndtri(a + torch.special.ndtr(z.double()) * (b - a))
+    t: Tensor = (mean + std * x).exp().to(z.dtype)
+    return t
 
 
 def t_to_r(
@@ -19,23 +32,29 @@ def t_to_r(
     k: float = 8.0,
     b: float = 1.0,
     n: Literal["sigmoid", "const"] = "sigmoid",
+    max_ratio: float | None = None,
+    min_r: float = 0.0,
 ) -> Tensor:
-    """The earlier noise level r = max(0, t (1 - n(t) / q^(stage+1))) that t is compared with.
+    """The earlier noise level r = max(min_r, t (1 - n(t) (1 - ratio))) that t is paired with.
 
     Args:
         t: noise levels, above 0.
-        q: above 1; the larger, the closer r is to t.
+        q: above 1, ratio = 1 - q^-(stage+1); the larger, the closer r is to t.
         stage: from 0.
         k: height of n(t) = 1 + k sigmoid(-b t).
         b: steepness of n(t).
         n: ``sigmoid`` as above, or ``const`` for n(t) = 1.
+        max_ratio: the ratio goes no further; None: it is not limited.
+        min_r: the least r.
 
     Returns:
-        r of t's shape, 0 <= r <= t. In float32, r equals t where n(t) / q^(stage+1) is below 6e-8 (for q = 256,
-        from stage 3 on): the weight 1 / (t - r) is then infinite.
+        r of t's shape, at most t where ``min_r`` is. In float32, r equals t where n(t) / q^(stage+1) is below 6e-8
+        (for q = 256, from stage 3 on): the weight 1 / (t - r) is then infinite.
     """
     steepness = 1 + k * (-b * t).sigmoid() if n == "sigmoid" else 1.0
-    return (t * (1 - steepness / q ** (stage + 1))).clamp(min=0)
+    if max_ratio is not None and 1 - max_ratio > q ** -(stage + 1):
+        return (t * (1 - steepness * (1 - max_ratio))).clamp(min=min_r)
+    return (t * (1 - steepness / q ** (stage + 1))).clamp(min=min_r)
 
 
 def stage_at(iteration: int, stage_iterations: int | None) -> int:

@@ -103,7 +103,7 @@ class TangentsFigure(Figure):
                 figure=self,
                 seed=plan.experiment.evaluation.seed,
                 weights={"model": run.last, "classifier": classifier},
-                inputs=(run.last.path, classifier.path, *run.record.dataset.files),
+                inputs=(run.last.path, classifier.path, *run.record.sampling_inputs, *run.record.dataset.files),
             )
         ]
 
