@@ -26,8 +26,8 @@ MEASURED = (
     " FID. All methods are sampled from the same noise."
 )
 NOT_SHOWN = (
-    "what a difference within the spread over seeds is worth. Scores of a training run that failed are crosses, and the"
-    " caption names it."
+    "what more seeds would show: where the caption calls a difference within the spread over seeds, no ordering can be"
+    " read from it. Scores of a training run that failed are crosses, and the caption names it."
 )
 """What the report says beside figures of scores."""
 

@@ -52,13 +52,15 @@ class Curves(ScoreFigure):
         """Draw the scores that are there."""
         from ayt.reporting.published import batch_size_curves
         from ayt.reporting.score_plots import choose_steps
+        from ayt.reporting.significance import describe_ends
 
         scores, note = self.read_rows(plan, place)
         scores = choose_steps(scores, self.steps)
         published = batch_size_curves(plan.experiment.dataset)
         published = published[published["batch_size"].isin(scores["batch_size"])]
-        claims = describe_speed_ups(scores, self.reference or self.usual_reference(plan.experiment))
-        notes = " ".join(part for part in (claims, note) if part)
+        reference = self.reference or self.usual_reference(plan.experiment)
+        claims = (*describe_ends(scores, reference), describe_speed_ups(scores, reference))
+        notes = " ".join(part for part in (*claims, note) if part)
         draw_curves(scores, out, self.title, published, self.band, notes)
 
 

@@ -32,9 +32,12 @@ class Final(ScoreFigure):
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw the scores that are there."""
         from ayt.reporting.score_plots import choose_steps
+        from ayt.reporting.significance import describe_ends
 
         scores, note = self.read_rows(plan, place)
-        draw_final(choose_steps(scores, self.steps), out, self.title, note)
+        scores = choose_steps(scores, self.steps)
+        claims = describe_ends(scores, self.usual_reference(plan.experiment))
+        draw_final(scores, out, self.title, " ".join(part for part in (*claims, note) if part))
 
 
 def draw_final(scores: pd.DataFrame, out: Path, title: str, notes: str = "") -> None:
@@ -46,7 +49,7 @@ def draw_final(scores: pd.DataFrame, out: Path, title: str, notes: str = "") -> 
         scores: rows of ``scores.csv``.
         out: where to, without ending.
         title: of the figure.
-        notes: more to say below: what is missing.
+        notes: more to say below: what the ends claim, what is missing.
     """
     from matplotlib import rc_context
 

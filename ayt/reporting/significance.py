@@ -1,0 +1,94 @@
+"""Whether methods differ at the end of training by more than their seeds do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ayt.reporting.summaries import at_end, choose_digits
+from ayt.reporting.wording import plural
+
+COLUMNS = ("label", "batch_size", "steps", "metric", "seeds", "reference_seeds", "difference", "separate", "p")
+
+
+def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
+    """The two-sided p value of Welch's t test: whether the means of two samples of unequal variances differ.
+
+    t = (mean a - mean b) / sqrt(u + v) with u = var a / n_a and v = var b / n_b, unbiased variances, is compared with
+    Student's distribution of (u + v)^2 / (u^2 / (n_a - 1) + v^2 / (n_b - 1)) degrees of freedom (Welch 1947).
+
+    Args:
+        a: at least two finite numbers.
+        b: at least two finite numbers.
+
+    Returns:
+        p in [0, 1]; NaN where neither varies.
+    """
+    from scipy.special import stdtr
+
+    u, v = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
+    if not u + v > 0:
+        return math.nan
+    t = (np.mean(a) - np.mean(b)) / math.sqrt(u + v)
+    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
+    return float(2 * stdtr(freedom, -abs(t)))
+
+
+def compare_ends(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Compare the last scores of each method's seeds with those of a reference's, at the same batch size and steps.
+
+    Args:
+        scores: rows of ``scores.csv`` of one metric.
+        reference: a method, as the column ``method`` calls it.
+
+    Returns:
+        A row for each method, batch size and number of steps that both have at least two seeds of, none of which
+        failed: numbers of ``seeds`` and ``reference_seeds``; the ``difference`` of the means, below 0 where the
+        method's is lower; whether the seeds are ``separate``: each of one method's is better than each of the other's;
+        ``p`` of `welch`.
+    """
+    rows = []
+    ends = at_end(scores).sort_values(["steps", "batch_size"], kind="stable")
+    for (steps, size, metric), part in ends.groupby(["steps", "batch_size", "metric"], sort=False):
+        found = {method: shown["mean"].to_numpy() for method, shown in part.groupby("method", sort=False)}
+        labels = dict(zip(part["method"], part["label"], strict=True))
+        theirs = found.pop(reference, np.array([]))
+        for method, ours in found.items():
+            if min(len(ours), len(theirs)) < 2 or not np.isfinite([*ours, *theirs]).all():
+                continue
+            separate = ours.max() < theirs.min() or theirs.max() < ours.min()
+            counts = len(ours), len(theirs)
+            difference = ours.mean() - theirs.mean()
+            rows.append((labels[method], size, steps, metric, *counts, difference, separate, welch(ours, theirs)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def describe_ends(scores: pd.DataFrame, reference: str | None) -> list[str]:
+    """What the ends of training say of the methods' order in the fewest steps, a sentence for each comparison.
+
+    Args:
+        scores: rows of ``scores.csv``; of several metrics nothing is said.
+        reference: a method; where there is none, or the scores have it not, nothing is said.
+    """
+    if reference not in set(scores["method"]) or scores["metric"].nunique() > 1:
+        return []
+    found = compare_ends(scores, str(reference))
+    theirs = scores.loc[scores["method"] == reference, "label"].iloc[0]
+    sign = -1 if scores["better"].iloc[0] == "higher" else 1
+    digits = choose_digits(scores["mean"])
+    sentences = []
+    for row in found[found["steps"] == found["steps"].min()].itertuples():
+        where = f"At batch size {row.batch_size}, in {'one step' if row.steps == 1 else plural(row.steps, 'step')},"
+        order = "better" if sign * row.difference < 0 else "worse"
+        mean = f"the mean of {row.label} is {abs(row.difference):.{digits}f} {order} than that of {theirs}"
+        test = f"Welch's t test over {row.seeds} and {row.reference_seeds} seeds: p = {row.p:.2g}"
+        verdict = (
+            f"beyond the spread over seeds: each of its seeds is {order} than each of the other's ({test})"
+            if row.separate
+            else f"within the spread over seeds ({test}): no ordering can be read from it"
+        )
+        sentences.append(f"{where} {mean}, {verdict}.")
+    return sentences

@@ -1,0 +1,63 @@
+"""The test of a difference between methods, against scipy and numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+from test_figures import table
+
+from ayt.reporting.significance import compare_ends, describe_ends, welch
+
+
+def test_welch_by_hand_and_against_scipy():
+    # u = v = 1: t = -4 / sqrt(2) with 4 / (1 + 1) = 2 degrees of freedom, where p = 1 - |t| / sqrt(2 + t^2)
+    assert welch([0, 2], [4, 6]) == pytest.approx(1 - math.sqrt(8 / 10))
+    generator = np.random.default_rng(0)
+    for n, m in ((2, 5), (3, 3), (8, 2)):
+        a, b = generator.normal(0, 1, n), generator.normal(1, 3, m)
+        assert welch(a, b) == pytest.approx(ttest_ind(a, b, equal_var=False).pvalue, rel=1e-9)
+    assert math.isnan(welch([1, 1], [2, 2]))
+
+
+def with_ends(ours, theirs):
+    """Scores of AYT and ECT at batch size 8 in one step that end so, one for each seed."""
+    frame = table(seeds=range(len(theirs)))
+    frame = frame[(frame["batch_size"] == 8) & (frame["steps"] == 1)]
+    for method, ends in (("ayt", ours), ("ect", theirs)):
+        for seed, end in enumerate(ends):
+            frame.loc[(frame["method"] == method) & (frame["seed"] == seed) & (frame["iteration"] == 200), "mean"] = end
+    return frame
+
+
+def test_methods_are_separate_where_no_seed_of_one_is_among_those_of_the_other():
+    apart, overlapping = with_ends([10, 20, 30], [31, 40, 50]), with_ends([10, 20, 32], [31, 40, 50])
+    (found,) = compare_ends(apart, "ect").itertuples()
+    assert (found.difference, found.separate, found.seeds) == (pytest.approx(-61 / 3), True, 3)
+    assert found.p == welch([10, 20, 30], [31, 40, 50])
+    (said,) = describe_ends(apart, "ect")
+    assert said == (
+        "At batch size 8, in one step, the mean of AYT is 20.33 better than that of ECT, beyond the spread over seeds:"
+        " each of its seeds is better than each of the other's (Welch's t test over 3 and 3 seeds: p = 0.063)."
+    )
+    (said,) = describe_ends(overlapping, "ect")
+    assert "is 19.67 better than that of ECT, within the spread over seeds (Welch's" in said
+    assert said.endswith(": no ordering can be read from it.")
+    assert not compare_ends(overlapping, "ect")["separate"].any()
+
+
+def test_where_high_scores_are_good_the_lower_mean_is_the_worse():
+    (said,) = describe_ends(with_ends([1, 2], [3, 4]).assign(better="higher"), "ect")
+    assert "the mean of AYT is 2.00 worse than that of ECT" in said
+    assert "each of its seeds is worse than each of the other's" in said
+
+
+def test_nothing_is_said_of_one_seed_of_failures_of_several_metrics_or_without_the_reference():
+    assert describe_ends(table(seeds=(0,)), "ect") == []
+    assert describe_ends(with_ends([1, np.nan], [3, 4]), "ect") == []
+    assert describe_ends(table(methods=("AYT",)), "ect") == []
+    assert describe_ends(table(), None) == []
+    two = table()
+    two.loc[two["steps"] == 2, "metric"] = "KID"
+    assert describe_ends(two, "ect") == []
+    assert len(describe_ends(table(), "ect")) == 2  # batch sizes, in one step
