@@ -3,12 +3,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test test-avx2 test-slurm test-report lint install clean
+.PHONY: demo ablations test test-avx2 test-slurm test-report lint install clean
 
 demo: install  ## the embedded experiment: from data to figures, on a laptop, in minutes
 	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
 	$(BIN)/snakemake --profile local --report results/embedded/report.html --quiet
-	$(BIN)/ayt summary results/embedded/experiment.yaml
+	@$(BIN)/ayt summary results/embedded/experiment.yaml
+
+ablations: install  ## groups of transformations and feature networks of AYT, on the demo's runs
+	$(BIN)/snakemake --profile local --configfile config/embedded_ablations.yaml $(SNAKEMAKE_FLAGS)
+	$(BIN)/snakemake --profile local --configfile config/embedded_ablations.yaml \
+		--report results/embedded_ablations/report.html --quiet
+	@$(BIN)/ayt summary results/embedded_ablations/experiment.yaml
 
 test: install  ## the tests
 	$(BIN)/python -m pytest -m "not slurm and not report"

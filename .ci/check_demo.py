@@ -9,6 +9,7 @@ from PIL import Image
 
 from ayt.experiment import load
 from ayt.plan.plan import Plan
+from ayt.reporting.closing import closing_lines
 
 FOLDER = Path("results/embedded")
 plan = Plan(load([Path("config/embedded.yaml")]))
@@ -40,6 +41,13 @@ check(
     "Everything that the experiment asks for was" in (FOLDER / "about.rst").read_text(),
     "the first page misses something",
 )
+
+rows = pd.read_csv(FOLDER / "figures" / "samples.csv")
+check(rows.loc[0, "label"] == "diffusion model", "the first row of samples is not the diffusion model's")
+check(len(rows) == 1 + len(plan.grids()), f"{len(rows)} rows of samples")
+words = closing_lines(plan)
+check(len(words) <= 24, f"the demo's last words have {len(words)} lines")
+check(any("Welch's t test" in line for line in words), "the demo's last words do not say how sure the ordering is")
 
 last = scores[(scores["iteration"] == scores["iteration"].max()) & (scores["steps"] == 1)]
 last = last[last["method"].isin(["ect", "ayt"])]  # variants may fail: that is a result too

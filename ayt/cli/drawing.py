@@ -38,7 +38,8 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "summary",
         run_summary,
-        "Print an experiment's final scores, and where its figures and tables are.",
+        "Print a screenful on an experiment that is done: its final scores, what they say of the methods' order, where"
+        " its first figure, its report and all scores are.",
         "ayt summary results/embedded/experiment.yaml",
     )
     for added in (figure, table, draw, summary):
@@ -100,34 +101,9 @@ def _require(options: argparse.Namespace, what: str, known: Iterable[str]) -> No
 
 
 def run_summary(options: argparse.Namespace) -> None:
-    """Print the final scores and the paths of what was made."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from ayt.base import paths
+    """Print a screenful: final scores, what they say, and where to look."""
     from ayt.experiment import resolved
     from ayt.plan.plan import Plan
-    from ayt.reporting.summaries import final_scores
-    from ayt.reporting.tables.scores import Scores
+    from ayt.reporting.closing import closing_lines
 
-    experiment = resolved.read(options.experiment)
-    scores = final_scores(Scores().read_rows(Plan(experiment), experiment.name)[0])
-    metric, better = scores["metric"].iloc[0], scores["better"].iloc[0]
-    shown = Table(title=f"{experiment.name}: {metric}, {better} is better")
-    for heading in ("method", "batch size", "steps", "mean", "std over seeds", "seeds", "iterations"):
-        shown.add_column(heading, justify="left" if heading == "method" else "right")
-    for row in scores.sort_values(["steps", "batch_size"], kind="stable").itertuples():
-        std = "" if str(row.std) == "nan" else f"{row.std:.2f}"
-        seeds = f"{row.seeds!r}, {row.failed!r} failed" if row.failed else row.seeds
-        numbers = (row.batch_size, row.steps, f"{row.mean:.2f}", std, seeds, row.iteration)
-        shown.add_row(str(row.label), *map(str, numbers))
-    Console().print(shown)
-    made = [
-        *(paths.figure(experiment.name, name, "png") for name in experiment.figures),
-        *(paths.table(experiment.name, name, "md") for name in experiment.tables),
-        paths.scores_table(experiment.name),
-        paths.report(experiment.name),
-    ]
-    for path in made:
-        if path.exists():
-            print(path)
+    print("\n".join(closing_lines(Plan(resolved.read(options.experiment)))))

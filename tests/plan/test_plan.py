@@ -40,10 +40,14 @@ def names(plan):
 
 PINNED = {
     "embedded": [
-        "pretrain-bs128-seed0-2d6456dc",
+        "pretrain-bs64-seed0-4d5cc5eb",
         "classifier_geo_clr_deg-bs128-seed0-cafdc47f",
-        "ect-bs8-seed0-95def462",
-        "ayt-bs8-seed0-0c41a6fd",
+        "ect-bs8-seed0-a35cd237",
+        "ayt-bs8-seed0-c7a5db78",
+    ],
+    "embedded_ablations": [
+        "ayt-bs8-seed0-c7a5db78",
+        "classifier_geo-bs128-seed0-48a98575",
     ],
     "batch_size_ablation": [
         "classifier_geo_clr_deg-bs512-seed0-fab2ae6b",
@@ -79,6 +83,13 @@ PINNED = {
 def test_names_of_runs_are_what_they_were(name):
     """Results that exist are found again; raise a version where a change of the code changes results."""
     assert set(PINNED[name]) <= set(config(name).runs)
+
+
+def test_the_embedded_ablations_find_the_demos_runs_and_scores():
+    demo, ablations = config("embedded"), config("embedded_ablations")
+    ours = {run.name for name, run in ablations.methods_and_runs() if name in ("ect", "ayt")}
+    assert ours == {run.name for name, run in demo.methods_and_runs() if name in ("ect", "ayt") and "-bs8-" in run.name}
+    assert score_names(ablations) == score_names(demo)
 
 
 def test_a_new_optional_setting_renames_nothing(tiny, monkeypatch):
