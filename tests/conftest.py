@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -31,15 +30,5 @@ def tiny():
 
 @pytest.fixture
 def ayt():
-    """Run the command line in a process of its own; returns the finished process, output and errors as text.
-
-    One that gets an environment is a new interpreter; others start at once.
-    """
-
-    def run(*arguments, cwd=None, env=None):
-        if env is None:
-            return forked.run(*arguments, cwd=cwd)
-        command = [str(BIN / "ayt"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd, env=env)
-
-    return run
+    """Run the command line in a process of its own; returns the finished process, output and errors as text."""
+    return forked.run

@@ -1,56 +1,91 @@
-"""The command line in processes of their own that start at once: forked from one that has imported everything."""
+"""The command line, and Snakemake's, in processes of their own that start at once: see `forkserver`."""
 
-import multiprocessing
+import atexit
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
-from ayt import cli
+import forkclient
 
-CONTEXT = multiprocessing.get_context("forkserver")
-# Optimisers import the last one when they are made, which takes seconds.
-CONTEXT.set_forkserver_preload(["ayt.cli", "ayt.training.loop", "ayt.evaluation.score", "torch._dynamo"])
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
 
 
-def _main(arguments, folder, cwd, environment):
-    for number, name in ((1, "output"), (2, "errors")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.exit(cli.main(arguments))
+@cache
+def server():
+    """Where this process's server listens: started when it is first asked for, it ends with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="forked-")  # short, as paths of sockets must be
+    address = f"{folder.name}/socket"
+    process = subprocess.Popen(
+        [sys.executable, HERE / "forkserver.py", address], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"ready\n"
+    atexit.register(lambda: (process.stdin.close(), process.wait(), folder.cleanup()))
+    return address
+
+
+@cache
+def programs():
+    """A folder with programs that start at once, for PATH and beside an interpreter."""
+    folder = Path(server()).parent / "bin"
+    folder.mkdir()
+    client = [sys.executable, "-IS", HERE / "forkclient.py", server(), "ayt"]
+    for name, command in (("ayt", client), ("python", [sys.executable])):
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(map(str, command))} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
 
 
 class Started:
-    """A process that runs ``ayt``, much as `subprocess.Popen` has it."""
+    """A process that runs ``ayt``, or another program, much as `subprocess.Popen` has it."""
 
-    def __init__(self, *arguments, cwd=None, env=None):
-        self._folder = tempfile.TemporaryDirectory()
-        self.args = ["ayt", *map(str, arguments)]
-        where = self.args[1:], Path(self._folder.name), str(cwd or Path.cwd()), dict(env or os.environ)
-        self._process = CONTEXT.Process(target=_main, args=where, daemon=True)
-        self._process.start()
-        self.pid, self.kill = self._process.pid, self._process.kill
-
-    @property
-    def returncode(self):
-        return self._process.exitcode
+    def __init__(self, *arguments, program="ayt", cwd=None, env=None, executable=sys.executable):
+        self.args, self.returncode = [program, *map(str, arguments)], None
+        self._said = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 -- theirs as long as it runs
+        with Path(os.devnull).open() as nothing:
+            streams = [nothing.fileno(), *(file.fileno() for file in self._said)]
+            where = str(cwd or Path.cwd()), dict(env or os.environ)
+            self._connection, self.pid = forkclient.ask(
+                server(), program, self.args[1:], *where, streams, str(executable)
+            )
 
     def poll(self):
-        return self._process.exitcode
+        """Its exit status, None while it runs."""
+        return self._wait(0)
+
+    def _wait(self, seconds):
+        if self.returncode is None:
+            self._connection.settimeout(seconds)
+            try:
+                self.returncode = forkclient.number(self._connection)
+            except (BlockingIOError, TimeoutError):
+                return None
+            self._connection.close()
+        return self.returncode
 
     def send_signal(self, number):
         os.kill(self.pid, number)
 
+    def kill(self):
+        """Kill it, if it still runs."""
+        if self.poll() is None:
+            self.send_signal(signal.SIGKILL)
+
     def communicate(self, timeout=None):
         """Wait for its end; returns what it said."""
-        self._process.join(timeout)
-        if self.returncode is None:
+        if self._wait(timeout) is None:
             raise subprocess.TimeoutExpired(self.args, timeout)
-        return tuple((Path(self._folder.name) / name).read_text() for name in ("output", "errors"))
+        return self.said()
+
+    def said(self):
+        """Its output and its errors so far."""
+        return tuple(os.pread(file.fileno(), 1 << 24, 0).decode() for file in self._said)
 
 
 def run(*arguments, timeout=120, **options):
@@ -58,6 +93,11 @@ def run(*arguments, timeout=120, **options):
     started = Started(*arguments, **options)
     said = started.communicate(timeout)
     return subprocess.CompletedProcess(started.args, started.returncode, *said)
+
+
+def snakemake(arguments, environment=None):
+    """A finished Snakemake, whose jobs' programs were forked as well."""
+    return run(*arguments, program="snakemake", executable=programs() / "python", env=environment, timeout=1200)
 
 
 def wait_until(condition, seconds=90):

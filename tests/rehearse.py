@@ -88,8 +88,14 @@ def make_table(folder, address):
     return table
 
 
-def rehearse(folder, size, experiment="batch_size_ablation", more=()):
-    """Run the workflow in ``folder``; returns the finished process and the server, with the requests it has seen."""
+def snakemake(arguments, environment):
+    """Run Snakemake in the foreground."""
+    command = [Path(sys.executable).parent / "snakemake", *arguments]
+    return subprocess.run([*map(str, command)], check=False, env=environment)
+
+
+def rehearse(folder, size, experiment="batch_size_ablation", more=(), run=snakemake):
+    """Run the workflow in ``folder``; returns what ``run`` returns and the server, with the requests it has seen."""
     files = folder / "published"
     if not files.exists():
         make_files(files, SIZES[size].get("network", {}))
@@ -106,14 +112,11 @@ def rehearse(folder, size, experiment="batch_size_ablation", more=()):
         overrides["figures"] = {name: FIGURES[kind] for name, kind in kinds.items() if kind in FIGURES}
         overrides["toys"] = dict.fromkeys(content.get("toys", {}), TOY)
         values = [f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}" for key, value in overrides.items()]
-        command = [Path(sys.executable).parent / "snakemake", *more, "--snakefile", ROOT / "workflow" / "Snakefile"]
-        command += ["--directory", folder, "--profile", ROOT / "local"]
-        command += ["--configfile", ROOT / "config" / f"{experiment}.yaml", "--config", *values]
+        where = ["--directory", folder, "--profile", ROOT / "local"]
+        files = ["--snakefile", ROOT / "workflow" / "Snakefile", "--configfile", ROOT / "config" / f"{experiment}.yaml"]
         # Whatever asks for another machine meets a proxy that is not there.
         nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
-        done = subprocess.run(
-            [*map(str, command)], check=False, capture_output=bool(more), text=True, env={**os.environ, **nowhere}
-        )
+        done = run([*more, *where, *files, "--config", *values], {**os.environ, **nowhere})
         return done, server
 
 

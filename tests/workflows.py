@@ -1,26 +1,30 @@
 """The workflow in a folder of its own."""
 
 import re
-import subprocess
 
+import forked
 from conftest import BIN, ROOT
 
 
 class Workflow:
-    """Snakemake in a folder of its own, with the repository's rules and the profile `local`."""
+    """Snakemake in a folder of its own, with the repository's rules and the profile `local`.
+
+    What `run` runs is forked, its jobs' programs too; `command` is for those that are to start as users start it.
+    """
 
     def __init__(self, folder, snakefile=ROOT / "workflow" / "Snakefile"):
         self.folder = folder
         self.snakefile = snakefile
 
+    def arguments(self, experiment, *more):
+        where = ["--snakefile", self.snakefile, "--directory", self.folder, "--profile", ROOT / "local"]
+        return [*map(str, [*more, *where, "--configfile", experiment])]
+
     def command(self, experiment, *more):
-        start = [BIN / "snakemake", *more, "--snakefile", self.snakefile, "--directory", self.folder]
-        return [*map(str, [*start, "--profile", ROOT / "local", "--configfile", experiment])]
+        return [str(BIN / "snakemake"), *self.arguments(experiment, *more)]
 
     def run(self, experiment, *more):
-        return subprocess.run(
-            self.command(experiment, *more), capture_output=True, text=True, check=False, timeout=1200
-        )
+        return forked.snakemake(self.arguments(experiment, *more))
 
     def planned(self, experiment, *more):
         """The jobs of a dry run: (rule, run or None)."""

@@ -8,6 +8,7 @@ import re
 import tarfile
 import time
 
+import forked
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ from ayt.datasets.cifar10 import BATCHES, Cifar10
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rehearsal")
-    done, server = rehearse(folder, "tiny", more=["--quiet", "rules"])
+    done, server = rehearse(folder, "tiny", more=["--quiet", "rules"], run=forked.snakemake)
     assert done.returncode == 0, done.stderr
     # Who starts it is told what the licences of the files allow, before they are fetched.
     told = [line for line in done.stderr.splitlines() if "non-commercial use only (licence: CC BY-NC-SA 4.0)" in line]
@@ -76,7 +77,7 @@ def test_dropped_and_converted_tensors_are_said(finished):
 
 
 def test_nothing_is_left_to_do(finished):
-    done, server = rehearse(finished[0], "tiny", more=["--dry-run"])
+    done, server = rehearse(finished[0], "tiny", more=["--dry-run"], run=forked.snakemake)
     assert "Nothing to be done" in done.stdout + done.stderr
     assert server.seen == []
 

@@ -5,9 +5,10 @@ import re
 import subprocess
 import sys
 
+import forked
 import numpy as np
 import pytest
-from conftest import BIN, ROOT
+from conftest import ROOT
 from PIL import Image
 
 from ayt.base import paths
@@ -26,8 +27,8 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     run = PLAN.pretrained
     write_text(folder / paths.run_record(run.folder), run.record.text)
-    command = [BIN / "ayt", "train", paths.run_record(run.folder), "--stop", "2", "--device", "cpu"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    done = forked.run("train", paths.run_record(run.folder), "--stop", 2, "--device", "cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
     score = PLAN.scores_of(run.name)[0]
     metrics = {"frechet": SUMMARY, "kid": SUMMARY}
     found = {"dataset": "digits", "record": score.content(), "metrics": metrics}

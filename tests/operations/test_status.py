@@ -4,11 +4,11 @@ import fcntl
 import os
 import re
 import shutil
-import subprocess
 import time
 
+import forked
 import pytest
-from conftest import BIN, ROOT
+from conftest import ROOT
 
 from ayt.base import paths, weights
 from ayt.base.files import write_text
@@ -104,9 +104,7 @@ def test_the_tables_command(plan, tmp_path, ayt):
 
 
 def test_watching_ends_with_ctrl_c(plan, tmp_path):
-    command = [BIN / "ayt", "status", "--watch", "--every", "1"]
-    pipe = subprocess.PIPE
-    watching = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+    watching = forked.Started("status", "--watch", "--every", 1, cwd=tmp_path)
     time.sleep(3)
     watching.send_signal(2)
     _, errors = watching.communicate(timeout=20)

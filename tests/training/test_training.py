@@ -4,11 +4,13 @@ import os
 import re
 import resource
 import signal
+import subprocess
 from contextlib import contextmanager
 
 import forked
 import pytest
 import torch
+from conftest import BIN
 
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
@@ -377,7 +379,7 @@ def test_commits_of_a_segment_are_those_that_trained_it(plan, tmp_path):
     assert state.commits == [*metadata["commits"], "def"]
 
 
-def test_git_is_asked_before_torch_is_there(plan, tmp_path, ayt):
+def test_git_is_asked_before_torch_is_there(plan, tmp_path):
     """Forked from a process with torch, git's would count as much memory again: seen to end jobs on a cluster."""
     folder = prepare(plan.pretrained, tmp_path)
     git = tmp_path / "bin" / "git"
@@ -385,7 +387,8 @@ def test_git_is_asked_before_torch_is_there(plan, tmp_path, ayt):
     git.write_text(f"#!/bin/sh\ngrep -c libtorch /proc/$PPID/maps > {tmp_path}/torch\necho abc\n")
     git.chmod(0o755)
     environment = {**os.environ, "PATH": f"{git.parent}:{os.environ['PATH']}"}
-    done = ayt("train", paths.run_record(folder), "--stop", "2", "--device", "cpu", env=environment)
+    command = [BIN / "ayt", "train", paths.run_record(folder), "--stop", "2", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "torch").read_text() == "0\n"
     _, metadata = weights.read(paths.state(folder, 2), "state")

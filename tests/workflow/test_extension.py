@@ -4,12 +4,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
 
+import forked
 import pytest
 import torch
 import yaml
-from conftest import BIN, ROOT
+from conftest import ROOT
 
 from ayt.base import paths
 from ayt.base.arrays import read_arrays
@@ -40,9 +40,8 @@ EXPERIMENT = {
 
 
 def snakemake(folder, *more):
-    command = [BIN / "snakemake", *more, "--snakefile", ROOT / "workflow" / "Snakefile", "--directory", folder]
-    command += ["--profile", ROOT / "local", "--configfile", folder / "mine.yaml"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=300)
+    where = ["--snakefile", ROOT / "workflow" / "Snakefile", "--directory", folder, "--profile", ROOT / "local"]
+    done = forked.snakemake([*more, *where, "--configfile", folder / "mine.yaml"])
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
