@@ -4,6 +4,12 @@ Every step of the workflow is a verb of the ``ayt`` command; see ``ayt --help``.
 of Snakemake or Slurm.
 """
 
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-__version__ = version("ayt-workflow")
+try:
+    __version__ = version("ayt-workflow")
+except PackageNotFoundError:  # read from the repository, without having been installed
+    _project = Path(__file__).parents[1] / "pyproject.toml"
+    __version__ = tomllib.loads(_project.read_text(encoding="utf-8"))["project"]["version"]

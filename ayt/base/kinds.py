@@ -168,6 +168,10 @@ def load_extensions(files: Iterable[str]) -> None:
     """
     for file in files:
         path = Path(file).resolve()
+        if os.pathsep in str(path):
+            raise UserError(
+                f"extension {file}: {str(path)!r} has a {os.pathsep!r}, which stands between paths; rename it"
+            )
         # Files in different folders may have the same name.
         name = f"ayt_extension_{path.stem}_{zlib.crc32(bytes(path)):08x}"
         if name in sys.modules:

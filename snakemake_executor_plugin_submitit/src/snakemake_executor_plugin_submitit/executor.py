@@ -29,6 +29,7 @@ from snakemake_executor_plugin_submitit.earlier import Earlier
 from snakemake_executor_plugin_submitit.files import LOGS, Files
 from snakemake_executor_plugin_submitit.graceful import ctrl_c_answered, warned
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger, LedgerError
+from snakemake_executor_plugin_submitit.places import refusal
 from snakemake_executor_plugin_submitit.replicas import peer_command
 from snakemake_executor_plugin_submitit.request import RequestError, request
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
@@ -55,6 +56,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             raise WorkflowError("--immediate-submit: jobs are not submitted with dependencies; leave the option out")
         self.settings = settings
         self.folder = Path(settings.folder).expanduser().absolute()
+        files = [workflow.main_snakefile, *workflow.overwrite_configfiles, Path.cwd()]
+        if problem := refusal([file for file in files if file], self.folder):
+            raise WorkflowError(problem)
         variables = dict(workflow.spawned_job_args_factory.envvars())
         # They reach the jobs by the environment of the submission, and so no file.
         os.environ.update(variables)
