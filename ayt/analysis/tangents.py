@@ -7,7 +7,6 @@ the model's output along it. The gradient of ECT's loss with respect to D_t is i
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from ayt.base.images import Images, to_float
 from ayt.base.randomness import generator
 from ayt.features.distance import Distance
 from ayt.methods.base import Method
+from ayt.methods.formulas.continuous import tangent
 from ayt.methods.formulas.losses import consistency_pair, direction
 from ayt.networks.modules.precond import Denoise
 
@@ -93,15 +93,7 @@ def differentiate(D: Denoise, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         eps: standard normals of the images' shape.
         t: (B,) noise levels, above 0.
     """
-
-    def output(t: Tensor) -> Tensor:
-        return D(x + t[:, None, None, None] * eps, t)
-
-    with warnings.catch_warnings():
-        # PyTorch itself calls what it says not to call.
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-        tangent: Tensor = torch.func.jvp(output, (t,), (torch.ones_like(t),))[1]
-    return tangent
+    return tangent(D, x + t[:, None, None, None] * eps, eps, t)
 
 
 def measure(

@@ -52,6 +52,15 @@ def mfd(network: Tapped, e: float = 1e-5) -> Distance:
     return distance
 
 
+def all_features(network: Tapped) -> Callable[[Tensor], Tensor]:
+    """Images (B, C, H, W) to the network's taps, flattened and beside each other, (B, F)."""
+
+    def features(images: Tensor) -> Tensor:
+        return torch.cat([tap.flatten(1) for tap in network.taps(images)], dim=1)
+
+    return features
+
+
 def lpips_like(network: Tapped) -> Distance:
     """LPIPS's formula (arXiv 1801.03924) without its learnt weights, on any network; it should be `frozen`.
 

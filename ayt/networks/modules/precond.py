@@ -84,7 +84,10 @@ class EDMPrecond(nn.Module):
 
 
 def bind(
-    network: EDMPrecond, labels: Tensor | None = None, draws: Draws | None = None, called: nn.Module | None = None
+    network: EDMPrecond,
+    labels: Tensor | None = None,
+    draws: Draws | None = None,
+    called: Callable[..., Tensor] | None = None,
 ) -> Denoise:
     """The denoiser as a function of images and noise levels alone: formulas see neither labels nor masks.
 

@@ -1,0 +1,62 @@
+"""What the methods of continuous-time consistency distillation have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ayt.base.sections import Positive
+from ayt.methods.base import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ayt.base.randomness import Draws
+    from ayt.methods.formulas.continuous import Seen
+    from ayt.methods.formulas.losses import LossOutput
+    from ayt.methods.formulas.objective import Objective, Work
+
+SCHEDULE = {"q", "max_ratio", "min_r", "n", "k", "b", "stage_iterations", "weighting"}
+"""Settings of pairs (t, r), of which there are none."""
+
+
+class Distillation(Method):
+    """Continuous-time consistency distillation: the output moves against its tangent along the teacher's trajectory.
+
+    The teacher is the diffusion model that training starts from, frozen. The weight is 1 / t.
+    """
+
+    c: Positive = 0.1
+    """Added to the root mean square of a tangent before it is divided by that."""
+
+    def unnamed(self) -> set[str]:
+        """The fields that change no result; there are no pairs, so nothing of their schedule does."""
+        return super().unnamed() | SCHEDULE
+
+    def misfits(self) -> Iterator[tuple[str, Any, str]]:
+        """None: nothing depends on the length of the training."""
+        yield from ()
+
+    def seen(self, work: Work) -> Seen | None:
+        """What of the output is compared; None: its pixels."""
+        return None
+
+    def objective(self, work: Work) -> Objective:
+        """`tangent_loss` along the teacher's velocity (x_t - D_teacher) / t, with one dropout mask for both passes."""
+        import torch
+
+        from ayt.methods.formulas.continuous import tangent, tangent_loss
+
+        start, seen = work.frozen_denoiser("start"), self.seen(work)
+
+        def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
+            t = self.draw_t(draws)
+            T = t[:, None, None, None]
+            x_t = images + T * draws.normal("noise", *images.shape[1:])
+            with torch.no_grad():
+                v = (x_t - start(labels)(x_t, t)) / T
+            g = tangent(work.differentiable(labels, draws), x_t, v, t, seen)
+            D_t = work.denoiser(labels, draws)(x_t, t)
+            return tangent_loss(seen(D_t) if seen else D_t, g, 1 / t, self.c, draws.size)
+
+        return objective
