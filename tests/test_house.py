@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 LEVELS = [
     {"cli"},
-    {"training", "evaluation", "analysis", "assets", "operations", "reporting"},
+    {"training", "evaluation", "analysis", "assets", "operations", "reporting", "results"},
     {"experiment", "plan"},
     {"methods", "metrics"},
     {"features", "networks"},
@@ -108,7 +108,8 @@ def test_the_plugin_that_is_wanted_is_the_one_here():
 
 
 def test_every_requirement_is_pinned_within_its_range():
-    for requirement in needed() + list(map(Requirement, project()["optional-dependencies"]["dev"])):
+    extras = project()["optional-dependencies"]
+    for requirement in needed() + list(map(Requirement, extras["dev"] + extras["docs"])):
         version = pins()[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} excludes the pin {version}"
 
@@ -129,12 +130,6 @@ def test_constraints_have_no_addresses():
     assert all(
         re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in (ROOT / "constraints.txt").read_text().split()
     )
-
-
-def test_links_of_the_readme_resolve():
-    text = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
-        assert (ROOT / target).exists(), target
 
 
 def test_profiles_are_found_by_name_from_the_root():

@@ -81,6 +81,7 @@ class Output(Kind):
     description: ClassVar[Description]
 
     title: Annotated[str, UNNAMED] = ""
+    """Stands above it, and in the report."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""

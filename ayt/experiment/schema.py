@@ -71,10 +71,13 @@ class Evaluation(Section):
     """How snapshots are scored."""
 
     steps: Counts = [1, 2]
+    """Numbers of sampling steps that each snapshot is scored in."""
     mids: dict[Count, list[Positive]] = {2: [0.821]}
     """For each number of steps above 1, the noise levels between the steps, falling."""
     samples: Annotated[int, Field(ge=2)] = 50_000
+    """Images sampled for one value of a metric."""
     repeats: Count = 3
+    """Sampling runs of each snapshot; scores are their mean and standard deviation."""
     batch_size: Count = 500
     """Images sampled at a time; it changes no score."""
     metrics: Annotated[list[str], Field(min_length=1), Choices] = ["frechet"]
@@ -88,6 +91,7 @@ class Evaluation(Section):
     convention: Literal["ayt", "ect"] = "ayt"
     """`ayt`: steps end at noise level 0.002; `ect`: they end at the denoised image."""
     seed: Whole = 0
+    """Of the sampling noise."""
     grid: Count = 64
     """Samples kept as images, for figures of samples."""
 
@@ -108,14 +112,19 @@ class Toy(Section):
     manifold: Literal["curve", "surface"] = "curve"
     """A closed curve in the plane, or a surface in eight dimensions."""
     seeds: Seeds = [0, 1, 2]
+    """A toy experiment for each; figures show the mean over them."""
     batch_size: Count = 128
+    """Points in a batch, in all trainings."""
     iterations: Count = 2000
     """Of each consistency model."""
     lr: Positive = 2e-3
+    """Learning rate of all trainings."""
     ema: Fraction = 0.99
+    """Decay of the average of the weights, for each iteration."""
     width: Count = 128
     """Of the layers of all networks."""
     depth: Count = 4
+    """Hidden layers of all networks."""
     pretrain_iterations: Count = 2000
     """Of the diffusion model that they start from."""
     classifier_iterations: Count = 3000
@@ -133,6 +142,7 @@ class Execution(Section):
     """Where and how jobs run; nothing here changes weights or scores, so nothing here makes anything rerun."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """`auto` is the first GPU, or the CPU where there is none."""
     log_every: Count = 100
     """Iterations between rows of the training log."""
     resume_seconds: Positive = 120.0

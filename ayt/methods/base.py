@@ -38,16 +38,20 @@ class Method(Training):
     label: Annotated[str | None, UNNAMED] = None
     """How figures and tables call it; absent: the method's usual name."""
     batch_sizes: Annotated[Counts, UNNAMED]
+    """A run for each of them and each seed."""
     seeds: Annotated[Seeds, UNNAMED] = [0]
+    """Of shuffles, times, noise and dropout."""
     snapshot_every: Annotated[Count | None, UNNAMED] = None
     """Iterations between snapshots; absent: one at the end of each segment."""
     iterations: Annotated[Count, UNNAMED] = 400_000
     lr: Positive = 1e-4
     ema: Fraction = 0.9999
     dropout: Fraction = 0.2
+    """Probability of dropping a feature inside residual blocks."""
     t_mean: Finite = -1.1
     """Mean of ln t."""
     t_std: Positive = 2.0
+    """Standard deviation of ln t."""
     t_min: Positive | None = None
     """Noise levels below it are not drawn; absent: all may be."""
     t_max: Positive | None = None
@@ -57,9 +61,13 @@ class Method(Training):
     max_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The ratio goes no further; absent: it is not limited."""
     min_r: NonNegative = 0.0
+    """Below it r does not fall."""
     n: Literal["sigmoid", "const"] = "sigmoid"
+    """`sigmoid`: n(t) = 1 + k sigmoid(-b t); `const`: n(t) = 1."""
     k: NonNegative = 8.0
+    """Height of n(t)."""
     b: NonNegative = 1.0
+    """Steepness of n(t)."""
     stage_iterations: Count | None = None
     """Iterations for which a stage lasts; absent: one stage for the whole run."""
     weighting: Literal["difference", "root", "c_out", "c_out_squared", "one"] = "difference"

@@ -24,6 +24,7 @@ class ClassifierTraining(Decaying):
     divisible: ClassVar[bool] = False
 
     task: Literal["transformations", "labels"] = "transformations"
+    """What it learns: the parameters of random transformations, or class labels."""
     group: Group = "geo_clr_deg"
     """`transformations`: which it learns to recognise."""
     probability: Probability = 0.15
@@ -32,9 +33,11 @@ class ClassifierTraining(Decaying):
     """Iterations over which the probability rises from 0; absent: an eighth of all."""
     iterations: Annotated[Count, UNNAMED] = 400_000
     batch_size: Annotated[Count, UNNAMED] = 512
+    """Images in a batch."""
     lr: Positive = 1e-4
     decay: bool = False
     seed: Annotated[Whole, UNNAMED] = 0
+    """Of weights, shuffles and transformations."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,16 +19,20 @@ class Pretraining(Decaying):
 
     iterations: Annotated[Count, UNNAMED] = 200_000
     batch_size: Annotated[Count, UNNAMED] = 512
+    """Images in a batch."""
     lr: Positive = 1e-3
     warmup: Whole = 200
     decay: bool = True
     """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
     ema: Fraction = 0.999
     dropout: Fraction = 0.13
+    """Probability of dropping a feature inside residual blocks."""
     sigma_mean: Finite = -1.2
     """Mean of ln sigma."""
     sigma_std: Positive = 1.2
+    """Standard deviation of ln sigma."""
     seed: Annotated[Whole, UNNAMED] = 0
+    """Of weights, shuffles and noise."""
 
     def objective(self, work: Work) -> Objective:
         """EDM's denoising loss."""

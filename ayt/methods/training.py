@@ -68,9 +68,11 @@ class Training(Kind):
     divisible: ClassVar[bool] = True
 
     iterations: Annotated[Count, UNNAMED]
+    """Of the optimiser."""
     segment: Annotated[Count | None, UNNAMED] = None
     """Iterations trained by one job; absent: all."""
     lr: Positive
+    """Learning rate of RAdam."""
     warmup: Whole = 0
     """Iterations over which the learning rate rises linearly from 0."""
     ema: Fraction = 0.0
@@ -116,6 +118,7 @@ class Decaying(Training):
     """A training whose learning rate may fall to 0 at its end: another number of iterations is then another run."""
 
     decay: bool
+    """Whether the learning rate falls linearly to 0 at the end."""
 
     def unnamed(self) -> set[str]:
         """The fields that change no result."""

@@ -27,6 +27,7 @@ class VGG(FeatureNetwork):
     convs: Annotated[list[Count], Field(min_length=1)] = [2, 2, 3, 3, 3]
     """Convolutions of each stage."""
     batch_norm: bool = True
+    """Whether batch norm follows each convolution."""
     pool: bool = True
     """Max-pools halve the resolution; without, each stage's last convolution does."""
 

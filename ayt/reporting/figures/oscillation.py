@@ -85,6 +85,7 @@ class OscillationFigure(Figure):
     iterations: Annotated[int, Field(ge=2)] = 64
     """Trained beyond the end; nothing of them is kept."""
     images: Count = 16
+    """Of the dataset whose trajectories are followed."""
     times: NoiseLevels = [0.2, 1.0, 5.0]
     """Noise levels t."""
     neighbours: Annotated[int, Field(ge=2)] = 32

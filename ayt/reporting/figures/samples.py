@@ -42,11 +42,13 @@ class Samples(Figure):
     )
 
     steps: Annotated[Count, UNNAMED] = 1
+    """Of sampling."""
     methods: Annotated[list[str], UNNAMED] = []
     """Empty: all."""
     seed: Annotated[Whole | None, UNNAMED] = None
     """Of the runs that are shown; absent: each method's first."""
     columns: Count = 10
+    """Samples in a row."""
     teacher_steps: Whole = 0
     """Euler steps of the diffusion model that training starts from, whose samples are the first row; 0: no such row."""
 

@@ -1,0 +1,32 @@
+"""The verb that tells what an experiment file may say."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ayt.cli.common import Verbs, verb
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    keys = verb(
+        verbs,
+        "keys",
+        run_keys,
+        "Print what an experiment file may say, as Markdown: every key with its values, default and meaning; those of"
+        " extensions too that AYT_EXTENSIONS names.",
+        "ayt keys | less",
+    )
+    keys.add_argument("--into", type=Path, metavar="FILE", help="replace the reference in a page that has one")
+
+
+def run_keys(options: argparse.Namespace) -> None:
+    """Print the reference, or write it into a page."""
+    from ayt.base.files import write_text
+    from ayt.operations.reference import reference, replace_reference
+
+    if options.into:
+        write_text(options.into, replace_reference(options.into.read_text(encoding="utf-8")))
+    else:
+        print(reference(), end="")

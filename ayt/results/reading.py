@@ -1,0 +1,114 @@
+"""The results of one experiment, read from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ayt.base import paths
+from ayt.base.errors import UserError
+from ayt.base.sections import choices
+from ayt.plan.runs import RunRecord, read_run
+from ayt.reporting.scores import read_scores
+
+if TYPE_CHECKING:
+    from ayt.networks.modules.precond import EDMPrecond
+
+OF_SNAPSHOTS = ["dataset", "run", "method", "label", "batch_size", "seed", "iteration", "images"]
+"""The columns of scores that tell snapshots apart."""
+
+
+@dataclass(frozen=True)
+class SnapshotFile:
+    """The averaged weights of a run at one iteration.
+
+    Attributes:
+        path: of the safetensors file.
+        run_folder: of its run.
+        iteration: after so many.
+    """
+
+    path: Path
+    run_folder: Path
+    iteration: int
+
+    @property
+    def record(self) -> RunRecord:
+        """How the run was trained: every number of ``run.yaml``."""
+        return read_run(paths.run_record(self.run_folder))
+
+    def load(self) -> EDMPrecond:
+        """The denoiser D(x; sigma), on the CPU in eval mode: `ayt.evaluation.sampling.sample` takes it.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        from ayt.training.work import load_denoiser
+
+        return load_denoiser(self.record, self.path)
+
+
+class Results:
+    """The results of one experiment.
+
+    Args:
+        folder: of the experiment, for example ``results/embedded``; or its ``so_far`` while something is missing.
+
+    Raises:
+        UserError: there are no scores in the folder, or no runs above it.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.scores: pd.DataFrame = read_scores(self.folder / "scores.csv")
+        """Every score: the rows of ``scores.csv``."""
+
+    @cached_property
+    def runs_folder(self) -> Path:
+        """Where the runs of all experiments are."""
+        for parent in self.folder.absolute().parents:
+            if (parent / paths.RUNS.name).is_dir():
+                return parent / paths.RUNS.name
+        raise UserError(f"{self.folder}: no folder above it has {paths.RUNS.name}/; is it a results folder's?")
+
+    @cached_property
+    def snapshots(self) -> pd.DataFrame:
+        """Every scored snapshot, a row each: `OF_SNAPSHOTS`, and the file's ``path``."""
+        table = self.scores[OF_SNAPSHOTS].drop_duplicates(ignore_index=True)
+        found = [
+            paths.snapshot(self.runs_folder / str(dataset) / str(run), int(iteration))
+            for dataset, run, iteration in zip(table["dataset"], table["run"], table["iteration"], strict=True)
+        ]
+        return table.assign(path=pd.Series(found, dtype=object))
+
+    def snapshot(
+        self, method: str, batch_size: int | None = None, seed: int | None = None, iteration: int | None = None
+    ) -> SnapshotFile:
+        """One snapshot.
+
+        Args:
+            method: as the experiment calls it.
+            batch_size: may be left out where there is one.
+            seed: may be left out where there is one.
+            iteration: of the snapshot; absent: the last.
+
+        Raises:
+            UserError: there is no such snapshot, or more than one.
+        """
+        left = self.snapshots
+        if iteration is None:
+            left = left[left["iteration"] == left.groupby("run")["iteration"].transform("max")]
+        for column, value in (("method", method), ("batch_size", batch_size), ("seed", seed), ("iteration", iteration)):
+            present = sorted(left[column].unique().tolist())
+            if value is None and len(present) > 1 and column != "iteration":
+                raise UserError(f"{self.folder}: {column} of {method!r} must be given; {choices('', present)}")
+            if value is not None and value not in present:
+                raise UserError(f"{self.folder}: {column} = {value!r}: no such snapshot; {choices(value, present)}")
+            left = left if value is None else left[left[column] == value]
+        found = left.iloc[0]
+        folder = self.runs_folder / str(found["dataset"]) / str(found["run"])
+        return SnapshotFile(found["path"], folder, int(found["iteration"]))
