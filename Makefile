@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo ablations test test-avx2 test-slurm test-report lint install clean
+.PHONY: demo ablations test test-avx2 test-slurm test-report docs lint install clean
 
 demo: install  ## the embedded experiment: from data to figures, on a laptop, in minutes
 	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
@@ -28,6 +28,10 @@ test-slurm: install  ## those on a real Slurm, which they install and start: for
 test-report: install  ## the report in Chromium, the tables in LaTeX; installs both: for root on Debian, as in a container
 	$(BIN)/python -m pytest -m report
 
+docs: $(VENV)/docs  ## the documentation as a site, in build/site
+	$(BIN)/ayt keys --into docs/configuration.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: install  ## formatting, types, the workflow's own linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,6 +46,10 @@ $(VENV)/installed: pyproject.toml snakemake_executor_plugin_submitit/pyproject.t
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 		--editable ./snakemake_executor_plugin_submitit --editable '.[dev]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:  ## removes the environment and all results

@@ -1,0 +1,72 @@
+"""The documentation: links and anchors lead somewhere, and what is quoted or generated is as its source is now."""
+
+import re
+
+import pytest
+import yaml
+from conftest import ROOT
+from pages import PAGES, SITE, blocks, name, prose
+
+from ayt.base.sections import keys
+from ayt.experiment import load
+from ayt.experiment.reader import SHARED
+from ayt.experiment.schema import Experiment
+from ayt.operations.reference import replace_reference
+
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+DOCS = ROOT / "docs"
+
+
+def anchors(page):
+    """The anchors of a page's headings, as a code host makes them."""
+    headings = re.findall(r"^#+ +(.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_and_anchors_resolve(page):
+    for target, anchor in LINK.findall(prose(page)):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), f"{target}: no such file"
+        assert file.is_relative_to(ROOT), target
+        if anchor:
+            assert anchor in anchors(file), f"{target}#{anchor}: choose from {sorted(anchors(file))}"
+
+
+def test_every_page_is_in_the_navigation_and_reached_from_the_first():
+    navigation = {file for entry in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"] for file in entry.values()}
+    assert navigation == {page.name for page in SITE}
+    assert navigation - {"index.md"} <= {target for target, _ in LINK.findall((DOCS / "index.md").read_text())}
+
+
+def test_the_reference_of_keys_is_that_of_the_schema():
+    page = (DOCS / "configuration.md").read_text()
+    assert page == replace_reference(page), "run: ayt keys --into docs/configuration.md"
+
+
+def test_keys_of_a_file_are_explained():
+    page = (DOCS / "configuration.md").read_text()
+    table = page.partition("## The file as a whole")[2].partition("Units:")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == sorted(
+        [*keys(Experiment), *SHARED], key=lambda key: table.index(f"`{key}` |")
+    )
+
+
+def test_code_that_is_quoted_is_the_code_that_is_tested():
+    source = (ROOT / "tests" / "extension.py").read_text()
+    quoted = blocks(DOCS / "extending.md", "python")
+    assert len(quoted) == source.count(".register\n")
+    assert [code for code in quoted if code not in source] == []
+
+
+def test_the_experiment_of_the_page_on_extending_is_the_tested_one():
+    from workflow.test_extension import EXPERIMENT
+
+    assert yaml.safe_load(blocks(DOCS / "extending.md", "yaml")[-1]) == EXPERIMENT
+
+
+@pytest.mark.parametrize("page", ["quickstart.md", "configuration.md"])
+def test_whole_experiments_in_pages_are_valid(page, tmp_path):
+    (code,) = [code for code in blocks(DOCS / page, "yaml") if "dataset:" in code]
+    (tmp_path / "mine.yaml").write_text(code)
+    assert load([tmp_path / "mine.yaml"]).methods.keys() == {"ect", "ayt"}
