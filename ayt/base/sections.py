@@ -118,7 +118,7 @@ def problems(
         more_keys: that stand beside the model's own in the file.
     """
     for detail in error.errors(include_url=False):
-        loc = tuple(part for part in detail["loc"] if part != "[key]")
+        loc = tuple(part for part in detail["loc"] if not str(part).startswith("["))  # which of several types it took
         whole = detail["type"] == "value_error" and isinstance(detail["input"], dict | list | BaseModel)
         value = ABSENT if whole or detail["type"] == "missing" else detail["input"]
         yield loc, value, _problem(model, loc, detail, more_keys)
@@ -160,10 +160,15 @@ def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
     for key in loc[:-1]:
         field = model.model_fields.get(str(key))
         annotation = field.annotation if field else None
-        for part in (annotation, *get_args(annotation)):  # a section, or a section that may be absent
+        for part in map(_plain, (annotation, *get_args(annotation))):  # a section, or one of several types
             if isinstance(part, type) and issubclass(part, BaseModel):
                 model = part
     return model
+
+
+def _plain(annotation: Any) -> Any:
+    """A type without what is noted beside it."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _literals(annotation: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ayt.base.kinds import Registry
 from ayt.base.sections import UNNAMED, Count, Counts, Finite, Fraction, NonNegative, Positive, Seeds, check_divides
-from ayt.methods.training import RunNeed, Stage, Training
+from ayt.methods.training import Average, RunNeed, Stage, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,9 @@ class Method(Training):
     """Iterations between snapshots; absent: one at the end of each segment."""
     iterations: Annotated[Count, UNNAMED] = 400_000
     lr: Positive = 1e-4
-    ema: Fraction = 0.9999
+    lr_decay: Count | None = None
+    """The learning rate is lr / sqrt(max(iteration / lr_decay, 1)); absent: constant."""
+    ema: Average = 0.9999
     dropout: Fraction = 0.2
     """Probability of dropping a feature inside residual blocks."""
     t_mean: Finite = -1.1
@@ -85,6 +87,11 @@ class Method(Training):
         if self.min_r and self.min_r >= (self.t_min or 0):
             raise ValueError(f"min_r {self.min_r:g} needs a t_min above it")
         return self
+
+    @property
+    def root_decay_iterations(self) -> int | None:
+        """Iterations after which the learning rate falls with the root of their number; None: it does not."""
+        return self.lr_decay
 
     def starts_from(self) -> RunNeed | None:
         """The run of another method whose weights it starts from; None: the experiment's start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from ayt.base.sections import UNNAMED, Count, Finite, Fraction, Positive, Whole
-from ayt.methods.training import Decaying, Stage
+from ayt.methods.training import Average, Decaying, Stage
 
 if TYPE_CHECKING:
     from ayt.methods.formulas.objective import Objective, Work
@@ -24,7 +24,7 @@ class Pretraining(Decaying):
     warmup: Whole = 200
     decay: bool = True
     """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
-    ema: Fraction = 0.999
+    ema: Average = 0.999
     dropout: Fraction = 0.13
     """Probability of dropping a feature inside residual blocks."""
     sigma_mean: Finite = -1.2

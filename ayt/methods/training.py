@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ayt.base.kinds import Kind
-from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Whole, check_divides
+from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Section, Whole, check_divides
 
 if TYPE_CHECKING:
     from ayt.methods.formulas.objective import Objective, Sampled, Work
@@ -54,6 +54,19 @@ class RunNeed:
     key: str
 
 
+class PowerAverage(Section):
+    """A moving average whose memory grows with training (EDM2, arXiv 2312.02696): its profile is a power function."""
+
+    power: Annotated[float, Field(gt=0, lt=0.28)]
+    """Width (standard deviation) of the profile, relative to the length of training: 0.01 to 0.2 are usual."""
+
+
+Average = Annotated[
+    Annotated[Fraction, Tag("[decay]")] | Annotated[PowerAverage, Tag("[power]")],
+    Discriminator(lambda given: "[power]" if isinstance(given, dict | PowerAverage) else "[decay]"),
+]
+
+
 class Training(Kind):
     """What every training run has.
 
@@ -75,8 +88,9 @@ class Training(Kind):
     """Learning rate of RAdam."""
     warmup: Whole = 0
     """Iterations over which the learning rate rises linearly from 0."""
-    ema: Fraction = 0.0
-    """Decay of the exponential moving average of the weights, for each iteration; 0: the weights themselves."""
+    ema: Average = 0.0
+    """Decay of the exponential moving average of the weights, for each iteration; 0: the weights themselves. Or
+    ``{power: 0.05}``: an average over a share of the training so far."""
     precision: Literal["fp32", "tf32", "bf16"] = "tf32"
     """`tf32`: PyTorch's default on a GPU, convolutions in TF32 and matrix products in float32, as in the paper; `fp32`:
     everything in float32; `bf16`: the trained network in bfloat16, weights and losses in float32."""
@@ -94,6 +108,11 @@ class Training(Kind):
     @property
     def decay_iterations(self) -> int | None:
         """Iterations after which the learning rate has fallen to 0; None: it does not fall."""
+        return None
+
+    @property
+    def root_decay_iterations(self) -> int | None:
+        """Iterations after which the learning rate falls with the root of their number; None: it does not."""
         return None
 
     def upstream(self) -> dict[str, ClassifierNeed]:

@@ -25,13 +25,15 @@ class StepSizes(NamedTuple):
     Attributes:
         adaptive: of m / (sqrt(v) + eps); 0 while the variance of v is not tractable.
         plain: of m alone; 0 once it is.
+        average: the share that the new weights get in their moving average.
     """
 
     adaptive: float | Tensor
     plain: float | Tensor
+    average: float | Tensor
 
 
-def step_sizes(iteration: int, lr: float) -> StepSizes:
+def step_sizes(iteration: int, lr: float, average: float) -> StepSizes:
     """Those of an iteration, counted from 0, both corrected for the moments' bias.
 
     With k = iteration + 1, rho_inf = 2 / (1 - beta_2) - 1 and rho = rho_inf - 2 k beta_2^k / (1 - beta_2^k), m's is
@@ -43,9 +45,9 @@ def step_sizes(iteration: int, lr: float) -> StepSizes:
     limit = 2 / (1 - BETA_2) - 1
     rho = limit - 2 * k * BETA_2**k / (1 - BETA_2**k)
     if rho <= TRACTABLE:
-        return StepSizes(0.0, plain)
+        return StepSizes(0.0, plain, average)
     rectification = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
-    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0)
+    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0, average)
 
 
 class Moments:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ayt.base import weights
 from ayt.base.errors import UserError
-from ayt.methods.training import Training
+from ayt.methods.training import PowerAverage, Training
 from ayt.training.radam import Moments, StepSizes, step_sizes
 
 
@@ -24,22 +24,60 @@ class Optimiser(NamedTuple):
         warmup: iterations over which it rises linearly from 0.
         decay: iterations after which it has fallen to 0; None: it does not fall.
         ema: decay of the average of the weights for each iteration; 0: none is kept.
+        gamma: exponent of a power-function average in its place; 0: none.
+        root_decay: iterations after which the learning rate falls with the root of their number; None: it does not.
     """
 
     lr: float
     warmup: int
     decay: int | None
     ema: float
+    gamma: float = 0.0
+    root_decay: int | None = None
 
     @classmethod
     def of(cls, training: Training) -> Optimiser:
         """That of a training run's settings."""
-        return cls(training.lr, training.warmup, training.decay_iterations, training.ema)
+        ema = training.ema
+        decay, gamma = (0.0, power_exponent(ema.power)) if isinstance(ema, PowerAverage) else (ema, 0.0)
+        root_decay = training.root_decay_iterations
+        return cls(training.lr, training.warmup, training.decay_iterations, decay, gamma, root_decay)
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the weights is kept."""
+        return bool(self.ema or self.gamma)
+
+
+def power_exponent(width: float) -> float:
+    """The exponent gamma of a power-function average of a relative width below 0.28 (EDM2, equation 123).
+
+    Its root in width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), which falls for gamma >= 0.
+    """
+    low, high = 0.0, 1 / width**2
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        wider = (middle + 1) / ((middle + 2) ** 2 * (middle + 3)) > width**2
+        low, high = (middle, high) if wider else (low, middle)
+    return low
+
+
+def average_share(iteration: int, optimiser: Optimiser) -> float:
+    """The share 1 - beta of the new weights in their average after an iteration, counted from 0.
+
+    beta is constant, or (1 - 1 / k)^(gamma + 1) with k = iteration + 1 for a power-function average.
+    """
+    if optimiser.gamma:
+        beta: float = (1 - 1 / (iteration + 1)) ** (optimiser.gamma + 1)
+        return 1 - beta
+    return 1 - optimiser.ema
 
 
 def learning_rate(iteration: int, optimiser: Optimiser) -> float:
-    """Linear warm-up, then constant or a linear fall to 0 after ``decay`` iterations."""
+    """Linear warm-up, then constant, a linear fall to 0 after ``decay`` iterations, or one as 1 / sqrt(iteration)."""
     rate = optimiser.lr * min(1.0, (iteration + 1) / max(optimiser.warmup, 1))
+    if optimiser.root_decay is not None:
+        rate /= max(iteration / optimiser.root_decay, 1.0) ** 0.5
     return rate if optimiser.decay is None else rate * max(0.0, 1 - iteration / optimiser.decay)
 
 
@@ -67,7 +105,7 @@ class TrainingState:
     Attributes:
         iteration: iterations done.
         commits: of the source that trained since the last segment's end, the present one last.
-        average: the network with the moving average of the weights; the network itself where ``ema`` is 0.
+        average: the network with the moving average of the weights; the network itself where none is kept.
     """
 
     def __init__(self, network: nn.Module, settings: Optimiser, run: str, origin: dict[str, str] | None = None) -> None:
@@ -77,7 +115,7 @@ class TrainingState:
         self.origin = origin or {}
         self.iteration = 0
         self.commits: list[str] = []
-        self.average = copy.deepcopy(network).requires_grad_(False) if settings.ema else network
+        self.average = copy.deepcopy(network).requires_grad_(False) if settings.averages else network
         self.parameters: list[Tensor] = list(network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
         self.moments = Moments(self.parameters)
@@ -89,14 +127,23 @@ class TrainingState:
 
     def step_sizes(self) -> StepSizes:
         """The optimiser's of the next iteration."""
-        return step_sizes(self.iteration, learning_rate(self.iteration, self.settings))
+        rate, share = (of(self.iteration, self.settings) for of in (learning_rate, average_share))
+        return step_sizes(self.iteration, rate, share)
 
     @torch.no_grad()  # else the averages would keep a graph of all updates alive
     def apply(self, sizes: StepSizes) -> None:
         """Apply the gradients, then update the average; `step` without its count."""
         self.moments.step(sizes)
+        if self.settings.averages:
+            self._move_averages(sizes.average)
+
+    def _move_averages(self, share: float | Tensor) -> None:
         if self.settings.ema:
             torch._foreach_lerp_(self._averages, self.parameters, 1 - self.settings.ema)
+            return
+        moves = torch._foreach_sub(self.parameters, self._averages)
+        torch._foreach_mul_(moves, share)
+        torch._foreach_add_(self._averages, moves)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -105,7 +152,7 @@ class TrainingState:
 
     def save_snapshot(self, path: Path) -> None:
         """Write the averaged weights, with the network's buffers as they are."""
-        if self.settings.ema:
+        if self.settings.averages:
             for ours, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 ours.copy_(theirs)
         about = {"commits": self.commits, "origin": self.origin}
@@ -114,7 +161,7 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """Write everything that the next iteration depends on, and who trained."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        if self.settings.ema:
+        if self.settings.averages:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.named_parameters()}
         for key, moments in self._moments.items():
             tensors |= {f"optimiser.{key}.{name}": moment for name, moment in moments.items()}
@@ -139,7 +186,7 @@ class TrainingState:
             part, _, key = name.partition(".")
             parts[part][key] = tensor
         weights.load_into(self.network, parts["network"], path)
-        if self.settings.ema:
+        if self.settings.averages:
             buffers = dict(self.network.named_buffers())
             weights.load_into(self.average, {**parts["average"], **buffers}, path)
         for key, moments in self._moments.items():

@@ -127,7 +127,7 @@ MISTAKES = {
         {"training": {"iterations": 100, "segment": 50, "snapshot_every": 20}},
         "methods.ect: snapshot_every 20 does not divide segment 50",
     ),
-    "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from ayt, ect"),
+    "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from ayt, ccd"),
     "unknown loss": ({"methods": {"mine": {"loss": "aty"}}}, "methods.mine.loss = 'aty': unknown method; did you mean"),
     "unknown dataset": (
         {"dataset": "cifar"},
@@ -306,6 +306,15 @@ MISTAKES = {
         {"training": {"iterations": 400, "stage_iterations": 100}},
         "training.stage_iterations = 100: reaches stage 3, where q 256 makes r equal t in float32",
     ),
+    "a power average without width": (
+        {"training": {"ema": {"power": 0.0}}},
+        "training.ema.power = 0.0: must be greater than 0",
+    ),
+    "an average of another kind": (
+        {"training": {"ema": {"powr": 0.1}}},
+        "training.ema.powr = 0.1: unknown key; did you mean power?",
+    ),
+    "a decay that is none": ({"training": {"ema": 1.5}}, "training.ema = 1.5: must be less than 1"),
     "rising middle times": (
         {"evaluation": {"steps": [3], "mids": {3: [0.5, 5.0]}}},
         "evaluation: mids.3 = [0.5, 5.0]: must fall, between 80 and 0.002",

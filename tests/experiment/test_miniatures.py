@@ -31,7 +31,10 @@ def miniature(name):
         "dataset": "digits",
         "network": {"channels": 16, "channel_mult": [1], "blocks": 1, "attention": []},
         "start": {"checkpoint": None, "pretrain": {"iterations": 2, "batch_size": 8}},
-        "classifiers": {"transformations": {**CLASSIFIER, "group": "geo_deg"}, "labels": {**CLASSIFIER, "task": "labels"}},
+        "classifiers": {
+            "transformations": {**CLASSIFIER, "group": "geo_deg"},
+            "labels": {**CLASSIFIER, "task": "labels"},
+        },
         "methods": methods,
         "training": {"iterations": 2, "segment": 2, "snapshot_every": 2},
         "evaluation": {"features": "labels", "reference": "dataset"},

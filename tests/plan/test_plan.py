@@ -14,7 +14,7 @@ from ayt.plan import evaluations
 from ayt.plan.analyses import read_analysis
 from ayt.plan.evaluations import read_evaluation, read_grid, read_reference
 from ayt.plan.plan import Plan
-from ayt.plan.runs import read_run
+from ayt.plan.runs import parse_run, read_run
 
 READERS = {
     "run": read_run,
@@ -411,3 +411,10 @@ def test_identity_has_neither_defaults_nor_what_changes_no_result():
     plain = {"loss": "ect", "version": 1}
     assert METHODS.identity(Ect(batch_sizes=[4])) == plain
     assert METHODS.identity(Ect(batch_sizes=[8], seeds=[1], c=0.5, iterations=7, label="x")) == {**plain, "c": 0.5}
+
+
+def test_a_power_average_is_a_run_of_its_own_and_is_read_back(tiny):
+    plain, power = (plan(tiny, training={"ema": ema}) for ema in (0.9, {"power": 0.1}))
+    assert not names(plain) & names(power)
+    record = power.trained[0].record
+    assert parse_run(record.content(), "here").training.ema == record.training.ema

@@ -1,11 +1,13 @@
 """RAdam and the average of the weights: torch's numbers in a few operations, and the states of older versions."""
 
+import pytest
 import torch
+from recipe import golden
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ayt.base import weights
 from ayt.training.radam import StepSizes, step_sizes
-from ayt.training.state import Optimiser, TrainingState, learning_rate
+from ayt.training.state import Optimiser, TrainingState, average_share, learning_rate, power_exponent
 
 SETTINGS = Optimiser(lr=1e-2, warmup=20, decay=300, ema=0.9)
 
@@ -42,7 +44,7 @@ def ours(state, iterations):
 
 
 def test_it_is_torchs_radam_on_both_sides_of_the_threshold():
-    assert [step_sizes(iteration, 1.0).adaptive > 0 for iteration in (0, 4, 5, 199)] == [False, False, True, True]
+    assert [step_sizes(iteration, 1.0, 0.1).adaptive > 0 for iteration in (0, 4, 5, 199)] == [False, False, True, True]
     for iterations in (1, 5, 6, 200):
         theirs = network()
         _, averages = torchs(theirs, iterations)
@@ -74,10 +76,44 @@ def test_states_of_older_versions_load(tmp_path):
         torch.testing.assert_close(parameter, other, rtol=1e-5, atol=1e-6)
 
 
-def test_step_sizes_may_be_tensors_that_are_filled():
+POWER = SETTINGS._replace(ema=0.0, gamma=6.94)
+
+
+@pytest.mark.golden
+def test_power_averages_and_falling_rates_against_golden_numbers():
+    arrays = golden("tcm_ema_lr")
+    falling = Optimiser(lr=1e-3, warmup=0, decay=None, ema=0.0, gamma=16.97, root_decay=2000)
+    iterations = arrays["iteration"].tolist()
+    found = [1 - average_share(iteration - 1, falling) for iteration in iterations]
+    assert found == pytest.approx(arrays["beta_gamma_16p97"].tolist(), rel=1e-12, abs=1e-15)
+    found = [learning_rate(iteration, falling) for iteration in iterations]
+    assert found == pytest.approx(arrays["lr_ref_1e3_decay2000"].tolist(), rel=1e-12)
+    exponents = [power_exponent(width) for width in (0.01, 0.05, 0.1)]
+    assert exponents == pytest.approx([96.99, 16.97, 6.94], abs=0.005)
+
+
+def test_a_power_average_is_that_of_its_profile_and_goes_on_where_it_stopped(tmp_path):
+    state, seen = TrainingState(network(), POWER, "run"), []
+    for iterations in range(1, 31):
+        ours(state, iterations)
+        seen.append(next(state.network.parameters()).detach().clone())
+        if iterations == 12:
+            state.save(tmp_path / "state.safetensors")
+    # Weights of the profile by its definition: the k-th gets (k / n)^(gamma + 1) - ((k - 1) / n)^(gamma + 1).
+    ends = (torch.arange(31, dtype=torch.float64) / 30) ** (POWER.gamma + 1)
+    expected = sum(share * weight for share, weight in zip(ends.diff().tolist(), seen, strict=True))
+    torch.testing.assert_close(next(state.average.parameters()), expected, rtol=1e-4, atol=1e-6)
+    resumed = TrainingState(network(), POWER, "run")
+    resumed.load(tmp_path / "state.safetensors")
+    for average, other in zip(ours(resumed, 30).average.parameters(), state.average.parameters(), strict=True):
+        assert torch.equal(average, other)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, POWER], ids=["constant", "power"])
+def test_step_sizes_may_be_tensors_that_are_filled(settings):
     """A recorded iteration is replayed with other numbers: the same bits as with Python's."""
-    plainly, filled = (TrainingState(network(), SETTINGS, "run") for _ in range(2))
-    sizes = StepSizes(torch.zeros(()), torch.zeros(()))
+    plainly, filled = (TrainingState(network(), settings, "run") for _ in range(2))
+    sizes = StepSizes(*(torch.zeros(()) for _ in StepSizes._fields))
     for iteration in range(20):
         for tensor, value in zip(sizes, plainly.step_sizes(), strict=True):
             tensor.fill_(value)
@@ -87,6 +123,8 @@ def test_step_sizes_may_be_tensors_that_are_filled():
         filled.apply(sizes)
     for parameter, other in zip(plainly.network.parameters(), filled.network.parameters(), strict=True):
         assert torch.equal(parameter, other)
+    for average, other in zip(plainly.average.parameters(), filled.average.parameters(), strict=True):
+        torch.testing.assert_close(average, other, rtol=1e-6, atol=1e-7)
 
 
 def test_its_operations_do_not_grow_with_the_network():
