@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ayt.base.errors import UserError
 
@@ -40,6 +42,21 @@ def written_beside(path: Path) -> Iterator[Path]:
 def cannot_write(path: Path, error: OSError) -> UserError:
     """What to say where a file or folder cannot be written."""
     return UserError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def lock(file: IO[str]) -> bool:
+    """Hold a lock on an open file until it is closed, if only by the end of this process; False: another has it.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise UserError(f"{file.name}: cannot be locked ({error}); results need a file system with locks") from None
+    return True
 
 
 def remove_parts(folder: Path) -> None:

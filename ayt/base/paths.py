@@ -125,6 +125,13 @@ def scores_table(experiment: str) -> Path:
     return experiment_folder(experiment) / "scores.csv"
 
 
+FIGURE_FILES = ("png", "pdf", "csv", "html")
+"""Endings of a figure's files; csv: the numbers that were drawn."""
+
+TABLE_FILES = ("csv", "md", "tex", "html")
+"""Endings of a table's files."""
+
+
 def figure(experiment: str, name: str, suffix: str) -> Path:
     """One figure, or the table it was drawn from."""
     return experiment_folder(experiment) / "figures" / f"{name}.{suffix}"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ayt.base.errors import UserError
-from ayt.base.files import cannot_write, write_text
+from ayt.base.files import cannot_write, lock, write_text
 
 PATIENCE = 60.0
 """Seconds that a predecessor on this machine has to save its state and leave."""
@@ -50,7 +50,7 @@ class Lease:
         except OSError as error:
             raise cannot_write(folder, error) from None
         self._token = uuid.uuid4().hex
-        if not self._lock_alive():
+        if not lock(self._alive):
             holder = self._read()
             who = f"process {holder.get('pid')} on {holder.get('host')}"
             if not take_over:
@@ -76,25 +76,13 @@ class Lease:
         if self._read().get("token") != self._token:
             raise LeaseLostError(f"{self._file.parent.parent}: another process has taken this run over; leaving")
 
-    def _lock_alive(self) -> bool:
-        """Hold a lock for as long as this process lives; False: another process holds it."""
-        try:
-            fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise UserError(
-                f"{self._alive.name}: cannot be locked ({error}); results need a file system with locks"
-            ) from None
-        return True
-
     def _stop(self, holder: dict[str, Any]) -> None:
         """Ask a predecessor on this machine to save and leave; one that does not is fenced off and killed."""
         if holder.get("host") != socket.gethostname():
             return
         _signal(holder["pid"], signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
-        while not self._lock_alive():
+        while not lock(self._alive):
             if time.monotonic() > deadline:
                 _signal(holder["pid"], signal.SIGKILL)
                 return

@@ -71,7 +71,8 @@ def test_hostile_names_reach_the_verbs_as_they_are(commands):
 def test_a_whole_job_runs_in_a_folder_with_such_a_name(tiny, tmp_path):
     """Its rules lie there too, as do Snakemake's own files."""
     place = tmp_path / HOSTILE
-    shutil.copytree(ROOT / "workflow", place / "workflow")
+    for name in ("workflow", "envs"):
+        shutil.copytree(ROOT / name, place / name)
     content = {**yaml.safe_load(tiny.read_text()), "figures": {}, "tables": {}, "name": "tiny"}
     (place / "a;b $(touch pwned).yaml").write_text(yaml.safe_dump(content))
     workflow = Workflow(place / "here", place / "workflow" / "Snakefile")

@@ -148,6 +148,42 @@ def test_a_byte_more_in_a_record_reruns_nothing(finished, experiment):
     assert finished.planned(experiment) == []
 
 
+@pytest.mark.parametrize(
+    ("pattern", "rule"),
+    [
+        ("runs/*/ect-*/scores/steps1-*/0000002.json", "score_0_to_4_by_2"),
+        ("runs/*/ect-*/grids/*/0000008.npz", "grid_steps1"),
+        ("analyses/tangents-*/result.npz", "analyse"),
+        ("tiny/figures/curves.pdf", "figure"),
+        ("tiny/tables/scores.tex", "table"),
+    ],
+)
+def test_what_was_removed_is_made_again(finished, experiment, pattern, rule):
+    gone = next((finished.folder / "results").glob(pattern))
+    gone.rename(finished.folder / "away")
+    try:
+        rules = finished.rules(experiment)
+    finally:
+        (finished.folder / "away").rename(gone)
+    assert rule in rules
+    assert not any(name.startswith(("train", "pretrain", "classifier")) for name in rules)
+
+
+def test_a_removed_snapshot_is_said_to_be_gone_and_made_again_when_asked_for(finished, experiment):
+    """Unasked nobody trains again what others may have removed to have room."""
+    gone = sorted((finished.folder / "results").glob("runs/*/ect-*/snapshots/0000002.safetensors"))[0]
+    shown = gone.relative_to(finished.folder)
+    gone.rename(finished.folder / "away")
+    try:
+        done = finished.run(experiment, "--dry-run")
+        assert finished.rules(experiment, shown) == {"train_0_to_4_by_2"}
+    finally:
+        (finished.folder / "away").rename(gone)
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert f"1 snapshots of finished trainings are gone, the first {shown}; what needs" in done.stderr
+    assert f"To have one made again: the same command, ended by -- {shown}" in done.stderr
+
+
 def test_a_second_experiment_trains_nothing_again(finished, experiment):
     rules = finished.rules(edited(experiment, "other.yaml", {"methods": {"ect": None}}))
     assert rules <= GATHERING

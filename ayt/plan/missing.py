@@ -1,0 +1,43 @@
+"""What was computed once and is there no longer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ayt.base import paths
+from ayt.plan.plan import Plan
+
+
+def results(plan: Plan) -> list[Path]:
+    """What is made again if it is missing, whatever of what was made from it is there."""
+    experiment = plan.experiment
+    return [
+        *dict.fromkeys(plan.scores()),
+        *(grid.result(run.folder, run.iterations) for run, grid in plan.grids()),
+        *(analysis.path for analysis in plan.analyses.values()),
+        *(paths.figure(experiment.name, name, suffix) for name in experiment.figures for suffix in paths.FIGURE_FILES),
+        *(paths.table(experiment.name, name, suffix) for name in experiment.tables for suffix in paths.TABLE_FILES),
+        paths.scores_table(experiment.name),
+        paths.about(experiment.name),
+    ]
+
+
+def note_of_missing_snapshots(plan: Plan) -> str:
+    """What to say of snapshots that a finished training made and that are gone; nothing if none is.
+
+    They are not made again unasked: that is a training, and who removed them may have wanted the room.
+    """
+    gone = [
+        snapshot
+        for run in plan.runs.values()
+        for segment in run.segments
+        if paths.state(run.folder, segment.stop).exists()
+        for snapshot in (paths.snapshot(run.folder, iteration) for iteration in segment.iterations)
+        if not snapshot.exists()
+    ]
+    if not gone:
+        return ""
+    return (
+        f"{len(gone)} snapshots of finished trainings are gone, the first {gone[0]}; what needs none of them is left as"
+        f" it is. To have one made again: the same command, ended by -- {gone[0]}"
+    )
