@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -16,21 +17,49 @@ class Unnamed:
 
 UNNAMED = Unnamed()
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Width = Annotated[int, Field(ge=1, le=10_000)]
+"""How large a network, or a part of it, is in one direction; how many threads, processes, machines there are."""
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=150)]
+
+
+def _line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be one line, of characters that can be seen")
+    if value != value.strip():
+        raise ValueError("begins or ends with a space")
+    return value
+
+
+LONGEST_LINE, LONGEST_PATH = 200, 1000
+
+Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_line)]
+"""Text for people, in any script: a label, a title."""
+Place = Annotated[str, Field(min_length=1, max_length=LONGEST_PATH), AfterValidator(_line)]
+"""Where a file or a folder is."""
+
+
+def repeated(values: Iterable[Any]) -> list[Any]:
+    """The values that stand there more than once, each once; lists and mappings are looked at by what they say."""
+    seen, found = set(), {}
+    for value in values:
+        known = value if isinstance(value, Hashable) else repr(value)
+        if known in seen:
+            found[known] = value
+        seen.add(known)
+    return list(found.values())
 
 
 def _unique(values: list[Any]) -> list[Any]:
-    repeated = [value for value in values if values.count(value) > 1]
-    if repeated:
-        raise ValueError(f"{repeated[0]} is listed twice")
+    for value in repeated(values):
+        raise ValueError(f"{value} is listed twice")
     return values
 
 
@@ -69,6 +98,12 @@ class Section(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude=self.unnamed())
 
 
+LISTED = 200
+"""Characters of a list of choices at most."""
+MOST_COMPARED = 1000
+"""Choices that a guess at what was meant is looked for in."""
+
+
 def check_divides(part: int | None, whole: int | None, part_name: str, whole_name: str) -> None:
     """Raise ValueError unless ``part`` divides ``whole``; absent ones are not checked."""
     if part and whole and whole % part:
@@ -76,11 +111,14 @@ def check_divides(part: int | None, whole: int | None, part_name: str, whole_nam
 
 
 def choices(value: Any, known: Iterable[Any]) -> str:
-    """``choose from a, b, c``, with a guess at what was meant."""
+    """``choose from a, b, c``, with a guess at what was meant; of many it tells the first and how many more."""
     names = [str(name) for name in known]
-    close = difflib.get_close_matches(str(value), names, n=1)
+    close = difflib.get_close_matches(str(value)[:LISTED], names[:MOST_COMPARED], n=1)
     guess = f"did you mean {close[0]}? " if close else ""
-    return f"{guess}choose from {', '.join(names)}"
+    ends = itertools.accumulate(len(name) + 2 for name in names)
+    shown = names[: max(1, sum(end <= LISTED for end in ends))]
+    more = len(names) - len(shown)
+    return f"{guess}choose from {', '.join(shown)}{f' and {more:,} more' if more else ''}"
 
 
 def keys(model: type[BaseModel]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from ayt.base.sections import Count
 from ayt.datasets.base import DATASETS, Arrays, Dataset
 
 CELLS = (2, 3)
@@ -22,7 +22,7 @@ class Photos(Dataset):
     resolution: ClassVar[int] = 32
     classes: ClassVar[int] = 2 * CELLS[0] * CELLS[1]
 
-    crops: Count = 6000
+    crops: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
     """How many are cut."""
 
     @property

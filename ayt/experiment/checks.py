@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ayt.base.paths import RESERVED_NAMES
@@ -10,10 +10,47 @@ from ayt.base.sections import ABSENT, choices
 from ayt.experiment.outputs import Mistakes
 from ayt.experiment.schema import INCEPTION, Experiment
 from ayt.methods.base import base_name
-from ayt.metrics.base import METRICS
+from ayt.methods.training import Training
+from ayt.metrics.base import METRICS, DenoisingMetric
 
 Mistake = Callable[[Sequence[Any], Any, str], None]
 """Takes the key, its value and the problem."""
+
+
+CONFIRM = "if they are meant, set execution.max_jobs as high"
+
+
+def check_size(experiment: Experiment, mistake: Mistake) -> None:
+    """Report an experiment that asks for more training jobs and scores than it says it means."""
+    evaluation = experiment.evaluation
+    metrics = [METRICS.get(name) for name in evaluation.metrics]
+    denoising = sum(metric is not None and issubclass(metric, DenoisingMetric) for metric in metrics)
+    scores = len(evaluation.steps) + denoising * len(evaluation.denoise)
+    most, jobs = experiment.execution.max_jobs, 0
+    for name, method in experiment.methods.items():
+        segment = method.segment or method.iterations
+        snapshots = method.iterations // (method.snapshot_every or segment)
+        runs = len(method.batch_sizes) * len(method.seeds)
+        jobs += (own := runs * (method.iterations // segment + snapshots * scores))
+        if own > most:
+            mistake(("methods", base_name(name)), ABSENT, f"asks for {own:,} training jobs and scores; {CONFIRM}")
+            return
+    for named, training in _trained_before(experiment):
+        if (own := training.iterations // (training.segment or training.iterations)) > most:
+            mistake(named, ABSENT, f"asks for {own:,} training jobs; {CONFIRM}")
+            return
+        jobs += own
+    if jobs > most:
+        mistake(("methods",), ABSENT, f"the experiment asks for {jobs:,} training jobs and scores; {CONFIRM}")
+
+
+def _trained_before(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Training]]:
+    """What may be trained upstream of methods, and where it stands."""
+    if experiment.start.pretraining:
+        yield ("start", "pretrain"), experiment.start.pretraining
+    for name, classifier in experiment.classifiers.items():
+        if not classifier.checkpoint:
+            yield ("classifiers", name), classifier.training
 
 
 def cross_check(experiment: Experiment, mistake: Mistake) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from ayt.base.kinds import Kind, Registry
-from ayt.base.sections import UNNAMED, Section, choices
+from ayt.base.sections import UNNAMED, Line, Section, choices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ class Output(Kind):
 
     description: ClassVar[Description]
 
-    title: Annotated[str, UNNAMED] = ""
+    title: Annotated[Line, UNNAMED] = ""
     """Stands above it, and in the report."""
 
     def check(self, mistakes: Mistakes) -> None:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from ayt.base import yamlio
-from ayt.base.errors import UserError
+from ayt.base.errors import UserError, shorten
 from ayt.base.kinds import Kind, Registry, load_extensions
-from ayt.base.sections import ABSENT, Section, choices, keys, kind_of, problems, takes_list
+from ayt.base.sections import (
+    ABSENT,
+    LONGEST_LINE,
+    LONGEST_PATH,
+    Section,
+    choices,
+    keys,
+    kind_of,
+    problems,
+    repeated,
+    takes_list,
+)
 from ayt.datasets.base import DATASETS
 from ayt.experiment import schema
-from ayt.experiment.checks import cross_check
+from ayt.experiment.checks import CONFIRM, check_size, cross_check
 from ayt.experiment.outputs import FIGURES, TABLES
 from ayt.experiment.schema import Experiment
 from ayt.methods.base import METHODS, Method
@@ -26,6 +38,11 @@ SHARED = ("training", "batch_sizes", "seeds")
 """Keys at the top of a file that stand for keys of every method."""
 
 DEFAULT_CLASSIFIERS: dict[str, Any] = {"transformations": {}, "labels": {"task": "labels"}}
+
+MOST_MISTAKES = 20
+"""Lines of a message at most."""
+LONGEST_KEY, LONGEST_VALUE = 80, 60
+"""Characters that a message shows of a key, and of its value."""
 
 GONE = {
     ("evaluation", "kept"): "is no choice any more: metrics that compare features one by one always see up to 10,000",
@@ -68,6 +85,7 @@ class _Reader:
         for _, layer in layers:
             self.raw = _merge(self.raw, layer)
         self.mistakes: list[str] = []
+        self.max_jobs = schema.MAX_JOBS
 
     def experiment(self, default_name: str) -> Experiment:
         known = [*SHARED, *keys(Experiment)]
@@ -78,11 +96,15 @@ class _Reader:
             if _has(self.raw, where):
                 self.mistake(where, ABSENT, problem)
         extensions = self.raw.get("extensions") or []
-        if not isinstance(extensions, list) or not all(isinstance(file, str) for file in extensions):
+        if not isinstance(extensions, list) or not all(
+            isinstance(file, str) and file.isprintable() and len(file) <= LONGEST_PATH for file in extensions
+        ):
             self.mistake(("extensions",), extensions, "must be a list of Python files")
         self.stop_if_mistaken()
         load_extensions(extensions)
         dataset = self.raw.get("dataset")
+        execution = self.section(schema.Execution, self.raw.get("execution", {}), ("execution",))
+        self.max_jobs = execution.max_jobs if execution else schema.MAX_JOBS
         sections: dict[str, Any] = {
             "name": self.raw.get("name", default_name),
             "extensions": extensions,
@@ -100,12 +122,14 @@ class _Reader:
             "figures": self.outputs("figures", FIGURES),
             "tables": self.outputs("tables", TABLES),
             "assets": self.section(schema.Assets, self.raw.get("assets", {}), ("assets",)),
-            "execution": self.section(schema.Execution, self.raw.get("execution", {}), ("execution",)),
+            "execution": execution,
         }
         self.stop_if_mistaken()
         experiment = self.section(Experiment, sections, ())
         self.stop_if_mistaken()
         if experiment is not None:
+            check_size(experiment, self.mistake)
+            self.stop_if_mistaken()
             cross_check(experiment, self.mistake_of_method)
         self.stop_if_mistaken()
         if experiment is None:
@@ -113,12 +137,15 @@ class _Reader:
         return experiment
 
     def stop_if_mistaken(self) -> None:
-        if self.mistakes:
-            raise UserError("\n".join(dict.fromkeys(self.mistakes)))
+        lines = list(dict.fromkeys(self.mistakes))
+        if len(lines) > MOST_MISTAKES:
+            lines[MOST_MISTAKES:] = [f"{self.layers[0][0]}: and {len(lines) - MOST_MISTAKES:,} more mistakes"]
+        if lines:
+            raise UserError("\n".join(lines))
 
     def mistake(self, where: Sequence[Any], value: Any, problem: str) -> None:
-        key = ".".join(map(str, where))
-        shown = "" if value is ABSENT else f" = {value!r}"
+        key = shorten(".".join(map(str, where)), LONGEST_KEY)
+        shown = "" if value is ABSENT else f" = {shorten(repr(value), LONGEST_VALUE)}"
         self.mistakes.append(f"{self.source(where)}: {key}{shown}: {problem}")
 
     def source(self, where: Sequence[Any]) -> str:
@@ -145,7 +172,7 @@ class _Reader:
     def mapping(self, key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
         value = self.raw.get(key, default if default is not None else {})
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            for item in sorted({item for item in value if value.count(item) > 1}):
+            for item in repeated(value):
                 self.mistake((key,), value, f"{item} is listed twice")
             value = dict.fromkeys(value)
         if not isinstance(value, dict):
@@ -242,13 +269,22 @@ class _Reader:
             fields = keys(model)
             inherited = {key: value for key, value in training.items() if key in fields}
             inherited |= {key: self.raw[key] for key in ("batch_sizes", "seeds") if key in self.raw}
-            for variant, raw in _sweep({**inherited, **own}, fields):
+            raw_variants, many = _sweep({**inherited, **own}, fields)
+            if many + len(methods) > self.max_jobs:
+                self.mistake(
+                    where, ABSENT, f"asks for {many:,} methods, one for each combination of its lists; {CONFIRM}"
+                )
+                continue
+            for variant, raw in raw_variants:
                 method = self.section(
                     model, raw, where, inherited=frozenset(inherited) - set(own), more_keys=(METHODS.key,)
                 )
                 if method is not None:
                     label = method.label or method.usual_label
                     label = f"{label} ({variant})" if variant else label
+                    if variant and len(label) > LONGEST_LINE:
+                        problem = f"with what the sweep changes it has {len(label)} characters; choose a shorter one"
+                        self.mistake((*where, "label"), label, problem)
                     methods[f"{name} {variant}".strip()] = method.model_copy(update={"label": label})
         return methods
 
@@ -326,15 +362,17 @@ def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _sweep(raw: dict[str, Any], fields: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Spell out options given as lists where one value is expected: (name of the variant, options)."""
+def _sweep(raw: dict[str, Any], fields: dict[str, Any]) -> tuple[Iterator[tuple[str, dict[str, Any]]], int]:
+    """Spell out options given as lists where one value is expected: (name of the variant, options), and how many."""
     swept = [
         key
         for key, value in raw.items()
         if isinstance(value, list) and value and key in fields and not takes_list(fields[key])
     ]
-    variants = []
-    for values in itertools.product(*(raw[key] for key in swept)):
-        chosen = dict(zip(swept, values, strict=True))
-        variants.append((" ".join(f"{key}={value}" for key, value in chosen.items()), {**raw, **chosen}))
-    return variants
+
+    def variants() -> Iterator[tuple[str, dict[str, Any]]]:
+        for values in itertools.product(*(raw[key] for key in swept)):
+            chosen = dict(zip(swept, values, strict=True))
+            yield " ".join(f"{key}={value}" for key, value in chosen.items()), {**raw, **chosen}
+
+    return variants(), math.prod(len(raw[key]) for key in swept)

@@ -19,12 +19,15 @@ from ayt.base.sections import (
     Counts,
     FileName,
     Fraction,
+    Line,
     Name,
     NoiseLevels,
+    Place,
     Positive,
     Section,
     Seeds,
     Whole,
+    Width,
     check_divides,
 )
 from ayt.datasets.base import DATASETS, Dataset
@@ -33,6 +36,11 @@ from ayt.methods.base import METHODS, Method, base_name
 from ayt.methods.classification import ClassifierTraining
 from ayt.methods.pretraining import Pretraining
 from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
+
+MethodName = Annotated[Line, Field(min_length=1)]
+
+MAX_JOBS = 100_000
+"""`execution.max_jobs`, where an experiment does not say it."""
 
 INCEPTION = "inception"
 """What `evaluation.features` calls FID's network."""
@@ -74,9 +82,9 @@ class Evaluation(Section):
     """Numbers of sampling steps that each snapshot is scored in."""
     mids: dict[Count, list[Positive]] = {2: [0.821]}
     """For each number of steps above 1, the noise levels between the steps, falling."""
-    samples: Annotated[int, Field(ge=2)] = 50_000
+    samples: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
     """Images sampled for one value of a metric."""
-    repeats: Count = 3
+    repeats: Width = 3
     """Sampling runs of each snapshot; scores are their mean and standard deviation."""
     batch_size: Count = 500
     """Images sampled at a time; it changes no score."""
@@ -92,7 +100,7 @@ class Evaluation(Section):
     """`ayt`: steps end at noise level 0.002; `ect`: they end at the denoised image."""
     seed: Whole = 0
     """Of the sampling noise."""
-    grid: Count = 64
+    grid: Width = 64
     """Samples kept as images, for figures of samples."""
 
     @model_validator(mode="after")
@@ -121,9 +129,9 @@ class Toy(Section):
     """Learning rate of all trainings."""
     ema: Fraction = 0.99
     """Decay of the average of the weights, for each iteration."""
-    width: Count = 128
+    width: Width = 128
     """Of the layers of all networks."""
-    depth: Count = 4
+    depth: Width = 4
     """Hidden layers of all networks."""
     pretrain_iterations: Count = 2000
     """Of the diffusion model that they start from."""
@@ -147,13 +155,16 @@ class Execution(Section):
     """Iterations between rows of the training log."""
     resume_seconds: Positive = 120.0
     """Seconds between resume states."""
-    threads: Count = 1
+    threads: Width = 1
     """CPU threads of a process that trains or scores."""
-    processes: Count = 1
+    processes: Width = 1
     """Processes that share a training run or a scoring job, each with a GPU where there are GPUs; more than one need
     Snakemake's executor submitit. Batch sizes stay those of the whole."""
-    nodes: Count = 1
+    nodes: Width = 1
     """Machines that the processes are spread over."""
+    max_jobs: Annotated[int, Field(ge=1, le=10_000_000)] = MAX_JOBS
+    """Training jobs and scores that an experiment may ask for: a mistyped number asks for millions. Raise it where
+    they are meant."""
     sinks: list[Literal["tensorboard", "wandb"]] = []
     """Where training logs also go."""
     compile: bool = False
@@ -168,9 +179,9 @@ class Execution(Section):
 class Assets(Section):
     """Where published files come from."""
 
-    table: str = str(ASSET_TABLE)
+    table: Place = str(ASSET_TABLE)
     """The table of assets: addresses and hashes."""
-    prefetched: str | None = None
+    prefetched: Place | None = None
     """A folder of files fetched before, looked at first."""
 
 
@@ -178,13 +189,13 @@ class Experiment(Section):
     """One experiment file, with every default filled in and every sweep spelt out."""
 
     name: Name
-    extensions: list[str] = []
+    extensions: list[Place] = []
     """Python files that define methods, datasets, metrics, figures and the like of one's own; they are executed."""
     dataset: Dataset
     network: Denoiser
     start: Start
     classifiers: dict[Name, Classifier]
-    methods: dict[str, Method]
+    methods: dict[MethodName, Method]
     evaluation: Evaluation
     toys: dict[Name, Toy]
     figures: dict[Name, Figure]

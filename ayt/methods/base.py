@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ayt.base.kinds import Registry
-from ayt.base.sections import UNNAMED, Count, Counts, Finite, Fraction, NonNegative, Positive, Seeds, check_divides
+from ayt.base.sections import (
+    UNNAMED,
+    Count,
+    Counts,
+    Finite,
+    Fraction,
+    Line,
+    NonNegative,
+    Positive,
+    Seeds,
+    check_divides,
+)
 from ayt.methods.training import Average, RunNeed, Stage, Training
 
 if TYPE_CHECKING:
@@ -35,7 +46,7 @@ class Method(Training):
     is_reference: ClassVar[bool] = False
     needs_colour: ClassVar[bool] = False
 
-    label: Annotated[str | None, UNNAMED] = None
+    label: Annotated[Line | None, UNNAMED] = None
     """How figures and tables call it; absent: the method's usual name."""
     batch_sizes: Annotated[Counts, UNNAMED]
     """A run for each of them and each seed."""

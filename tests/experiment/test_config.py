@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ayt.base.errors import UserError
+from ayt.base.errors import LONGEST, UserError
 from ayt.experiment import load, resolved
 
 MINIMAL = {"dataset": "digits", "network": {"channel_mult": [1]}, "batch_sizes": [8], "methods": {"ect": {}, "ayt": {}}}
@@ -320,6 +320,52 @@ MISTAKES = {
         "evaluation: mids.3 = [0.5, 5.0]: must fall, between 80 and 0.002",
     ),
     "device": ({"execution": {"device": "gpu"}}, "execution.device = 'gpu'"),
+    "a kind that is no name": ({"figures": {"a": {"kind": ["curves"]}}}, "figures.a.kind = ['curves']: unknown figure"),
+    "a table that is a list": ({"tables": {"a": ["scores"]}}, "tables.a = ['scores']: must be a mapping of options"),
+    "a loss that is a mapping": ({"methods": {"a": {"loss": {"ect": 1}}}}, "methods.a.loss = {'ect': 1}: unknown"),
+    "a family that is a list": (
+        {"classifiers": {"labels": {"family": ["vgg"]}}},
+        "classifiers.labels.family = ['vgg']: unknown family",
+    ),
+    "a mean that is no number": ({"training": {"t_mean": float("nan")}}, "training.t_mean = nan: must be a finite"),
+    "a label of two lines": (
+        {"methods": {"ect": {"label": "a\n\n.. include:: /etc/passwd"}}},
+        "methods.ect.label = 'a\\n\\n.. include:: /etc/passwd': must be one line, of characters that can be seen",
+    ),
+    "a title that moves the cursor": (
+        {"figures": {"a": {"kind": "curves", "title": "\x1b[2J"}}},
+        "figures.a.title = '\\x1b[2J': must be one line",
+    ),
+    "a label around nothing": ({"methods": {"ect": {"label": " "}}}, "methods.ect.label = ' ': begins or ends with"),
+    "a name that no file can have": ({"name": "x" * 300}, "name = 'xxxxx"),
+    "more crops than anybody wants": (
+        {"dataset": {"name": "photos", "crops": 10**12}},
+        "dataset.crops = 1000000000000: must be less than or equal to 1000000",
+    ),
+    "more samples than anybody wants": (
+        {"evaluation": {"samples": 10**15}},
+        "evaluation.samples = 1000000000000000: must be less than or equal to 10000000",
+    ),
+    "wider than any network": (
+        {"network": {"channels": 10**11}},
+        "network.channels = 100000000000: must be less than or equal to 10000",
+    ),
+    "a job for each iteration": (
+        {"training": {"iterations": 10**8, "segment": 1}},
+        "methods.ect: asks for 300,000,000 training jobs and scores; if they are meant, set execution.max_jobs",
+    ),
+    "a job too many": (
+        {"seeds": [0, 1], "execution": {"max_jobs": 14}},
+        "methods: the experiment asks for 15 training jobs and scores; if they are meant, set execution.max_jobs",
+    ),
+    "a million of one method": (
+        {"training": {key: [k / 100 for k in range(1, 101)] for key in ("lr", "ema", "dropout")}},
+        "methods.ect: asks for 1,000,000 methods, one for each combination of its lists; if they are meant, set",
+    ),
+    "more seeds than jobs": (
+        {"seeds": list(range(500)), "execution": {"max_jobs": 1000}},
+        "methods.ect: asks for 1,500 training jobs and scores; if they are meant, set execution.max_jobs as high",
+    ),
     "reserved name": ({"name": "runs"}, "name = 'runs': is the name of a folder of the workflow"),
 }
 
@@ -331,7 +377,18 @@ def test_mistake_is_one_line_that_says_where(tmp_path, mistake):
         load_changed(tmp_path, change)
     lines = str(caught.value).splitlines()
     assert any(line.startswith(f"{tmp_path}/x.yaml: {expected}") for line in lines), lines
-    assert all(line.startswith(f"{tmp_path}/x.yaml: ") for line in lines)
+    assert all(line.startswith(f"{tmp_path}/x.yaml: ") and len(line) <= LONGEST for line in lines)
+
+
+def test_as_many_jobs_as_are_meant_may_be_asked_for(tmp_path):
+    assert load_changed(tmp_path, {"seeds": [0, 1], "execution": {"max_jobs": 15}}).seeds() == [0, 1]
+
+
+def test_of_many_mistakes_the_first_are_told(tmp_path):
+    with pytest.raises(UserError) as caught:
+        load_changed(tmp_path, {"seeds": [-seed for seed in range(1, 1001)]})
+    lines = str(caught.value).splitlines()
+    assert (len(lines), lines[-1]) == (21, f"{tmp_path}/x.yaml: and 980 more mistakes")
 
 
 def test_a_mistake_in_an_override_names_the_override(tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from ayt.base.sections import Count
+from ayt.base.sections import Width
 from ayt.datasets.base import Dataset
 from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
 
@@ -24,9 +24,9 @@ class DenseNet(FeatureNetwork):
 
     name: ClassVar[str] = "densenet"
 
-    growth: Count = 16
+    growth: Width = 16
     """Channels that each layer adds."""
-    blocks: Annotated[list[Count], Field(min_length=1)] = [3, 6, 12, 8]
+    blocks: Annotated[list[Width], Field(min_length=1)] = [3, 6, 12, 8]
     """Layers of each dense block."""
     compression: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the channels that a transition keeps."""

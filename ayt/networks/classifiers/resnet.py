@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from ayt.base.sections import Count
+from ayt.base.sections import Width
 from ayt.datasets.base import Dataset
 from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
 
@@ -21,9 +21,9 @@ class ResNet(FeatureNetwork):
 
     name: ClassVar[str] = "resnet"
 
-    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512]
+    widths: Annotated[list[Width], Field(min_length=1)] = [64, 128, 256, 512]
     """Channels of each group; each but the first halves the resolution."""
-    blocks: Count = 2
+    blocks: Width = 2
     """Of each group."""
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from ayt.base.sections import Count
+from ayt.base.sections import Width
 from ayt.datasets.base import Dataset
 from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
 
@@ -22,9 +22,9 @@ class VGG(FeatureNetwork):
     name: ClassVar[str] = "vgg"
     by_default: ClassVar[bool] = True
 
-    widths: Annotated[list[Count], Field(min_length=1)] = [64, 128, 256, 512, 512]
+    widths: Annotated[list[Width], Field(min_length=1)] = [64, 128, 256, 512, 512]
     """Channels of each stage; each stage halves the resolution at its end."""
-    convs: Annotated[list[Count], Field(min_length=1)] = [2, 2, 3, 3, 3]
+    convs: Annotated[list[Width], Field(min_length=1)] = [2, 2, 3, 3, 3]
     """Convolutions of each stage."""
     batch_norm: bool = True
     """Whether batch norm follows each convolution."""

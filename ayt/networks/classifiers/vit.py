@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from ayt.base.sections import Count
+from ayt.base.sections import Width
 from ayt.datasets.base import Dataset
 from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
 
@@ -20,17 +20,17 @@ class ViT(FeatureNetwork):
     name: ClassVar[str] = "vit"
     has_maps: ClassVar[bool] = False
 
-    patch: Count = 4
+    patch: Width = 4
     """Side of a patch, in pixels."""
-    dim: Count = 256
+    dim: Width = 256
     """Numbers in a token; a multiple of 4, 8 or above."""
-    depth: Count = 3
+    depth: Width = 3
     """Blocks."""
-    heads: Count = 8
+    heads: Width = 8
     """Of each attention."""
-    head_dim: Count = 64
+    head_dim: Width = 64
     """Numbers in a head."""
-    mlp: Count = 2048
+    mlp: Width = 2048
     """Hidden numbers of each feed-forward layer."""
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from ayt.base.sections import Count
+from ayt.base.sections import Width
 from ayt.datasets.base import Dataset
 from ayt.networks.base import DENOISERS, Denoiser, Misfit
 
@@ -22,13 +22,13 @@ class DDPMpp(Denoiser):
     name: ClassVar[str] = "ddpmpp"
     by_default: ClassVar[bool] = True
 
-    channels: Count = 128
+    channels: Width = 128
     """Of the first stage."""
-    channel_mult: Annotated[list[Count], Field(min_length=1)] = [2, 2, 2]
+    channel_mult: Annotated[list[Width], Field(min_length=1)] = [2, 2, 2]
     """Multiplier of `channels` for each resolution, from the finest; each halves the one before."""
-    blocks: Count = 4
+    blocks: Width = 4
     """Residual blocks for each resolution of the encoder; the decoder has one more."""
-    attention: list[Count] = [16]
+    attention: list[Width] = [16]
     """Resolutions that have self-attention."""
 
     @model_validator(mode="after")

@@ -82,7 +82,7 @@ class OscillationFigure(Figure):
     """Absent: each method's first."""
     classifier: Annotated[Name | None, UNNAMED] = None
     """A transformation classifier: AYT's direction through it is followed too, in every run. Absent: it is not."""
-    iterations: Annotated[int, Field(ge=2)] = 64
+    iterations: Annotated[int, Field(ge=2, le=100_000)] = 64
     """Trained beyond the end; nothing of them is kept."""
     images: Count = 16
     """Of the dataset whose trajectories are followed."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, cast
 
 import numpy as np
+from pydantic import Field
 
 from ayt.base.arrays import read_arrays
 from ayt.base.errors import UserError
@@ -49,7 +50,7 @@ class Samples(Figure):
     """Of the runs that are shown; absent: each method's first."""
     columns: Count = 10
     """Samples in a row."""
-    teacher_steps: Whole = 0
+    teacher_steps: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Euler steps of the diffusion model that training starts from, whose samples are the first row; 0: no such row."""
 
     def check(self, mistakes: Mistakes) -> None:
