@@ -120,6 +120,9 @@ def _table(model: type[BaseModel], fields: Iterable[str]) -> Iterator[str]:
         yield "\n".join(rows)
 
 
+OUT_OF_REACH = 10**9
+
+
 def _properties(model: type[BaseModel]) -> dict[str, Any]:
     found: dict[str, Any] = model.model_json_schema(by_alias=True)["properties"]
     return found
@@ -167,5 +170,8 @@ def values(schema: Mapping[str, Any]) -> str:
         return f"mapping: {values(schema['additionalProperties'])}"
     names = {"boolean": "`true`, `false`", "string": "text", "integer": "whole number", "number": "number"}
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {schema[bound]:g}" for bound, sign in signs.items() if bound in schema]
+    # Bounds that only slips of the keyboard reach are not worth a reader's time.
+    bounds = [
+        f"{sign} {schema[bound]:,}" for bound, sign in signs.items() if schema.get(bound, OUT_OF_REACH) < OUT_OF_REACH
+    ]
     return f"{names.get(str(kind), 'mapping')} {', '.join(bounds)}".strip()
