@@ -95,7 +95,7 @@ def add_verbs(verbs: Verbs) -> None:
         "export",
         run_export,
         "Write a snapshot as a folder to give away: weights, configuration, and a card with scores and provenance.",
-        "ayt export results/runs/digits/RUN/run.yaml --iteration 600 --output release\n"
+        "ayt export results/runs/digits/RUN/run.yaml --iteration 480 --output release\n"
         "  ayt sample --model release --steps 1 --output samples.png",
     )
     add_record(export)
@@ -107,7 +107,7 @@ def add_verbs(verbs: Verbs) -> None:
         "sample",
         run_sample,
         "Sample a grid of images from a snapshot into a PNG, or from several, with the same noise, into an animation.",
-        "ayt sample results/runs/digits/RUN/run.yaml --iteration 600 --steps 2:0.821 --output grid.png\n"
+        "ayt sample results/runs/digits/RUN/run.yaml --iteration 480 --steps 2:0.821 --output grid.png\n"
         "  ayt sample results/runs/digits/RUN/run.yaml --steps 1 --output training.gif",
     )
     sample.add_argument(

@@ -13,6 +13,9 @@ from ayt.base.files import written_beside
 SHOWN_WIDTH = 320
 """Pixels that a grid has at least, unless another scale is asked for."""
 
+SMOOTH_WIDTH = 64
+"""Pixels that an enlarged image has."""
+
 CAPTION_HEIGHT = 20
 FRAME_MILLISECONDS = 500
 LAST_FRAME_MILLISECONDS = 2500
@@ -37,6 +40,18 @@ def tile(images: np.ndarray, columns: int | None = None, scale: int | None = Non
     return Image.fromarray(whole.squeeze(-1) if channels == 1 else whole).resize(
         (whole.shape[1] * scale, whole.shape[0] * scale), Image.Resampling.NEAREST
     )
+
+
+def enlarge(images: np.ndarray, width: int = SMOOTH_WIDTH) -> np.ndarray:
+    """(n, C, H, W) uint8 images about ``width`` pixels wide, smooth between their pixels (bicubic).
+
+    Images of a few pixels, as digits of 8x8, are easier to read so: squares hide what is in them.
+    """
+    scale = max(1, round(width / images.shape[3]))
+    size = (scale * images.shape[3], scale * images.shape[2])
+    flat = images.reshape(-1, *images.shape[2:])
+    large = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC)) for plane in flat]
+    return np.stack(large).reshape(*images.shape[:2], size[1], size[0])
 
 
 def write_picture(path: Path, grid: Image.Image) -> None:

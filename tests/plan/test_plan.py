@@ -40,13 +40,13 @@ def names(plan):
 
 PINNED = {
     "embedded": [
-        "pretrain-bs64-seed0-4d5cc5eb",
+        "pretrain-bs64-seed0-e7850ba1",
         "classifier_geo_clr_deg-bs128-seed0-cafdc47f",
-        "ect-bs8-seed0-a35cd237",
-        "ayt-bs8-seed0-c7a5db78",
+        "ect-bs8-seed0-af904c3e",
+        "ayt-bs8-seed0-6e4ef553",
     ],
     "embedded_ablations": [
-        "ayt-bs8-seed0-c7a5db78",
+        "ayt-bs8-seed0-6e4ef553",
         "classifier_geo-bs128-seed0-48a98575",
     ],
     "batch_size_ablation": [

@@ -45,7 +45,7 @@ def test_the_demos_last_words(capsys):
     text = "\n".join(lines)
     assert text.isascii()
     said = " ".join(text.split())
-    assert "16 runs of 6 methods on digits. FD (digits features) after 600 iterations, in one step;" in said
+    assert "16 runs of 6 methods on digits. FD (digits features) after 480 iterations, in one step;" in said
     assert "ECT 31.00 +/- 1.00 11.00 +/- 1.00 AYT 11.00 +/- 1.00 11.00 +/- 1.00" in said
     assert "the mean of AYT is 20.00 better than that of ECT, beyond the spread over seeds" in said
     assert "Look at results/embedded/figures/samples.png Scores results/embedded/scores.csv Next" in said

@@ -193,6 +193,9 @@ def test_grids_of_samples(tmp_path, shape):
     draw_samples(rows, tmp_path / "a", "Title", 10, "Caption.")
     check_pictures(tmp_path / "a")
     assert list(pd.read_csv(tmp_path / "a.csv")["run"]) == ["run-ECT", "run-AYT", "run-class-label features"]
+    draw_samples(rows, tmp_path / "b", "Title", 10, "Caption.", smooth=True)
+    check_pictures(tmp_path / "b")
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
 
 def test_a_method_with_fewer_batch_sizes_leaves_a_gap(tmp_path):
@@ -212,6 +215,17 @@ def test_missing_scores_and_samples_are_named(tmp_path):
         choose_steps(table(), [4])
     with pytest.raises(UserError, match="no run to show"):
         draw_samples([], tmp_path / "a", "", 8, "")
+
+
+def test_small_images_are_enlarged_smoothly():
+    edge = np.zeros((2, 3, 8, 8), np.uint8)
+    edge[1, :, :, 4:] = 255
+    large = grids.enlarge(edge)
+    assert large.shape == (2, 3, 64, 64)
+    assert not large[0].any()
+    assert large[1, 0, 0, [0, 63]].tolist() == [0, 255]
+    assert len(np.unique(large[1])) > 4  # values between black and white
+    assert grids.enlarge(np.zeros((1, 1, 100, 100), np.uint8)).shape == (1, 1, 100, 100)
 
 
 def test_grids_and_animations(tmp_path):

@@ -50,6 +50,8 @@ class Samples(Figure):
     """Of the runs that are shown; absent: each method's first."""
     columns: Count = 10
     """Samples in a row."""
+    smooth: Annotated[bool, UNNAMED] = False
+    """Images are drawn smoothly between their pixels: very small ones are easier to read so."""
     teacher_steps: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Euler steps of the diffusion model that training starts from, whose samples are the first row; 0: no such row."""
 
@@ -131,9 +133,10 @@ class Samples(Figure):
         caption = (
             f"Samples at the end of training, one seed each; sampling steps: {self.steps} (noise levels"
             f" {noise_levels(plan.samplings[self.steps])}). All images of a column come from the same noise.{above}"
+            f"{' Drawn smoothly between pixels.' if self.smooth else ''}"
             f" {say_which('Not there yet', missing)}"
         )
-        draw_samples(rows, out, self.title, self.columns, caption.strip())
+        draw_samples(rows, out, self.title, self.columns, caption.strip(), self.smooth)
 
     def _teacher(self, plan: Plan, images: np.ndarray) -> Row:
         trained = plan.pretrained
@@ -167,7 +170,7 @@ class Row(NamedTuple):
     images: np.ndarray
 
 
-def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, caption: str) -> None:
+def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, caption: str, smooth: bool = False) -> None:
     """Draw a row of samples for each run; a column shows what all make of the same noise.
 
     Args:
@@ -176,6 +179,7 @@ def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, capti
         title: of the figure.
         columns: samples of each run.
         caption: how they were sampled.
+        smooth: whether images are drawn smoothly between their pixels, which else are squares.
 
     Raises:
         UserError: there is no run to show.
@@ -183,6 +187,7 @@ def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, capti
     import pandas as pd
     from matplotlib import rc_context
 
+    from ayt.reporting.grids import enlarge
     from ayt.reporting.style import RC, finish, new_figure, show_row
 
     if not rows:
@@ -191,7 +196,8 @@ def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, capti
         figure = new_figure(0.55 + 0.5 * len(rows))
         panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
         for panel, row in zip(panels, rows, strict=True):
-            show_row(panel, row.images[:columns], row.beside)
+            images = row.images[:columns]
+            show_row(panel, enlarge(images) if smooth else images, row.beside)
         table = pd.DataFrame(
             [(*row[1:-1], columns) for row in rows],
             columns=["label", "batch_size", "run", "iteration", "samples_shown"],
