@@ -96,12 +96,19 @@ class Asset(Section):
         return [self.url, *self.mirrors]
 
 
+REPOSITORY = Path(__file__).parents[2]
+
+
 def read_table(path: Path) -> dict[str, Asset]:
     """Read a table of assets: name -> asset, in the order of the file.
+
+    The usual table is the repository's, unless there is one in the working directory.
 
     Raises:
         UserError: one line for each mistake, naming file, key, value and the choices.
     """
+    if path == paths.ASSET_TABLE and not path.exists() and (REPOSITORY / path).exists():
+        path = REPOSITORY / path
     content = yamlio.read(path)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: must be a mapping of asset names to their files, addresses and licences")

@@ -1,12 +1,19 @@
-"""The one place that names the files of the workflow. All paths are relative to the repository's root.
+"""The one place that names the files of the workflow.
+
+Paths are relative to the working directory, that of results unless the environment variable `RESULTS_VARIABLE` names
+another folder.
 
 ``{dataset}``, ``{run}`` and ``{experiment}`` stay as wildcards where a Snakemake rule needs a pattern: call the
 functions with these strings as arguments.
 """
 
+import os
 from pathlib import Path
 
-RESULTS = Path("results")
+RESULTS_VARIABLE = "AYT_RESULTS"
+"""The environment variable that names the folder of all results; the workflow passes it on to its jobs."""
+
+RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or "results").expanduser()
 RUNS = RESULTS / "runs"
 LOGS = RESULTS / "logs"
 ASSETS = RESULTS / "assets"

@@ -46,8 +46,9 @@ LONGEST_KEY, LONGEST_VALUE = 80, 60
 
 GONE = {
     ("evaluation", "kept"): "is no choice any more: metrics that compare features one by one always see up to 10,000",
+    ("results",): "is no part of an experiment: snakemake --config results=FOLDER, or export AYT_RESULTS=FOLDER",
 }
-"""Keys of older versions, and what to say of them."""
+"""Keys of older versions, or that belong elsewhere, and what to say of them."""
 
 S = TypeVar("S", bound=Section)
 K = TypeVar("K", bound=Kind)
@@ -90,7 +91,7 @@ class _Reader:
     def experiment(self, default_name: str) -> Experiment:
         known = [*SHARED, *keys(Experiment)]
         for key in self.raw:
-            if key not in known:
+            if key not in known and (key,) not in GONE:
                 self.mistake((key,), self.raw[key], f"unknown key; {choices(key, known)}")
         for where, problem in GONE.items():
             if _has(self.raw, where):

@@ -256,6 +256,10 @@ MISTAKES = {
         {"evaluation": {"metrics": ["frechett"]}},
         "evaluation.metrics = 'frechett': unknown metric; did you mean frechet? choose from",
     ),
+    "a key of the command line": (
+        {"results": "/large/disk"},
+        "results: is no part of an experiment: snakemake --config results=FOLDER, or export AYT_RESULTS=FOLDER",
+    ),
     "a key of older versions": (
         {"evaluation": {"kept": 500}},
         "evaluation.kept: is no choice any more: metrics that compare features one by one always see up to 10,000",
