@@ -137,7 +137,7 @@ def _each(options: argparse.Namespace, work: Callable[[str, Asset], str]) -> Non
 
 
 def _hash_state(asset: Asset, path: Path) -> str:
-    from ayt.assets.fetch import recorded_hash
+    from ayt.assets.hashes import recorded_hash
 
     if asset.sha256:
         return f"SHA-256 {asset.sha256[:8]}..."
