@@ -1,11 +1,16 @@
 """The executor plugin on submitit's local cluster."""
 
+import asyncio
 import os
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from cluster import SNAKEMAKE, Main, until
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+from snakemake_executor_plugin_submitit import Executor, ExecutorSettings
 
 
 def local(folder, rules, *arguments, cluster="local"):
@@ -121,3 +126,28 @@ def test_an_unknown_key_of_a_profile_is_one_line(tmp_path):
     assert done.returncode != 0
     assert "--submitit-partiton" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_jobs_may_be_checked_before_the_interface_returns(tmp_path, monkeypatch):
+    # Snakemake's interface starts the thread that checks jobs in its constructor; on a slow file system it is first.
+    checked = []
+
+    def begin(self, workflow, logger):
+        self.workflow, self.logger = workflow, logger
+
+        async def check():
+            checked.extend([info async for info in self.check_active_jobs([])])
+            checked.append("checked")
+
+        asyncio.run(check())
+
+    monkeypatch.setattr(RemoteExecutor, "__init__", begin)
+    workflow = SimpleNamespace(
+        executor_settings=ExecutorSettings(cluster="local", folder=str(tmp_path)),
+        main_snakefile="Snakefile",
+        overwrite_configfiles=[],
+        remote_execution_settings=SimpleNamespace(immediate_submit=False, seconds_between_status_checks=1),
+        spawned_job_args_factory=SimpleNamespace(envvars=dict),
+    )
+    Executor(workflow, SimpleNamespace(info=print, warning=print)).ledger.close()
+    assert checked == ["checked"]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import shutil
-import threading
 import time
-import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,23 +19,21 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from snakemake_executor_plugin_submitit import identity, logs
-from snakemake_executor_plugin_submitit.batches import Batch, Prepared
+from snakemake_executor_plugin_submitit.batches import Batch
 from snakemake_executor_plugin_submitit.cluster import NoAnswer, Refused, Status
-from snakemake_executor_plugin_submitit.clusters import Clusters, host
+from snakemake_executor_plugin_submitit.clusters import Clusters
 from snakemake_executor_plugin_submitit.earlier import Earlier
 from snakemake_executor_plugin_submitit.files import LOGS, Files
-from snakemake_executor_plugin_submitit.graceful import ctrl_c_answered, warned
+from snakemake_executor_plugin_submitit.graceful import Remarks, ctrl_c_answered, warned
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger, LedgerError
 from snakemake_executor_plugin_submitit.places import refusal
-from snakemake_executor_plugin_submitit.replicas import peer_command
-from snakemake_executor_plugin_submitit.request import RequestError, request
+from snakemake_executor_plugin_submitit.preparation import prepare
+from snakemake_executor_plugin_submitit.request import RequestError
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.strays import Strays
 from snakemake_executor_plugin_submitit.submission import Habits
-from snakemake_executor_plugin_submitit.task import Command
+from snakemake_executor_plugin_submitit.submitter import Submitter
 
-LONGEST_WAIT = 300.0
-"""Seconds between two attempts to submit, at most."""
 LONGEST_POLL = 60.0
 """Seconds between two questions to a cluster that does not answer; Ctrl-C waits for their end."""
 CANCEL_ATTEMPTS = 5
@@ -80,12 +75,22 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         self.earlier = Earlier(self.ledger, clusters, logger)
         self.strays = Strays(self.ledger, clusters)
         self.files = Files(self.folder, settings.keep_days)
-        self._waiting: list[Batch] = []
-        self._submitting = threading.RLock()
-        self._cancelled = False
+        self.remarks = Remarks(logger)
         self._silent = 0
-        self._said: set[str] = set()
         self._seconds = self.cluster.poll_seconds or workflow.remote_execution_settings.seconds_between_status_checks
+        self.submitter = Submitter(
+            self.cluster,
+            self.ledger,
+            self.earlier,
+            self.strays,
+            self.files,
+            settings,
+            self._seconds,
+            logger,
+            self.remarks,
+            watch=self._watch,
+            fail=self._report_error,
+        )
         super().__init__(workflow, logger)
 
     def __post_init__(self) -> None:
@@ -103,7 +108,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         for job in jobs:
             with self._errors_of(job):
                 self.run_job_pre(job)
-                prepared.append(self._prepared(job))
+                command, stem = self.format_job_exec(job), self._log_stem(job)
+                prepared.append(prepare(job, command, stem, self.workflow, self.settings, self.remarks))
         self.earlier.look([item.identity for item in prepared])
         batches: dict[Any, Batch] = {}
         for item in prepared:
@@ -117,17 +123,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         size = self.cluster.largest_batch(self.settings.array_size)
         for batch in batches.values():
             for start in range(0, len(batch.jobs), size):
-                self._submit(Batch(batch.jobs[start : start + size], batch.after))
+                self.submitter.submit(Batch(batch.jobs[start : start + size], batch.after))
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Ask what became of the jobs, once for all of them; try again what was refused."""
-        now = time.monotonic()
-        with self._submitting:
-            due = [batch for batch in self._waiting if batch.not_before <= now]
-            self._waiting = [batch for batch in self._waiting if batch.not_before > now]
-        self.strays.cancel_if_due()
-        for batch in due:
-            self._submit(batch)
+        self.submitter.submit_due()
         entries = [_entry(info) for info in active_jobs]
         try:
             statuses = await asyncio.to_thread(self.cluster.statuses, [entry.job for entry in entries])
@@ -148,7 +148,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             status = _status(statuses, entry)
             if status.remark:
                 remark = status.remark.replace("JOB", entry.job.id)
-                self._say_once(f"{identity.name(info.job)}: pending, {remark}", f"{entry.job.name} {status.remark}")
+                self.remarks.once(f"{identity.name(info.job)}: pending, {remark}", f"{entry.job.name} {status.remark}")
             if status.verdict == "active":
                 yield info
             elif status.verdict == "done":
@@ -160,8 +160,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel everything that was submitted; nothing is submitted after."""
-        with self._submitting:
-            self._cancelled, waiting, self._waiting = True, self._waiting, []
+        waiting = self.submitter.stop()
         # Those that the checking thread holds at this moment are in none of Snakemake's lists, but in the ledger.
         entries = self.ledger.entries()
         ids = sorted(entry.job.id for entry in entries)
@@ -192,7 +191,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
     def shutdown(self) -> None:
         """End the checking thread, and give up the ledger."""
         super().shutdown()
-        if self._cancelled:
+        if self.submitter.stopped:
             # What was cancelled is over when the cluster says so: the next Snakemake asks.
             with warned(self.logger):
                 gone = self.earlier.gone(self.ledger.entries())
@@ -201,36 +200,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             self.earlier.forget_the_done()
             self.ledger.close()
 
-    def _prepared(self, job: JobExecutorInterface) -> Prepared:
-        """What to submit a job with.
-
-        Raises:
-            RequestError: it cannot be.
-        """
-        if services := [part.rule.name for part in identity.parts(job) if part.is_service]:
-            raise RequestError(
-                f"service jobs ({', '.join(services)}) cannot be submitted: they never end by themselves"
-            )
-        wanted = request(
-            dict(job.resources.items()),
-            job.threads,
-            name=self.settings.job_name_prefix + identity.rules(job),
-            signal_seconds=self.settings.signal_seconds,
-            requeue=not self.settings.no_requeue,
-            limited=getattr(self.workflow, "global_resources", ()),
-        )
-        for remark in wanted.remarks:
-            self._say_once(f"{remark} (rule {identity.rules(job)}, for one)", remark)
-        methods = frozenset(self.workflow.deployment_settings.deployment_method)
-        command = Command(
-            command=self.format_job_exec(job),
-            log=str(self._log_stem(job)),
-            replicas=wanted.replicas,
-            peer_command=peer_command(job, methods, wanted.replicas) if wanted.replicas > 1 else "",
-            requeue=wanted.requeue,
-        )
-        return Prepared(job, identity.identify(job), wanted, command)
-
     def _log_stem(self, job: JobExecutorInterface) -> Path:
         folder = Path(self.settings.log_folder).expanduser() if self.settings.log_folder else None
         return logs.stem(job, folder, self.folder / LOGS)
@@ -238,99 +207,19 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
     def _own_log(self, job: JobExecutorInterface, entry: Entry) -> Path:
         return Path(f"{self._log_stem(job)}.{self.cluster.name}-{entry.job.id}.log")
 
-    def _submit(self, batch: Batch) -> None:
-        """Submit a batch, now or later; its errors are its jobs'."""
-        try:
-            with self._submitting:
-                if not self._cancelled and self._may_go(batch):
-                    self._submit_now(batch)
-        except OSError as error:
-            self._later(batch, f"{error.filename or self.folder}: {error.strerror}")
-        except Exception as error:  # of one batch; others go on
-            for item in batch.jobs:
-                self._report_error(item.job, f"not submitted: {type(error).__name__}: {error}")
-
-    def _may_go(self, batch: Batch) -> bool:
-        """Whether nothing that was submitted before stands in a batch's way; else it waits."""
-        if self.strays.expected and not self.strays.cancel():
-            batch.not_before = time.monotonic() + self._seconds
-            self._waiting.append(batch)
-            return False
-        if batch.after and (left := self.earlier.cancelled(batch.after)):
-            ids = ", ".join(entry.job.id for entry in left)
-            self._say_once(f"{batch.names}: waiting for jobs of an earlier run on the same outputs to end ({ids})", ids)
-            batch.not_before = time.monotonic() + self._seconds
-            self._waiting.append(batch)
-            return False
-        return True
-
-    def _submit_now(self, batch: Batch) -> None:
-        token = uuid.uuid4().hex[:12]
-        first = batch.jobs[0]
-        wanted = first.request
-        if len(batch.jobs) == 1:
-            wanted = wanted.named(self.settings.job_name_prefix + identity.name(first.job))
-        self.ledger.submitting(token)
-        try:
-            jobs = self.cluster.submit([item.command for item in batch.jobs], wanted, self.folder / token)
-        except Refused as error:
-            if error.unanswered:
-                self.ledger.no_answer(token)
-            else:
-                self.ledger.refused(token)
-                shutil.rmtree(self.folder / token, ignore_errors=True)
-            self._refused(batch, error)
-            return
-        except BaseException:
-            self.ledger.no_answer(token)
-            raise
-        here = host()
-        entries = [
-            Entry(job, item.identity, item.job.attempt, self.cluster.name, here)
-            for item, job in zip(batch.jobs, jobs, strict=True)
-        ]
-        self.ledger.submitted(token, entries)
-        self.files.expect(entries)
-        for item, entry in zip(batch.jobs, entries, strict=True):
-            self._watch(item.job, entry)
-
     def _watch(self, job: JobExecutorInterface, entry: Entry, how: str = "") -> None:
         self.logger.info(f"{identity.name(job)}: {how}{self.cluster.name} job {entry.job.id}")
         self.report_job_submission(SubmittedJobInfo(job, entry.job.id, {"entry": entry}))
 
-    def _refused(self, batch: Batch, error: Refused) -> None:
-        if error.fewer and len(batch.jobs) > 1:
-            half = len(batch.jobs) // 2
-            self.logger.warning(f"Submission refused ({error}); trying fewer jobs at a time: {batch.names}")
-            for part in (batch.jobs[:half], batch.jobs[half:]):
-                self._submit(Batch(part, batch.after, batch.attempts))
-        elif error.again:
-            self._later(batch, str(error))
-        else:
-            for item in batch.jobs:
-                self._report_error(item.job, f"not accepted by the cluster: {error}")
-
-    def _later(self, batch: Batch, why: str) -> None:
-        batch.attempts += 1
-        wait = min(5.0 * 2 ** (batch.attempts - 1), LONGEST_WAIT)
-        batch.not_before = time.monotonic() + wait
-        with self._submitting:
-            self._waiting.append(batch)
-        self.logger.warning(f"Submission refused ({why}); trying again in {wait:.0f} s: {batch.names}")
-
     def _failure(self, info: SubmittedJobInfo, entry: Entry, why: str) -> dict[str, Any]:
-        """What to say of a failed job: why, and the end of its log; of submitit's where ours is empty."""
-        job = info.job
-        head = f"{identity.name(job)}: {self.cluster.name} job {entry.job.id}: {why}\n"
+        """What to say of a failed job: why, and the end of its log."""
+        head = f"{identity.name(info.job)}: {self.cluster.name} job {entry.job.id}: {why}\n"
         try:
-            own = self._own_log(job, entry)
-            shown = logs.first_with_words([*reversed(logs.rule_logs(job)), own, entry.job.error_file])
-            tails = [shown] if shown else []
-            tails += sorted(own.parent.glob(f"{own.stem}.*.command.log"))
-            text = "".join(logs.tail(path, self.settings.log_lines) for path in tails)
-            return {"msg": head + text, "aux_logs": [str(shown)] if shown == own else []}
+            own = self._own_log(info.job, entry)
+            text, shown = logs.ends(info.job, own, entry.job.error_file, self.settings.log_lines)
         except Exception as error:  # of one job's logs; others go on
             return {"msg": f"{head}(its log cannot be read: {error})\n"}
+        return {"msg": head + text, "aux_logs": [str(shown)] if shown == own else []}
 
     def print_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **kwargs: Any) -> None:
         """Show why a job failed; Snakemake itself does not for groups, nor where the rule cannot be formatted."""
@@ -359,11 +248,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         wait = min(self._seconds * 2.0**self._silent, LONGEST_POLL)
         self.next_seconds_between_status_checks = wait
         self.logger.warning(f"The cluster does not answer ({error}); asking again in {wait:.0f} s, jobs go on.")
-
-    def _say_once(self, text: str, key: str) -> None:
-        if key not in self._said:
-            self._said.add(key)
-            self.logger.warning(text)
 
 
 def _entry(info: SubmittedJobInfo) -> Entry:

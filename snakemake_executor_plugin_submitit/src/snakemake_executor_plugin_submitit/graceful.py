@@ -1,4 +1,4 @@
-"""What must not end a run: a file system that fails, an impatient Ctrl-C."""
+"""What is said without ending a run: a file system that fails, an impatient Ctrl-C, remarks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
+
+
+class Remarks:
+    """Warnings that are said once."""
+
+    def __init__(self, logger: LoggerExecutorInterface) -> None:
+        self.logger = logger
+        self._said: set[str] = set()
+
+    def once(self, text: str, key: str) -> None:
+        """Say ``text``, unless something with this key was said before."""
+        if key not in self._said:
+            self._said.add(key)
+            self.logger.warning(text)
 
 
 @contextmanager

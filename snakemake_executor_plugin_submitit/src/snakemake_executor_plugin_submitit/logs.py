@@ -40,6 +40,16 @@ def first_with_words(candidates: Sequence[Path]) -> Path | None:
     return next((path for path in candidates if path.is_file() and path.stat().st_size), None)
 
 
+def ends(job: JobExecutorInterface, own: Path, error_file: Path, lines: int) -> tuple[str, Path | None]:
+    """The ends of a failed job's log and of its other replicas', and the log that is shown.
+
+    It is the last of those that its rules name, else the job's own log, else what submitit said.
+    """
+    shown = first_with_words([*reversed(rule_logs(job)), own, error_file])
+    tails = [*([shown] if shown else []), *sorted(own.parent.glob(f"{own.stem}.*.command.log"))]
+    return "".join(tail(path, lines) for path in tails), shown
+
+
 def tail(path: Path, lines: int) -> str:
     """The last lines of a file, with its name."""
     try:
