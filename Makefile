@@ -52,5 +52,6 @@ $(VENV)/docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-clean:  ## removes the environment and all results
-	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache results/*/
+clean:  ## removes the environment, and what the demo made that no other experiment asks for
+	-test ! -x $(BIN)/ayt || $(BIN)/ayt clean --remove $(wildcard config/embedded*.yaml)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

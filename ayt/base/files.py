@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -87,6 +88,12 @@ def link(source: Path, target: Path) -> None:
             if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK):
                 raise
             beside.write_bytes(source.read_bytes())
+
+
+def describe_bytes(number: float) -> str:
+    """``340 MB``: three digits, in powers of 1000."""
+    power = min(4, int(math.log(max(number, 1), 1000)))
+    return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def sha256(path: Path) -> str:

@@ -10,7 +10,30 @@ from collections.abc import Sequence
 from ayt import __version__
 from ayt.base.errors import UserError
 from ayt.base.kinds import load_extensions_of_environment
-from ayt.cli import about, analysis, assets, drawing, evaluation, experiment, foreign, init, keys, training, watching
+from ayt.cli import (
+    about,
+    analysis,
+    assets,
+    clean,
+    compare,
+    completion,
+    doctor,
+    drawing,
+    evaluation,
+    experiment,
+    foreign,
+    init,
+    keys,
+    plot_log,
+    training,
+    watching,
+)
+
+GROUPS = (
+    *(init, experiment, assets, foreign, training, evaluation, analysis, drawing, about),
+    *(keys, watching, plot_log, compare, clean, doctor, completion),
+)
+"""Modules with verbs, in the order of the help."""
 
 EPILOG = """\
 Exit codes: 0 done; 1 an error that is explained in one line; 2 wrong usage; 128 + n stopped by signal n, with the
@@ -35,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ayt {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
-    for group in (init, experiment, assets, foreign, training, evaluation, analysis, drawing, about, keys, watching):
+    for group in GROUPS:
         group.add_verbs(verbs)
     return top
 

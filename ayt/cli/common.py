@@ -12,6 +12,7 @@ from ayt.base.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from rich.console import Console
 
     from ayt.experiment import Experiment
 
@@ -72,6 +73,14 @@ def load_experiment(options: argparse.Namespace) -> Experiment:
     from ayt.experiment import load
 
     return load(options.files, yamlio.parse(options.config, "--config") if options.config else None)
+
+
+def choose_console() -> Console:
+    """Where tables are printed: a log or a pipe has no width, and a table folded to 80 columns cannot be read."""
+    from rich.console import Console
+
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=200)
 
 
 def add_record(to: argparse.ArgumentParser) -> None:

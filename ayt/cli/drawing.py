@@ -30,8 +30,8 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "draw",
         run_draw,
-        "Gather the scores that are there and draw every figure and table from them, saying what is missing, into"
-        " results/EXPERIMENT/so_far: for looking while runs train, or after some failed.",
+        "Draw every figure and table from the scores that exist so far, saying what is missing, into"
+        " results/EXPERIMENT/so_far: for a look while runs are being trained, or after some have failed.",
         "ayt draw results/embedded/experiment.yaml",
     )
     summary = verb(

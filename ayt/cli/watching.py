@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ayt.cli.common import Verbs, add_experiment, count, load_experiment, verb
+from ayt.cli.common import Verbs, add_experiment, choose_console, count, load_experiment, verb
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +19,7 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "status",
         run_status,
-        "Show how far the runs of experiments are, and the state of their jobs.",
+        "Show how far the runs of experiments have come, and the state of their jobs.",
         "ayt status\n  ayt status batch_size_ablation --watch",
     )
     status.add_argument(
@@ -28,9 +28,9 @@ def add_verbs(verbs: Verbs) -> None:
         metavar="NAME",
         help="as its folder in results is called (default: all that are there)",
     )
-    status.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    status.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
     status.add_argument(
-        "--every", type=count, default=10, metavar="SECONDS", help="between two looks (default: %(default)s)"
+        "--every", type=count, default=10, metavar="SECONDS", help="between two updates (default: %(default)s)"
     )
     plan = verb(
         verbs,
@@ -44,12 +44,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_status(options: argparse.Namespace) -> None:
     """Print one table, or keep it up to date."""
-    from rich.console import Console
     from rich.live import Live
 
-    # A log or a pipe has no width; a table folded to rich's 80 columns cannot be read.
-    terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=200)
+    console = choose_console()
     if not options.watch:
         console.print(_statuses(options.experiments))
         return
@@ -62,9 +59,9 @@ def run_status(options: argparse.Namespace) -> None:
 def run_plan(options: argparse.Namespace) -> None:
     """Print what is left of each run, and sums."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    from ayt.base.files import describe_bytes
     from ayt.operations.estimate import estimate
     from ayt.plan.plan import Plan
 
@@ -79,11 +76,9 @@ def run_plan(options: argparse.Namespace) -> None:
             str(run.segments),
             f"{run.images_per_second:,.0f}" if run.images_per_second else "not measured",
             f"{run.hours:.2f}" if run.hours is not None else "?",
-            _bytes(run.bytes),
+            describe_bytes(run.bytes),
         )
-    terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=160)
-    console.print(table)
+    choose_console().print(table)
     measured = [run.hours for run in found.runs if run.hours is not None]
     unmeasured = len(found.runs) - len(measured)
     hours = f"{math.fsum(measured):.2f} hours, one after the other, by the logs of equal runs" if measured else ""
@@ -93,7 +88,7 @@ def run_plan(options: argparse.Namespace) -> None:
     print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
     print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
     print(f"short jobs: {found.other_jobs}")
-    print(f"disk for snapshots and states: {_bytes(sum(run.bytes for run in found.runs))}")
+    print(f"disk for snapshots and states: {describe_bytes(sum(run.bytes for run in found.runs))}")
 
 
 def _statuses(names: list[str]) -> RenderableType:
@@ -156,8 +151,3 @@ def _duration(seconds: float | None) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
-
-
-def _bytes(number: float) -> str:
-    power = min(4, int(math.log(max(number, 1), 1000)))
-    return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

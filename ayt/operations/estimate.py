@@ -1,4 +1,4 @@
-"""What an experiment would cost, before anything is submitted: from what is there and how fast it went."""
+"""What an experiment would cost, before anything is submitted: from what is there and how fast such runs went."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RunCost:
         name: of the run.
         iterations: still to train.
         segments: jobs that train them.
-        images_per_second: median over the logs of equal trainings, whatever machine wrote them; None: none did.
+        images_per_second: median over the logs of equal training runs, on whatever machine; None: there are none.
         hours: at that speed.
         bytes: of snapshots and states still to write.
     """
@@ -50,7 +50,7 @@ class Estimate:
     """What is left of an experiment.
 
     Attributes:
-        runs: its trainings that are not done.
+        runs: its training runs that are not done.
         done: how many are.
         scoring_jobs: jobs that score a segment's snapshots.
         images_to_sample: by these jobs.

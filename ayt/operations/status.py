@@ -49,7 +49,7 @@ class RunStatus:
 
 
 def statuses(plan: Plan) -> list[RunStatus]:
-    """The status of each run of an experiment, upstream trainings first; the queue is asked once."""
+    """The status of each run of an experiment, upstream runs first; the queue is asked once."""
     found = [_status(plan, run) for run in plan.runs.values()]
     queue = _queue(status.job for status in found if status.job and status.state != "done")
     found = [replace(status, state=queue.get(status.job, status.state)) for status in found]
@@ -64,7 +64,7 @@ def _status(plan: Plan, run: Run) -> RunStatus:
     written = [path.stat().st_mtime for path in (*logs, resume / "state.safetensors") if path.exists()]
     if all(paths.snapshot(run.folder, snapshot.iteration).exists() for snapshot in run.snapshots):
         state = "done"
-    elif _held(resume / "holder.lock"):
+    elif held(resume / "holder.lock"):
         state = "running"
     else:
         state = "not running" if row else "waiting"
@@ -93,7 +93,7 @@ def last_row(log: Path) -> dict[str, float]:
     return (read_rows(log) or [{}])[-1]
 
 
-def _held(lock: Path) -> bool:
+def held(lock: Path) -> bool:
     """Whether a process of a machine that shares its locks with this one trains the run."""
     try:
         with lock.open() as file:
@@ -119,7 +119,7 @@ def _last_score(plan: Plan, run: Run) -> str:
 
 
 def _last_job(run: Run) -> str:
-    """The id in the name of the newest log that a job of the cluster wrote beside a training's own."""
+    """The id in the name of the newest log that a job of the cluster wrote beside a training run's own."""
     folder = paths.job_log(run.record.training.stage, run.record.dataset.name, run.name, "0").parent
     logs = {log: re.search(r"\.slurm-(\d+(?:_\d+)?)\.log$", log.name) for log in folder.glob("*.slurm-*.log")}
     newest = max((log for log, found in logs.items() if found), key=lambda log: log.stat().st_mtime, default=None)

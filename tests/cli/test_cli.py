@@ -24,6 +24,7 @@ from ayt.plan.plan import Plan
 VERBS = [
     *("check", "runs", "record", "assets", "prepare", "import-checkpoint", "train", "reference", "score", "grid"),
     *("gather", "export", "sample", "analyse", "figure", "table", "draw", "about", "summary", "status", "plan"),
+    *("plot-log", "compare", "clean", "doctor", "completion"),
 ]
 
 
@@ -53,6 +54,24 @@ def test_help_does_not_wait_for_torch():
 
     code = "import sys, ayt.cli; ayt.cli.parser(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([BIN / "python", "-c", code], check=False).returncode == 0
+
+
+def test_bash_completes_verbs_options_and_files(tmp_path):
+    import subprocess
+
+    (tmp_path / "record.yaml").touch()
+    script = subprocess.run([BIN / "ayt", "completion", "bash"], capture_output=True, text=True, check=True).stdout
+
+    def completed(*words):
+        asked = " ".join(f"'{word}'" for word in ("ayt", *words))
+        code = f"{script}\nCOMP_WORDS=({asked}); COMP_CWORD={len(words)}; _shtab_ayt ayt; echo ${{COMPREPLY[@]}}"
+        done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+        return done.stdout.split()
+
+    assert set(completed("plot")) == {"plot-log"}
+    assert {"--stop", "--start", "--snapshot-every"} <= set(completed("train", "--s"))
+    assert completed("train", "rec") == ["record.yaml"]
+    assert set(completed("train", "--sink", "")) == {"tensorboard", "wandb"}
 
 
 def test_check_of_every_shipped_experiment(capsys):

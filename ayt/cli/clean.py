@@ -1,0 +1,48 @@
+"""The verb that removes what an experiment made."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ayt.cli.common import Verbs, verb
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    clean = verb(
+        verbs,
+        "clean",
+        run_clean,
+        "List what experiments have made that no other experiment asks for, under config/ or in results, with its size;"
+        " with --remove, remove it. Downloads stay.",
+        "ayt clean config/mine.yaml\n  ayt clean config/mine.yaml --remove",
+    )
+    clean.add_argument("files", nargs="+", type=Path, metavar="FILE", help="experiment files, one for each experiment")
+    clean.add_argument(
+        "--others",
+        type=Path,
+        default=Path("config"),
+        metavar="FOLDER",
+        help="of experiment files whose runs are kept (default: %(default)s)",
+    )
+    clean.add_argument("--remove", action="store_true", help="remove what is listed")
+
+
+def run_clean(options: argparse.Namespace) -> None:
+    """Print one line for each file or folder, and the sum."""
+    from ayt.base.files import describe_bytes
+    from ayt.experiment import load
+    from ayt.operations.clean import find_owned, remove
+
+    owned = find_owned([load([file]) for file in options.files], options.others)
+    for path, size in owned:
+        print(f"{describe_bytes(size):>8}  {path}")
+    whole = describe_bytes(sum(found.bytes for found in owned))
+    if not owned:
+        print("there is nothing that no other experiment asks for")
+    elif options.remove:
+        remove(owned)
+        print(f"{whole}: removed")
+    else:
+        print(f"{whole} in all; --remove removes it")

@@ -1,0 +1,92 @@
+"""Training curves, from the logs of runs that are finished or under way."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+
+from ayt.base import paths
+from ayt.base.errors import UserError
+from ayt.base.files import written_beside
+from ayt.plan.runs import RunRecord
+from ayt.reporting.style import COLOURS, DPI, LINES, RC, new_figure
+
+PANELS = {
+    "loss": "loss",
+    "distance": "distance",
+    "gradient_norm": "norm of the gradient",
+    "learning_rate": "learning rate",
+    "images_per_second": "images per second",
+}
+"""Columns that are drawn, with what they are called."""
+
+LOGARITHMIC = ("loss", "distance", "gradient_norm")
+
+
+def read_log(folder: Path) -> pd.DataFrame:
+    """The rows of a run's training logs, those of the segment under way included, by iteration.
+
+    Raises:
+        UserError: there are none yet, or a log is damaged.
+    """
+    logs = [*sorted((folder / "logs").glob("*.csv")), paths.resume_folder(folder) / "log.csv"]
+    tables = []
+    for log in logs:
+        if log.exists():
+            text = log.read_text(encoding="utf-8")
+            # The last row may be being written.
+            whole = text[: text.rfind("\n") + 1]
+            try:
+                tables.append(pd.read_csv(io.StringIO(whole), dtype=float))
+            except ValueError as error:
+                raise UserError(f"{log}: not a training log ({error})") from None
+    rows = pd.concat(tables) if tables else pd.DataFrame()
+    if rows.empty:
+        raise UserError(f"{folder}: has no training log yet")
+    return rows.drop_duplicates("iteration", keep="last").sort_values("iteration", ignore_index=True)
+
+
+def draw_training(runs: Mapping[Path, RunRecord], out: Path) -> None:
+    """Draw loss, distance, norm of the gradient, learning rate and speed over iterations into one PNG.
+
+    Args:
+        runs: folders of runs and their records.
+        out: the file to write.
+
+    Raises:
+        UserError: a run has no log yet, or it is damaged.
+    """
+    from ayt.training.state import Optimiser, learning_rate
+
+    with rc_context(RC):
+        figure = new_figure(4.2)
+        axes: list[Axes] = list(figure.subplots(2, 3, sharex=True).flat)
+        for number, (folder, record) in enumerate(runs.items()):
+            rows, optimiser = read_log(folder), Optimiser.of(record.training)
+            # The log has the number of iterations done, a rate the number of the iteration.
+            rows["learning_rate"] = [learning_rate(int(done) - 1, optimiser) for done in rows["iteration"]]
+            for panel, column in zip(axes, PANELS, strict=False):
+                look = {
+                    "color": COLOURS[number % len(COLOURS)],
+                    "linestyle": LINES[number // len(COLOURS) % len(LINES)],
+                }
+                panel.plot(rows["iteration"], rows[column], label=record.name, linewidth=1, **look)
+        for panel, (column, name) in zip(axes, PANELS.items(), strict=False):
+            panel.set_title(name)
+            if column in LOGARITHMIC:
+                panel.set_yscale("log", nonpositive="mask")
+            else:
+                panel.set_ylim(bottom=0)
+        for panel in axes[2:5]:
+            panel.set_xlabel("training iterations")
+            panel.tick_params(labelbottom=True)
+        axes[-1].axis("off")
+        handles, _ = axes[0].get_legend_handles_labels()
+        axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=5.5)
+        with written_beside(out) as beside:
+            figure.savefig(beside, format="png", dpi=DPI, metadata={"Software": None})
