@@ -20,7 +20,7 @@ from ayt.metrics.base import DenoisingMetric, Metric
 from ayt.operations.status import RunStatus, statuses
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
-from ayt.reporting.pages import read_part
+from ayt.reporting.pages import menu_entries, read_part
 from ayt.reporting.scores import read_failure, read_score
 from ayt.reporting.wording import noise_levels, plural
 
@@ -56,7 +56,8 @@ def about(plan: Plan) -> str:
     found = dict(zip(plan.runs, statuses(plan), strict=True))
     missing = list(_missing(plan, found))
     limits = list(_limits(plan))
-    first = [_heading(f"Experiment {experiment.name}", "="), _style(), INTRODUCTION, _summary(plan, found)]
+    first = [_heading(f"Experiment {experiment.name}", "="), _style(), INTRODUCTION, _look_first(experiment)]
+    first.append(_summary(plan, found))
     then = [
         _heading("What was run"),
         _methods(plan, found),
@@ -74,7 +75,7 @@ def about(plan: Plan) -> str:
         " that changes its weights. ::",
         indent(yamlio.dump(differences(experiment)), "   "),
     ]
-    return "\n\n".join([*map(_for_jinja, first), SECTIONS + _for_jinja("\n\n".join(then))])
+    return "\n\n".join([*map(_for_jinja, filter(None, first)), SECTIONS + _for_jinja("\n\n".join(then))])
 
 
 def differences(experiment: Experiment) -> dict[str, Any]:
@@ -133,6 +134,14 @@ def _summary(plan: Plan, found: dict[str, RunStatus]) -> str:
         "Commit": _counted([state.get("commit") for state in states]),
     }
     return "\n".join(f":{name}: {_plain(text)}" for name, text in fields.items())
+
+
+def _look_first(experiment: Experiment) -> str:
+    """Which figure to look at if at one only: the first of the experiment's file; nothing where it has none."""
+    for name, figure in experiment.figures.items():
+        title = menu_entries({other: entry.title for other, entry in experiment.figures.items()})[name]
+        return f"**Look first at** {_plain(title)}, under {figure.section} in the menu at the left."
+    return ""
 
 
 def _states(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -80,6 +80,7 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
 
     The same figure gives the same bytes: no dates are written.
     """
+    seen = describe_picture(figure, title or out.name)
     # The page says title and caption as text.
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
@@ -92,7 +93,20 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
             figure.savefig(beside, dpi=DPI, metadata=metadata)
     write_text(out.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
     files = {suffix: out.with_suffix(f".{suffix}").read_bytes() for suffix in ("png", "pdf", "csv")}
-    write_text(out.with_suffix(".html"), figure_page(out.name, title, caption, picture.getvalue(), files))
+    write_text(out.with_suffix(".html"), figure_page(out.name, title, caption, seen, picture.getvalue(), files))
+
+
+def describe_picture(figure: Figure, title: str) -> str:
+    """What is seen in a figure, in words: its panels with their axes, and its legend; the caption says the rest."""
+    panels = []
+    for number, panel in enumerate((panel for panel in figure.axes if panel.get_visible() and panel.axison), start=1):
+        head = panel.get_title() or f"panel {number}"
+        axes = [("across", panel.get_xlabel()), ("up", panel.get_ylabel())]
+        panels.append(", ".join([head, *(f"{where} {text}" for where, text in axes if text)]))
+    legends = [*figure.legends, *(legend for panel in figure.axes if (legend := panel.get_legend()))]
+    entries = dict.fromkeys(text.get_text() for legend in legends for text in legend.get_texts())
+    parts = [title, *panels, *([f"legend: {', '.join(entries)}"] if entries else [])]
+    return " ".join(". ".join(part.rstrip(".") for part in parts).split()) + "."
 
 
 def write_placeholder(out: Path, title: str, reason: str) -> None:

@@ -62,7 +62,8 @@ def test_a_figure_has_a_page_with_its_files(tmp_path):
     assert "Lower is better." in page.texts["figcaption"][0]
     assert page.files() == {f"a.{ending}": (tmp_path / f"a.{ending}").read_bytes() for ending in ("png", "pdf", "csv")}
     (image,) = page.attributes["img"]
-    assert image["alt"] == TITLE
+    assert image["alt"].startswith(f"{TITLE}. one step, across training iterations")
+    assert image["alt"].endswith("legend: ECT, AYT, batch size 8, batch size 16.") or "legend: ECT" in image["alt"]
     assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
 
 
@@ -173,6 +174,7 @@ def test_a_finished_experiment_says_what_was_run(plan):
     write(first.path)
     text = read(about(plan))
     assert "Experiment tiny" in text
+    assert "Look first at curves, under Scores in the menu" in text
     assert "1,797 grey images of 8 × 8 pixels" in text
     assert "Trained: 4 of 4 runs" in text
     assert "When: 2001-09-09 00:46 to 2001-09-09 01:46 UTC" in text

@@ -41,19 +41,20 @@ def read_part(file: str) -> str:
     return resources.files(__name__).joinpath(file).read_text(encoding="utf-8")
 
 
-def figure_page(name: str, title: str, caption: str, picture: bytes, files: Mapping[str, bytes]) -> str:
+def figure_page(name: str, title: str, caption: str, seen: str, picture: bytes, files: Mapping[str, bytes]) -> str:
     """The page of a figure: its picture, which wheel, buttons and keys zoom, its caption, and its files.
 
     Args:
         name: of the files, without ending.
         title: of the figure; empty: its name.
         caption: as plain text.
+        seen: what the picture shows, for those who do not see it.
         picture: a PNG; what the page says in text need not be in it.
         files: what can be downloaded, by their endings.
     """
     content = read_part("figure.html").format(
         picture=_address("png", picture),
-        title=escape(title or name),
+        seen=escape(seen),
         caption=escape(caption),
         downloads=_downloads(name, files),
         script=read_part("figure.js"),
