@@ -79,7 +79,7 @@ class Asset(Section):
     licence: Text
     used_for: Text
     note: str | None = None
-    """What who fetches it should know."""
+    """What whoever fetches it should know."""
 
     def path(self, root: Path) -> Path:
         """The file's place inside the assets folder ``root``."""
@@ -153,7 +153,7 @@ def read_needed(plan: Plan) -> dict[str, Asset]:
 
 
 def list_notes(plan: Plan, table: dict[str, Asset], root: Path) -> list[str]:
-    """What who starts an experiment should know of the files that it will fetch: one line for each with a note."""
+    """What whoever starts an experiment should know of the files that it will fetch: one line for each with a note."""
     missing = [(name, table[name]) for name in plan.assets if name in table and not table[name].path(root).exists()]
     return [note_of(name, asset) for name, asset in missing if asset.note]
 

@@ -72,7 +72,7 @@ class Classifier(Section):
     network: FeatureNetwork
     training: ClassifierTraining
     checkpoint: FileName | None = None
-    """Published weights instead of a training: an asset, or the name of a file imported by `ayt import-checkpoint`."""
+    """Published weights instead of training: an asset, or the name of a file imported by `ayt import-checkpoint`."""
 
 
 class Evaluation(Section):

@@ -2,7 +2,7 @@
 
 A workflow that is killed leaves its training behind, and its successor trains the same run. The lease keeps them
 apart: who takes it writes a new token, and every file is put in its place under a lock that checks the token, so
-that a training whose lease was taken can write nothing more.
+that a training run whose lease was taken can write nothing more.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ COLUMNS = (
 """``gpus``: that train the run, 0 for a CPU; ``peak_memory_mb``: of one process, on its GPU if it has one."""
 
 OLDEST_COLUMNS = 6
-"""Of a whole row in the first version's logs; the row that was being written when a training was killed has fewer."""
+"""Of a whole row in the first version's logs; a row that was being written when training was killed has fewer."""
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -58,7 +58,7 @@ class Sink(Protocol):
 
 
 class CsvLog:
-    """Rows appended to a CSV file; those after the iteration that a training resumes at are cut off."""
+    """Rows appended to a CSV file; those after the iteration at which training resumes are cut off."""
 
     def __init__(self, path: Path, resume_at: int) -> None:
         self.path = path

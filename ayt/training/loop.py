@@ -26,7 +26,7 @@ from ayt.training.state import Optimiser, TrainingState
 from ayt.training.under_way import UnderWay
 
 LEASE_SECONDS = 1.0
-"""How often a training looks whether its run was taken over."""
+"""How often a training run checks whether another process has taken it over."""
 
 
 class Interrupted(Exception):
@@ -56,7 +56,7 @@ def train(
 ) -> None:
     """Train one segment of a run.
 
-    Begins at the last resume state if there is a fitting one, else at the state that the segment before left.
+    Resumes from the last resume state if it fits, otherwise starts from the state that the previous segment left.
     Leaves snapshots, the state at the end and a log where `ayt.base.paths` says. Weights depend only on ``record``: not
     on segments or interruptions, and on the device, ``microbatch``, ``channels_last``, ``compiled`` and the number of
     processes only through the order of summation.

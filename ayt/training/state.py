@@ -1,4 +1,4 @@
-"""The state of a training: weights, their average and the optimiser's moments."""
+"""The state of a training run: weights, their average and the optimiser's moments."""
 
 from __future__ import annotations
 

@@ -253,34 +253,31 @@ def test_no_experiment_is_an_error_that_says_so(tmp_path):
     assert "name one with --configfile" in done.stderr + done.stdout
 
 
-def test_results_may_lie_anywhere(tiny, tmp_path, monkeypatch, ayt):
+def test_results_may_lie_anywhere(tiny, tmp_path):
     # a path with a space, reached through a link, from a folder that has no results
     target, place = tmp_path / "large disk" / "results", tmp_path / "link"
     target.mkdir(parents=True)
     place.symlink_to(target)
     workflow = Workflow(tmp_path / "empty")
     workflow.folder.mkdir()
-    pretraining = ("--until", "pretrain_0_to_8_by_8")
-    done = workflow.run(tiny, *pretraining, "--config", f"results={place}")
+    environment = {**os.environ, "AYT_RESULTS": str(place)}
+
+    def started(*more, **options):  # not forked: paths are named when the package is imported
+        command = workflow.command(tiny, "--until", "pretrain_0_to_8_by_8", *more)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **options)
+
+    done = started("--config", f"results={place}")
     assert done.returncode == 0, done.stderr
     assert len(list(target.glob("runs/digits/*/snapshots/0000008.safetensors"))) == 1
     assert not (workflow.folder / "results").exists()
-    monkeypatch.setenv("AYT_RESULTS", str(place))
-    assert workflow.planned(tiny, *pretraining) == []
-    status = ayt("status", cwd=workflow.folder, env=dict(os.environ))
+    assert "rule pretrain" not in started("--dry-run", env=environment).stdout
+    status = subprocess.run([BIN / "ayt", "status"], capture_output=True, text=True, check=False, env=environment)
     assert status.stdout.startswith("tiny"), status.stderr
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("''", "results = '': must be a folder"),
-        ("a{run}", "a{run}: Snakemake cannot work in a folder with { in its name"),
-    ],
-)
-def test_results_must_be_a_folder_that_snakemake_can_name(tiny, tmp_path, value, message):
-    done = Workflow(tmp_path).run(tiny, "--dry-run", "--config", f"results={value}")
-    assert message in done.stderr
+def test_results_must_be_a_folder(tiny, tmp_path):
+    done = Workflow(tmp_path).run(tiny, "--dry-run", "--config", "results=''")
+    assert "results = '': must be a folder" in done.stderr
 
 
 def test_published_files_are_known_in_any_folder(tmp_path):
