@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ayt.base.errors import UserError
 from ayt.base.files import written_beside
 from ayt.plan.runs import RunRecord
 from ayt.reporting.style import COLOURS, DPI, LINES, RC, new_figure
+from ayt.training.log import read_rows
 
 PANELS = {
     "loss": "loss",
@@ -32,20 +32,10 @@ def read_log(folder: Path) -> pd.DataFrame:
     """The rows of a run's training logs, those of the segment under way included, by iteration.
 
     Raises:
-        UserError: there are none yet, or a log is damaged.
+        UserError: there are none yet.
     """
     logs = [*sorted((folder / "logs").glob("*.csv")), paths.resume_folder(folder) / "log.csv"]
-    tables = []
-    for log in logs:
-        if log.exists():
-            text = log.read_text(encoding="utf-8")
-            # The last row may be being written.
-            whole = text[: text.rfind("\n") + 1]
-            try:
-                tables.append(pd.read_csv(io.StringIO(whole), dtype=float))
-            except ValueError as error:
-                raise UserError(f"{log}: not a training log ({error})") from None
-    rows = pd.concat(tables) if tables else pd.DataFrame()
+    rows = pd.DataFrame([row for log in logs for row in read_rows(log)])
     if rows.empty:
         raise UserError(f"{folder}: has no training log yet")
     return rows.drop_duplicates("iteration", keep="last").sort_values("iteration", ignore_index=True)
@@ -59,7 +49,7 @@ def draw_training(runs: Mapping[Path, RunRecord], out: Path) -> None:
         out: the file to write.
 
     Raises:
-        UserError: a run has no log yet, or it is damaged.
+        UserError: a run has no log yet.
     """
     from ayt.training.state import Optimiser, learning_rate
 
