@@ -277,7 +277,7 @@ def test_results_may_lie_anywhere(tiny, tmp_path):
 
 def test_results_must_be_a_folder(tiny, tmp_path):
     done = Workflow(tmp_path).run(tiny, "--dry-run", "--config", "results=''")
-    assert "results = '': must be a folder" in done.stderr
+    assert "results = '': must be a folder" in done.stdout + done.stderr
 
 
 def test_published_files_are_known_in_any_folder(tmp_path):
