@@ -24,7 +24,7 @@ from ayt.plan.plan import Plan
 VERBS = [
     *("check", "runs", "record", "assets", "prepare", "import-checkpoint", "train", "reference", "score", "grid"),
     *("gather", "export", "sample", "analyse", "figure", "table", "draw", "about", "summary", "status", "plan"),
-    *("keys", "plot-log", "compare", "clean", "doctor", "completion"),
+    *("init", "keys", "plot-log", "compare", "clean", "doctor", "completion"),
 ]
 
 
