@@ -22,6 +22,15 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
 
+# Where several run beside each other, files that take longest are to start first; the order within a file stays.
+LONGEST = ("workflow/", "plugin/", "datasets/", "training/")
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"tests/{folder}": place for place, folder in enumerate(LONGEST)}
+    items.sort(key=lambda item: next((places[name] for name in places if item.nodeid.startswith(name)), len(places)))
+
+
 @pytest.fixture
 def tiny():
     """The smallest experiment that has every kind of job."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import forked
 import pytest
 import torch
+import torch._inductor.config
 from conftest import BIN
 
 from ayt.base import paths, weights
@@ -112,6 +113,8 @@ def test_a_batch_in_parts_gives_the_same_weights_but_for_rounding(tiny, tmp_path
     assert 0 < apart < 1e-3 * moved
 
 
+# Compiled here, and without the instructions of this CPU: their headers take most of a minute.
+@torch._inductor.config.patch({"compile_threads": 1, "cpp.simdlen": 1})
 def test_compiled_gives_the_same_weights_but_for_rounding(tiny, tmp_path):
     """Both passes share their dropout masks, compiled or not: other masks would show."""
     training = {"iterations": 3, "segment": 3, "snapshot_every": 3, "dropout": 0.5, "lr": 1e-3}

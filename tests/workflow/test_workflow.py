@@ -313,8 +313,8 @@ def wait_for(condition, seconds=90):
         time.sleep(0.02)
 
 
-def processes(text):
-    """Ids of processes with this text in their command line."""
+def processes(folder):
+    """Ids of processes that run ``ayt`` in this folder."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -322,7 +322,7 @@ def processes(text):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
-            if text in command and "ayt" in command:
+            if "ayt" in command and (entry / "cwd").readlink() == folder:
                 found.append(int(entry.name))
     return found
 
@@ -366,7 +366,7 @@ def test_killed_workflows_give_the_same_bytes(experiment, tmp_path):
         )
         time.sleep(moments.uniform(3.0, 9.0))
         if victims != "main":
-            for pid in processes(target(slow).parts[3]):
+            for pid in processes(workflow.folder):
                 os.kill(pid, signal.SIGKILL)
         if victims != "training":
             main.kill()
