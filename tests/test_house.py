@@ -144,3 +144,9 @@ def test_no_machine_paths_in_tracked_sources():
             if path.is_file():
                 assert not re.search(r"[\"' ]/(home|root|work|scratch)/", path.read_text()), path
                 assert ".cuda(" not in path.read_text(), path
+
+
+def test_names_of_test_files_differ():
+    """Pytest imports them by name alone, wherever they lie."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

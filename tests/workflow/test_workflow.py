@@ -314,7 +314,7 @@ def wait_for(condition, seconds=90):
 
 
 def processes(folder):
-    """Ids of processes that run ``ayt`` in this folder."""
+    """Ids of processes that train in this folder."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -322,7 +322,7 @@ def processes(folder):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
-            if "ayt" in command and (entry / "cwd").readlink() == folder:
+            if "ayt train " in command and (entry / "cwd").readlink() == folder:
                 found.append(int(entry.name))
     return found
 
