@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ayt.cli.common import Verbs, choose_console, verb
 
@@ -51,8 +51,7 @@ def _print_scores(first: Experiment, second: Experiment, *names: str) -> None:
 
     from ayt.plan.plan import Plan
     from ayt.reporting.comparison import compare_scores
-    from ayt.reporting.summaries import choose_digits, format_mean
-    from ayt.reporting.wording import plural
+    from ayt.reporting.summaries import choose_digits
 
     scores = compare_scores(Plan(first), Plan(second))
     if scores.empty:
@@ -64,13 +63,18 @@ def _print_scores(first: Experiment, second: Experiment, *names: str) -> None:
     differ = [str(first) != str(second) for first, second in zip(*pairs, strict=True)]
     print(f"final scores: {sum(differ)} differ, {len(differ) - sum(differ)} are equal")
     shown = Table("method", "batch size", "steps", "metric", *names, box=box.SIMPLE_HEAD)
+    digits = choose_digits(scores["mean_first"])
     for row in scores[differ].to_dict("records"):
-        digits = choose_digits(scores["mean_first"])
-        cells = [
-            f"{format_mean(*(row[f'{name}_{end}'] for name in measured[:4]), digits)}"
-            f" at {row[f'iteration_{end}']:,} ({plural(row[f'seeds_{end}'], 'seed')})"
-            for end in ends
-        ]
+        cells = [_told({name: row[f"{name}_{end}"] for name in measured}, digits) for end in ends]
         shown.add_row(row["label"], str(row["batch_size"]), str(row["steps"]), row["metric"], *cells)
     if any(differ):
         choose_console().print(shown)
+
+
+def _told(score: dict[str, Any], digits: int) -> str:
+    """``40.00 ± 14.14 at 600 (2 seeds)``."""
+    from ayt.reporting.summaries import format_mean
+    from ayt.reporting.wording import plural
+
+    mean = format_mean(score["mean"], score["std"], score["seeds"], score["failed"], digits)
+    return f"{mean} at {score['iteration']:,} ({plural(score['seeds'], 'seed')})"
