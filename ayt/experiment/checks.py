@@ -79,6 +79,9 @@ def _check_batches(experiment: Experiment, mistake: Mistake) -> None:
     pretraining = experiment.start.pretraining
     if pretraining and pretraining.batch_size > size:
         mistake(("start", "pretrain", "batch_size"), pretraining.batch_size, f"larger than the dataset ({size} images)")
+    middle = experiment.start.mid_train
+    if middle and middle.batch_size > size:
+        mistake(("start", "mid_train", "batch_size"), middle.batch_size, f"larger than the dataset ({size} images)")
     for name, method in experiment.methods.items():
         for batch_size in method.batch_sizes:
             if batch_size > size:
@@ -109,7 +112,13 @@ def _check_methods(experiment: Experiment, mistake: Mistake) -> None:
 
 def _check_starts(experiment: Experiment, mistake: Mistake) -> None:
     """Check that runs that methods start from are runs of the experiment, of one network, and come first."""
+    middle = experiment.start.mid_train
+    if middle and middle.files and experiment.dataset.channels == 1:
+        mistake(("start", "mid_train", "distance"), middle.distance, _needs_colour(experiment))
     for name, method in experiment.methods.items():
+        if middle and method.needs_diffusion:
+            problem = "has the start as its teacher, which must be a diffusion model; remove start.mid_train"
+            mistake(("methods", base_name(name), "loss"), method.name, problem)
         need = method.starts_from()
         if need is None:
             continue
@@ -150,6 +159,8 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
             if need.maps and entry is not None and not entry.network.has_maps:
                 problem = f"is a {entry.network.name}, and the distance needs channels; choose another family"
                 mistake(where, need.name, problem)
+    for need in experiment.start.mid_train.upstream().values() if experiment.start.mid_train else []:
+        _check_classifier(experiment, ("start", "mid_train", need.key), need.name, need.task, True, mistake)
     for figure_name, figure in experiment.figures.items():
         for name, published_too in figure.classifiers().items():
             where = ("figures", figure_name, "classifier")

@@ -34,6 +34,7 @@ from ayt.datasets.base import DATASETS, Dataset
 from ayt.experiment.outputs import FIGURES, TABLES, Figure, Table, shown
 from ayt.methods.base import METHODS, Method, base_name
 from ayt.methods.classification import ClassifierTraining
+from ayt.methods.mid_training import MidTraining
 from ayt.methods.pretraining import Pretraining
 from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
 
@@ -53,6 +54,8 @@ class Start(Section):
     """Absent, and no checkpoint: the defaults."""
     checkpoint: FileName | None = None
     """An asset of the table of assets, or the name of a file imported by `ayt import-checkpoint`."""
+    mid_train: MidTraining | None = None
+    """Training between the diffusion model and consistency training; absent: none."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Start:

@@ -38,11 +38,13 @@ class Method(Training):
 
     Attributes:
         usual_label: how figures and tables call it, unless ``label`` says otherwise.
+        needs_diffusion: whether its start must be a diffusion model, which it has as teacher.
         is_reference: whether others' speed is compared with it where nothing else is said.
     """
 
     stage: ClassVar[Stage] = "train"
     usual_label: ClassVar[str]
+    needs_diffusion: ClassVar[bool] = False
     is_reference: ClassVar[bool] = False
     needs_colour: ClassVar[bool] = False
 

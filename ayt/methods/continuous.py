@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ayt.base.sections import Positive
 from ayt.methods.base import Method
@@ -25,6 +25,8 @@ class Distillation(Method):
 
     The teacher is the diffusion model that training starts from, frozen. The weight is 1 / t.
     """
+
+    needs_diffusion: ClassVar[bool] = True
 
     c: Positive = 0.1
     """Added to the root mean square of a tangent before it is divided by that."""

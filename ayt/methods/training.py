@@ -15,7 +15,7 @@ from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Section, Whole
 if TYPE_CHECKING:
     from ayt.methods.formulas.objective import Objective, Sampled, Work
 
-Stage = Literal["pretrain", "classifier", "train"]
+Stage = Literal["pretrain", "classifier", "mid_train", "train"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Training(Kind):
     """What every training run has.
 
     Attributes:
-        stage: ``pretrain`` for diffusion models, ``classifier`` for feature networks, ``train`` for consistency models.
+        stage: ``pretrain`` for diffusion models, ``classifier`` for feature networks, ``mid_train`` between diffusion
+            and consistency models, ``train`` for consistency models.
         sampled_with: the roles of the networks upstream that it is sampled with, beside the one that it trains.
         divisible: whether a batch may be given in parts, whose losses add up to the whole batch's.
     """

@@ -20,6 +20,7 @@ from ayt.experiment import schema
 from ayt.experiment.outputs import FIGURES, TABLES, Figure, Table
 from ayt.methods.base import METHODS, Method
 from ayt.methods.classification import ClassifierTraining
+from ayt.methods.mid_training import MidTraining
 from ayt.methods.pretraining import Pretraining
 from ayt.metrics.base import METRICS, Metric
 from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
@@ -29,6 +30,7 @@ PARTS: tuple[tuple[str, Registry[Any] | None, type[Section], str], ...] = (
     ("network", DENOISERS, Denoiser, "The denoiser that is trained; its key `family` is one of these."),
     ("start", None, schema.Start, ""),
     ("start.pretrain", None, Pretraining, ""),
+    ("start.mid_train", None, MidTraining, ""),
     (
         "classifiers",
         FEATURE_NETWORKS,

@@ -116,7 +116,8 @@ def _card(
     folder: Path,
     table: Path,
 ) -> str:
-    method = run.training.name if run.training.stage == "train" else "a diffusion model, EDM's denoising loss"
+    pretrained = run.training.stage == "pretrain"
+    method = "a diffusion model, EDM's denoising loss" if pretrained else run.training.name
     commits = metadata.get("commits", [])
     # Whoever gets the folder has it elsewhere.
     name = folder.resolve().name

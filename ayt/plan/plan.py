@@ -11,9 +11,7 @@ from ayt.base import paths
 from ayt.base.files import write_text
 from ayt.experiment.schema import INCEPTION, Classifier, Experiment
 from ayt.methods.base import Method
-from ayt.methods.classification import ClassifierTraining
-from ayt.methods.pretraining import Pretraining
-from ayt.methods.training import Stage
+from ayt.methods.training import Stage, Training
 from ayt.metrics.base import METRICS, DenoisingMetric, Metric, SampleMetric
 from ayt.plan.analyses import Analysis
 from ayt.plan.evaluations import MOST_KEPT, DenoisingScore, FeatureSpace, Grid, Reference, Sampling, Score
@@ -42,8 +40,10 @@ class Plan:
 
     Attributes:
         experiment: the experiment.
-        pretrained: the run of the diffusion model that consistency training starts from; None: it is published.
-        start: its weights.
+        pretrained: the run of the diffusion model that all starts from; None: it is published.
+        diffusion: its weights.
+        mid_trained: the run between it and consistency training; None: there is none.
+        start: the weights that consistency training starts from.
         trained: the consistency runs, in the order of the experiment.
         runs: all runs by name, upstream ones first.
         reference: features of real images that samples are compared with.
@@ -54,11 +54,13 @@ class Plan:
         self.experiment = experiment
         self._classifiers: dict[str, Run | Published] = {}
         self.pretrained = self._pretrained()
-        self.start: Weights = (
+        self.diffusion: Weights = (
             self.pretrained.last
             if self.pretrained
             else Published(experiment.start.checkpoint or "", experiment.network)
         )
+        self.mid_trained = self._mid_trained()
+        self.start = self.mid_trained.last if self.mid_trained else self.diffusion
         self._made: dict[tuple[str, int, int], Run] = {}
         self._methods = list(self._consistency())
         self.trained = [run for _, run in self._methods]
@@ -76,8 +78,9 @@ class Plan:
                 self.classifier(name)
         self.runs: dict[str, Run] = {}
         classifiers = [run for run in self._classifiers.values() if isinstance(run, Run)]
+        pretrained, mid_trained = ([run] if run else [] for run in (self.pretrained, self.mid_trained))
         # A run that starts from another's snapshot was made after it.
-        for run in [*([self.pretrained] if self.pretrained else []), *classifiers, *self._made.values()]:
+        for run in [*pretrained, *classifiers, *mid_trained, *self._made.values()]:
             self.runs.setdefault(run.name, run)
 
     # Runs
@@ -196,12 +199,12 @@ class Plan:
     @property
     def checkpoints(self) -> list[str]:
         """Names of the published weights that something uses."""
-        made = [*self._classifiers.values(), self.start]
+        made = [*self._classifiers.values(), self.diffusion]
         return sorted({part.checkpoint for part in made if isinstance(part, Published)})
 
     def checkpoint_use(self, name: str) -> str:
         """The classifier that published weights are for; empty for the denoiser's."""
-        if isinstance(self.start, Published) and self.start.checkpoint == name:
+        if isinstance(self.diffusion, Published) and self.diffusion.checkpoint == name:
             return ""
         made = self._classifiers.items()
         return next(key for key, part in made if isinstance(part, Published) and part.checkpoint == name)
@@ -269,6 +272,21 @@ class Plan:
         )
         return _cut(record, settings)
 
+    def _mid_trained(self) -> Run | None:
+        settings = self.experiment.start.mid_train
+        if settings is None:
+            return None
+        upstream = {role: self.classifier_weights(need.name) for role, need in settings.upstream().items()}
+        record = RunRecord(
+            self.experiment.dataset,
+            self.experiment.network,
+            settings,
+            settings.batch_size,
+            settings.seed,
+            {"start": self.diffusion, **upstream},
+        )
+        return _cut(record, settings)
+
     def _classifier(self, entry: Classifier) -> Run | Published:
         if entry.checkpoint:
             return Published(entry.checkpoint, entry.network, entry.training.recognises)
@@ -309,6 +327,6 @@ class Plan:
         return Snapshot(run.record, need.iteration or run.iterations)
 
 
-def _cut(record: RunRecord, settings: Pretraining | ClassifierTraining) -> Run:
+def _cut(record: RunRecord, settings: Training) -> Run:
     segment = settings.segment or settings.iterations
     return Run(record, settings.iterations, segment, snapshot_every=segment)

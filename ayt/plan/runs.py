@@ -14,6 +14,7 @@ from ayt.base.kinds import validated
 from ayt.datasets.base import DATASETS, Dataset
 from ayt.methods.base import METHODS, Method
 from ayt.methods.classification import ClassifierTraining
+from ayt.methods.mid_training import MidTraining
 from ayt.methods.pretraining import Pretraining
 from ayt.methods.training import Training
 from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
@@ -226,7 +227,9 @@ def parse_weights(content: Any, source: str) -> Weights:
     return Snapshot(parse_run(part(content, "run", dict, source), f"{source}.run"), iteration)
 
 
-FIXED: dict[str, type[Training]] = {training.stage: training for training in (Pretraining, ClassifierTraining)}
+FIXED: dict[str, type[Training]] = {
+    training.stage: training for training in (Pretraining, ClassifierTraining, MidTraining)
+}
 """Stages that have one kind of training each."""
 
 

@@ -28,7 +28,7 @@ FEW_SEEDS = 5
 LISTED = 20
 """Lines of what is missing; of more it tells the number."""
 
-STAGES = {"pretrain": "a diffusion model", "classifier": "a feature network"}
+STAGES = {"pretrain": "a diffusion model", "classifier": "a feature network", "mid_train": "mid-training"}
 """What runs upstream train, by their stages."""
 
 INTRODUCTION = """\

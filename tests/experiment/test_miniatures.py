@@ -27,10 +27,13 @@ def miniature(name):
         methods[method] = {"iterations": 2, "segment": 2, "snapshot_every": 2, "batch_sizes": [4], "seeds": [0]}
         if (options or {}).get("teacher_batch_size"):
             methods[method]["teacher_batch_size"] = 4
+    start = {"checkpoint": None, "pretrain": {"iterations": 2, "batch_size": 8}}
+    if "mid_train" in content["start"]:
+        start["mid_train"] = {"iterations": 2, "segment": 2, "batch_size": 8, "points": 4}
     overrides = {
         "dataset": "digits",
         "network": {"channels": 16, "channel_mult": [1], "blocks": 1, "attention": []},
-        "start": {"checkpoint": None, "pretrain": {"iterations": 2, "batch_size": 8}},
+        "start": start,
         "classifiers": {
             "transformations": {**CLASSIFIER, "group": "geo_deg"},
             "labels": {**CLASSIFIER, "task": "labels"},
@@ -43,7 +46,7 @@ def miniature(name):
     return Plan(load([path], overrides))
 
 
-@pytest.mark.parametrize("name", ["one_hour", "truncated", "continuous_time"])
+@pytest.mark.parametrize("name", ["one_hour", "truncated", "continuous_time", "mid_training"])
 def test_every_run_is_trained_and_sampled(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = miniature(name)

@@ -4,7 +4,7 @@
 
 # The outputs of a rule cannot be computed from its wildcards, and a segment leaves as many snapshots as the
 # experiment says: so there is one rule for each segment (start, stop, snapshots) that some run has.
-for stage in ("pretrain", "classifier", "train"):
+for stage in ("pretrain", "classifier", "mid_train", "train"):
     for segment, runs in plan.segments(stage).items():
 
         rule:
@@ -28,7 +28,7 @@ for stage in ("pretrain", "classifier", "train"):
                 "../../envs/ayt.yaml"
             threads: THREADS
             resources:
-                **(ALONE if stage == "classifier" else SHARED),
+                **(ALONE if stage in ("classifier", "mid_train") else SHARED),
             params:
                 record=lambda wildcards, output: paths.run_record(
                     plan.runs[wildcards.run].folder

@@ -78,7 +78,7 @@ class Samples(Figure):
         """What must be computed for it: the diffusion model's samples, if they are shown."""
         if not self.teacher_steps:
             return []
-        start, dataset = plan.start, plan.experiment.dataset
+        start, dataset = plan.diffusion, plan.experiment.dataset
         seed = plan.experiment.evaluation.seed
         return [Analysis(self, seed, {"start": start}, dataset=dataset, inputs=(start.path, *dataset.files))]
 
@@ -144,7 +144,7 @@ class Samples(Figure):
             f"diffusion model\n{plural(self.teacher_steps, 'step')}",
             "diffusion model",
             trained.record.batch_size if trained else None,
-            trained.name if trained else plan.start.name,
+            trained.name if trained else plan.diffusion.name,
             trained.iterations if trained else None,
             images,
         )
