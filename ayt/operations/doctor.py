@@ -87,7 +87,7 @@ def _torch() -> Iterator[Finding]:
     version = f"driver {driver.splitlines()[0]}" if driver else "no answer from nvidia-smi"
     if not torch.cuda.is_available():
         if not present and not driver:
-            yield Finding("GPU", "note", "none: everything runs on the CPU; the experiments on CIFAR-10 are too large for that")
+            yield Finding("GPU", "note", "none: jobs run on the CPU, which is too slow for CIFAR-10")
         else:
             reason = "is built for CPUs" if not torch.version.cuda else f"needs a driver for CUDA {torch.version.cuda}"
             yield Finding("GPU", "note", f"{present} ({version}), but this torch {reason}: jobs run on the CPU")
