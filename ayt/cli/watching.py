@@ -57,7 +57,7 @@ def run_status(options: argparse.Namespace) -> None:
 
 
 def run_plan(options: argparse.Namespace) -> None:
-    """Print what is left of each run, and sums."""
+    """Print what is left in sums, then of each run."""
     from rich import box
     from rich.table import Table
 
@@ -65,7 +65,23 @@ def run_plan(options: argparse.Namespace) -> None:
     from ayt.operations.estimate import estimate
     from ayt.plan.plan import Plan
 
-    found = estimate(Plan(load_experiment(options)))
+    experiment_plan = Plan(load_experiment(options))
+    found = estimate(experiment_plan)
+    measured = [run.hours for run in found.runs if run.hours is not None]
+    unmeasured = len(found.runs) - len(measured)
+    hours = f"{math.fsum(measured):.2f} hours, one after the other, by the logs of equal runs" if measured else ""
+    note = f"{unmeasured} of {len(found.runs)} runs were never measured here" if unmeasured else ""
+    training = sum(run.segments for run in found.runs)
+    print(f"training runs done: {found.done}; to do: {len(found.runs)}, in {training} jobs")
+    print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
+    print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
+    print(f"short jobs: {found.other_jobs}", flush=True)
+
+    # After what is known at once: it starts PyTorch, which takes seconds.
+    from ayt.operations.disk import bytes_left
+
+    disk = bytes_left(experiment_plan)
+    print(f"disk for snapshots and states: {describe_bytes(sum(disk.values()))}")
     table = Table("to train", box=box.SIMPLE_HEAD)
     for heading in ("iterations", "jobs", "images/s", "hours", "disk"):
         table.add_column(heading, justify="right")
@@ -76,19 +92,9 @@ def run_plan(options: argparse.Namespace) -> None:
             str(run.segments),
             f"{run.images_per_second:,.0f}" if run.images_per_second else "not measured",
             f"{run.hours:.2f}" if run.hours is not None else "?",
-            describe_bytes(run.bytes),
+            describe_bytes(disk[run.name]),
         )
     choose_console().print(table)
-    measured = [run.hours for run in found.runs if run.hours is not None]
-    unmeasured = len(found.runs) - len(measured)
-    hours = f"{math.fsum(measured):.2f} hours, one after the other, by the logs of equal runs" if measured else ""
-    note = f"{unmeasured} of {len(found.runs)} runs were never measured here" if unmeasured else ""
-    training = sum(run.segments for run in found.runs)
-    print(f"training runs done: {found.done}; to do: {len(found.runs)}, in {training} jobs")
-    print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
-    print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
-    print(f"short jobs: {found.other_jobs}")
-    print(f"disk for snapshots and states: {describe_bytes(sum(run.bytes for run in found.runs))}")
 
 
 def _statuses(names: list[str]) -> RenderableType:

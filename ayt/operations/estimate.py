@@ -1,4 +1,7 @@
-"""What an experiment would cost, before anything is submitted: from what is there and how fast such runs went."""
+"""What an experiment would cost, before anything is submitted: from what is there and how fast such runs went.
+
+Known at once; what it needs of the disk takes networks to say, and stands in `ayt.operations.disk`.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ayt.assets.table import read_needed
 from ayt.base import paths
 from ayt.base.errors import UserError
 from ayt.operations.status import last_row
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.plan import Plan
-from ayt.plan.runs import Run, RunRecord, Snapshot, read_run
+from ayt.plan.runs import Run, RunRecord, Segment, Snapshot, read_run
 from ayt.training.log import read_rows
-from ayt.training.work import build_network
-
-FLOAT = 4
-"""Bytes of a weight: files keep float32."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,6 @@ class RunCost:
         segments: jobs that train them.
         images_per_second: median over the logs of equal training runs, on whatever machine; None: there are none.
         hours: at that speed.
-        bytes: of snapshots and states still to write.
     """
 
     name: str
@@ -42,7 +38,6 @@ class RunCost:
     segments: int
     images_per_second: float | None
     hours: float | None
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +62,7 @@ class Estimate:
 def estimate(plan: Plan) -> Estimate:
     """What has to be done for an experiment, judged by which files are missing."""
     speeds = _measured()
-    sizes: dict[str, tuple[int, int]] = {}
-    costs = [_run_cost(run, speeds, sizes) for run in plan.runs.values()]
+    costs = [_run_cost(run, speeds) for run in plan.runs.values()]
     left = [cost for cost in costs if cost.segments]
     scoring_jobs = images = 0
     for run in plan.trained:
@@ -101,31 +95,23 @@ def _others(plan: Plan) -> Iterator[Path]:
     yield paths.about(experiment.name)
 
 
-def _run_cost(run: Run, speeds: dict[str, list[float]], sizes: dict[str, tuple[int, int]]) -> RunCost:
-    missing = [segment for segment in run.segments if not paths.state(run.folder, segment.stop).exists()]
+def segments_left(run: Run) -> list[Segment]:
+    """The segments of a run that are still to train."""
+    return [segment for segment in run.segments if not paths.state(run.folder, segment.stop).exists()]
+
+
+def _run_cost(run: Run, speeds: dict[str, list[float]]) -> RunCost:
+    missing = segments_left(run)
     under_way = last_row(paths.resume_folder(run.folder) / "log.csv").get("iteration", 0)
     done = sum(max(0, min(int(under_way), segment.stop) - segment.start) for segment in missing[:1])
     iterations = sum(segment.stop - segment.start for segment in missing) - done
-    like = _kind_of_work(run.record)
+    like = kind_of_work(run.record)
     speed = statistics.median(speeds[like]) if like in speeds else None
     hours = iterations * run.record.batch_size / speed / 3600 if speed else None
-    if missing and like not in sizes:
-        sizes[like] = _sizes(run.record)
-    snapshot, state = sizes.get(like, (0, 0))
-    snapshots = sum(len(segment.iterations) for segment in missing)
-    return RunCost(run.name, iterations, len(missing), speed, hours, snapshots * snapshot + len(missing) * state)
+    return RunCost(run.name, iterations, len(missing), speed, hours)
 
 
-def _sizes(record: RunRecord) -> tuple[int, int]:
-    """Bytes of a snapshot, and of a training state: weights, their average, and two moments of the optimiser."""
-    with torch.device("meta"):  # sizes alone: no memory, no time
-        network = build_network(record)
-    snapshot = FLOAT * sum(tensor.numel() for tensor in network.state_dict().values())
-    weights = FLOAT * sum(parameter.numel() for parameter in network.parameters())
-    return snapshot, snapshot + weights * (3 if record.training.ema else 2)
-
-
-def _kind_of_work(record: RunRecord) -> str:
+def kind_of_work(record: RunRecord) -> str:
     """Equal for runs whose iterations cost the same: seeds, schedules and the weights upstream do not matter."""
     upstream = {
         role: weights.run.content()["network"] if isinstance(weights, Snapshot) else weights.content()["network"]
@@ -143,7 +129,7 @@ def _measured() -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for record in paths.RUNS.glob("*/*/run.yaml"):
         try:
-            like = _kind_of_work(read_run(record))
+            like = kind_of_work(read_run(record))
         except UserError:
             continue  # an older version's: its runs may cost something else
         for log in (record.parent / "logs").glob("*.csv"):

@@ -89,7 +89,6 @@ def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is not an empty folder; name a new one")
     metadata = weights.metadata(snapshot, "snapshot", run.name)
-    folder.mkdir(parents=True, exist_ok=True)
     for source, name in [(snapshot, WEIGHTS), (record, RECORD), *_others(run, record.parent)]:
         with written_beside(folder / name) as beside:
             shutil.copyfile(source, beside)

@@ -113,7 +113,10 @@ def _last_score(plan: Plan, run: Run) -> str:
     for snapshot in reversed(run.snapshots):
         path = shown.record.result(run.folder, snapshot.iteration)
         if path.exists():
-            mean = json.loads(path.read_text())["metrics"][shown.metric.name]["mean"]
+            try:
+                mean = json.loads(path.read_bytes())["metrics"][shown.metric.name]["mean"]
+            except (ValueError, KeyError, TypeError):
+                return f"unreadable at {snapshot.iteration}"
             return f"{shown.title} {'failed' if mean is None else f'{mean:.4g}'} at {snapshot.iteration}"
     return ""
 

@@ -116,7 +116,7 @@ def read_score(path: Path) -> dict[str, dict[str, Any]]:
     """The metrics of a score file by their names: ``mean``, ``std``, ``min`` and ``max`` over repeats, and ``values``.
 
     Raises:
-        UserError: it is no score file.
+        UserError: it is no score file, or that of another iteration than it is called by.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -125,16 +125,23 @@ def read_score(path: Path) -> dict[str, dict[str, Any]]:
     metrics = content.get("metrics") if isinstance(content, dict) else None
     if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
         raise UserError(f"{path}: not a score; delete it to have it made again")
+    called = int(path.stem) if path.stem.isdecimal() else content.get("iteration")
+    if content.get("iteration", called) != called:
+        problem = f"is called {called} and holds the score of iteration {content['iteration']}"
+        raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metrics
 
 
 def read_failure(folder: Path) -> tuple[float, str]:
     """The iteration at which a run's training failed, and why; infinity and nothing if it did not."""
+    path = paths.failure(folder)
     try:
-        note = json.loads(paths.failure(folder).read_text(encoding="utf-8"))
+        note = json.loads(path.read_bytes())
+        return int(note["iteration"]), str(note["reason"])
     except FileNotFoundError:
         return math.inf, ""
-    return int(note["iteration"]), str(note["reason"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); delete it") from None
 
 
 def write_scores(path: Path, table: pd.DataFrame) -> None:

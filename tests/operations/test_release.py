@@ -76,6 +76,7 @@ def test_the_card_says_scores_and_provenance(trained, exported):
     assert "| FD (digits features) | 1 | 12.35 | 0.5 | 2 x 32 |" in card
     assert "| KID (digits features) | 1 | 12.35 | 0.5 | 2 x 32 |" in card
     assert f"trained by commit {source_commit()}" in card
+    assert str(exported.parent) not in card  # whoever reads it has it elsewhere
     assert "dataset: digits; batch size 16, seed 0" in card
     assert sorted(path.name for path in exported.iterdir()) == ["README.md", "model.safetensors", "run.yaml"]
 

@@ -3,19 +3,24 @@
 import fcntl
 import os
 import re
-import shutil
+import subprocess
+import sys
 import time
 
 import forked
 import pytest
 from conftest import ROOT
 
+from ayt import cli
 from ayt.base import paths, weights
+from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.experiment import load, resolved
+from ayt.operations.disk import bytes_left
 from ayt.operations.estimate import estimate
 from ayt.operations.status import statuses
 from ayt.plan.plan import Plan
+from ayt.reporting.scores import read_failure, read_score
 
 HEAD = "iteration,images,loss,distance,gradient_norm,images_per_second\n"
 
@@ -146,7 +151,7 @@ def test_hours_come_from_logs_of_equal_trainings(plan, tiny):
 def test_disk_is_what_files_have(plan, tiny, tmp_path, ayt):
     run = plan.pretrained
     write_text(paths.run_record(run.folder), run.record.text)
-    expected = next(cost for cost in estimate(plan).runs if cost.name == run.name).bytes
+    expected = bytes_left(plan)[run.name]
     assert ayt("train", paths.run_record(run.folder), "--stop", 8, "--device", "cpu", cwd=tmp_path).returncode == 0
     written = [paths.snapshot(run.folder, 8), paths.state(run.folder, 8)]
     assert sum(path.stat().st_size for path in written) == pytest.approx(expected, rel=0.2)
@@ -154,8 +159,37 @@ def test_disk_is_what_files_have(plan, tiny, tmp_path, ayt):
 
 
 def test_plan_command(tiny, tmp_path, ayt):
-    shutil.copy(ROOT / "config" / "assets.yaml", tmp_path)
     done = ayt("plan", tiny, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "training runs done: 0; to do: 7, in 11 jobs" in done.stdout
     assert "time to train: 7 of 7 runs were never measured here" in done.stdout
+
+
+def test_what_is_known_at_once_waits_for_no_torch():
+    code = "import sys, ayt.operations.estimate, ayt.plan.plan; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_published_datasets_plan_needs_no_table_in_the_working_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check", str(ROOT / "config" / "batch_size_ablation.yaml")]) == 0
+    assert cli.main(["assets", "list"]) == 0
+    assert "edm-cifar10-32x32-uncond-vp" in capsys.readouterr().out
+
+
+def test_a_damaged_score_or_note_stops_no_status(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = plan.trained[0]
+    write_text(plan.scores_of(run.name)[0].result(run.folder, 8), '{"metrics": []}')
+    (status,) = [status for status in statuses(plan) if status.name == run.name]
+    assert status.score == "unreadable at 8"
+    write_text(paths.failure(run.folder), "{")
+    with pytest.raises(UserError, match=r"failure\.json: damaged .*; delete it$"):
+        read_failure(run.folder)
+
+
+def test_a_renamed_score_is_not_taken_for_another(plan, tmp_path):
+    path = tmp_path / "0000002.json"
+    write_text(path, '{"iteration": 8, "metrics": {}}')
+    with pytest.raises(UserError, match=r"is called 2 and holds the score of iteration 8; delete it to have it made"):
+        read_score(path)

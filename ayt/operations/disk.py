@@ -1,0 +1,34 @@
+"""What an experiment still needs of the disk for snapshots and training states."""
+
+from __future__ import annotations
+
+import torch
+
+from ayt.operations.estimate import kind_of_work, segments_left
+from ayt.plan.plan import Plan
+from ayt.plan.runs import RunRecord
+from ayt.training.work import build_network
+
+FLOAT = 4
+"""Bytes of a weight: files keep float32."""
+
+
+def bytes_left(plan: Plan) -> dict[str, int]:
+    """Bytes that the segments of each run that are not trained yet will write, by the run's name."""
+    sizes: dict[str, tuple[int, int]] = {}
+    found = {}
+    for run in plan.runs.values():
+        if missing := segments_left(run):
+            like = kind_of_work(run.record)
+            snapshot, state = sizes[like] = sizes.get(like) or _sizes(run.record)
+            found[run.name] = len(missing) * state + snapshot * sum(len(segment.iterations) for segment in missing)
+    return found
+
+
+def _sizes(record: RunRecord) -> tuple[int, int]:
+    """Bytes of a snapshot, and of a training state: weights, their average, and two moments of the optimiser."""
+    with torch.device("meta"):  # sizes alone: no memory, no time
+        network = build_network(record)
+    snapshot = FLOAT * sum(tensor.numel() for tensor in network.state_dict().values())
+    weights = FLOAT * sum(parameter.numel() for parameter in network.parameters())
+    return snapshot, snapshot + weights * (3 if record.training.ema else 2)
