@@ -137,7 +137,8 @@ class Tcm(Method):
             t = draw_t(draws.normal("t")).clamp(min=self.t_boundary).masked_fill(is_boundary, self.t_boundary)
             r = self.pair_with(t, stage_at(draws.iteration, self.stage_iterations))
             D, teacher = work.denoiser(labels, draws), start(labels, draws)
-            target = selected(D, teacher, self.t_boundary, is_boundary)
+            # r lies below t' for all boundary samples: their targets are the teacher's.
+            target = selected(D, teacher, self.t_boundary)
             eps = draws.normal("noise", *images.shape[1:])
             D_t, D_r = consistency_pair(D, images, t, r, eps, target)
             w = separate_means(self.weigh(t, r), is_boundary, draws.size, share, self.boundary_weight)

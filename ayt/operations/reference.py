@@ -161,8 +161,9 @@ def _default(field: FieldInfo) -> str:
 
 def values(schema: Mapping[str, Any]) -> str:
     """The values that a part of a JSON schema admits, in words."""
-    if "anyOf" in schema:
-        return " or ".join(values(option) for option in schema["anyOf"] if option.get("type") != "null")
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if options:
+        return " or ".join(values(option) for option in options if option.get("type") != "null")
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{choice}`" for choice in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")

@@ -71,7 +71,7 @@ def test_draws_of_t():
 
 @pytest.mark.golden
 def test_two_networks_as_one(arrays, networks):
-    for D in (truncated(*networks, 1.0), selected(*networks, 1.0, torch.zeros(6, dtype=torch.bool))):
+    for D in (truncated(*networks, 1.0), selected(*networks, 1.0)):
         found = D(arrays["pre_x"], arrays["pre_t"])
         torch.testing.assert_close(found.detach(), arrays["pre_out"], rtol=1e-6, atol=1e-7)
     for t in (0.3, 3.0):  # below t' and above it only one is asked
@@ -103,7 +103,7 @@ def test_second_stages_loss(arrays, networks, i):
     if i == 0:
         torch.testing.assert_close(r, arrays["c0_r"], rtol=2e-8, atol=0)
     student, teacher = networks
-    D_t, D_r = consistency_pair(student, y, t, r, eps, selected(student, teacher, 1.0, is_boundary))
+    D_t, D_r = consistency_pair(student, y, t, r, eps, selected(student, teacher, 1.0))
     distances = distance_of(arrays, i)(D_t, D_r)
     w = weight(t, r, "difference" if i < 2 else "c_out_squared")
     torch.testing.assert_close(distances[~is_boundary].detach(), arrays[f"c{i}_loss_unweighted"], rtol=2e-5, atol=1e-6)

@@ -81,21 +81,12 @@ def truncated(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
     return denoise
 
 
-def selected(student: Denoise, teacher: Denoise, boundary: float, is_boundary: Tensor) -> Denoise:
-    """As `truncated`, but both see all images, so that nothing waits for a GPU.
-
-    The teacher answers for boundary samples too.
-
-    Args:
-        student: of the noise levels from ``boundary`` on.
-        teacher: of those below.
-        boundary: t'.
-        is_boundary: (B,) bool.
-    """
+def selected(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
+    """As `truncated`, but both see all images, so that nothing waits for a GPU."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        above = (sigma >= boundary) & ~is_boundary
-        return torch.where(above[:, None, None, None], student(x, sigma), teacher(x, sigma))
+        above = (sigma >= boundary)[:, None, None, None]
+        return torch.where(above, student(x, sigma), teacher(x, sigma))
 
     return denoise
 
