@@ -1,7 +1,9 @@
 """The documentation: links and anchors lead somewhere, and what is quoted or generated is as its source is now."""
 
 import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
@@ -12,6 +14,7 @@ from ayt.experiment import load
 from ayt.experiment.reader import SHARED
 from ayt.experiment.schema import Experiment
 from ayt.operations.reference import replace_reference
+from ayt.plan.plan import Plan
 
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 DOCS = ROOT / "docs"
@@ -50,6 +53,33 @@ def test_keys_of_a_file_are_explained():
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == sorted(
         [*keys(Experiment), *SHARED], key=lambda key: table.index(f"`{key}` |")
     )
+
+
+def test_every_experiment_is_listed_with_what_it_asks_for():
+    """Scores and runs stand in the page by hand; the plan counts them."""
+    page, listed = (DOCS / "reproduce.md").read_text(), (ROOT / "config" / "README.md").read_text()
+    rows = re.findall(r"^\|.*\]\(\.\./(config/\w+\.yaml)\) \|(.*)\|$", page, re.MULTILINE)
+    for file, row in rows:
+        plan = Plan(load([ROOT / file]))
+        runs = sum(int(count) for count in re.findall(r"(\d+) x [\d,]+", row))
+        scores = next(cell.strip() for cell in row.split("|") if re.fullmatch(r" *\d+ *", cell))
+        assert (runs, int(scores)) == (len(plan.trained), len(set(plan.scores()))), file
+    there = {path.name for path in (ROOT / "config").glob("*.yaml")}
+    assert {Path(file).name for file, _ in rows} == {
+        name for name in there if not name.startswith(("assets", "embedded"))
+    }
+    assert set(re.findall(r"\]\((\w+\.yaml)\)", listed)) == there
+
+
+def test_published_numbers_are_those_of_the_tables():
+    known = pd.read_csv(ROOT / "ayt/reporting/published/fid.csv", dtype=str, keep_default_na=False)
+    known = known[known["dataset"] == "cifar10"]
+    table = (DOCS / "reproduce.md").read_text().partition("| published FID |")[2].partition("\n\n")[0]
+    rows = [[cell.strip().replace(",", "") for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+    assert len(rows) > 10
+    for row in rows:
+        columns = ["method", "nfe", "batch_size", "iterations", "fid", "source"]
+        assert (known[columns] == row).all(axis=1).any(), row
 
 
 def test_code_that_is_quoted_is_the_code_that_is_tested():
