@@ -9,6 +9,7 @@ demo: install  ## the embedded experiment: from data to figures, on a laptop, in
 	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
 	$(BIN)/snakemake --profile local --report results/embedded/report.html --quiet
 	@$(BIN)/ayt summary results/embedded/experiment.yaml
+	@echo 'More      docs/quickstart.md; make ablations trains AYT with other transformations and networks'
 
 ablations: install  ## groups of transformations and feature networks of AYT, on the demo's runs
 	$(BIN)/snakemake --profile local --configfile config/embedded_ablations.yaml $(SNAKEMAKE_FLAGS)

@@ -10,7 +10,7 @@ from pages import PAGES, blocks, name, prose
 from ayt.cli import parser
 
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-OTHERS = {"source", "pip", "podman", "apptainer", "srun", "git", "cd", ".venv/bin/python", "python"}
+OTHERS = {"source", "pip", "nano", "podman", "apptainer", "srun", "git", "cd", ".venv/bin/python", "python"}
 """Programs whose arguments are not checked, but for files."""
 WRITTEN = {found for page in PAGES for found in re.findall(r"^# (config/\S+\.yaml)$", page.read_text(), re.MULTILINE)}
 """Files that a page tells its reader to write."""
