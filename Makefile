@@ -24,6 +24,9 @@ test: install  ## the tests, on at most four cores; a file's tests share what th
 test-avx2: install  ## golden numbers once more, as on a CPU without AVX-512
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m golden `grep -rl --include='*.py' mark.golden tests`
 
+test-gpu: install  ## those that need a CUDA device; without one they are skipped, and the summary says so
+	$(BIN)/python -m pytest -m gpu
+
 test-slurm: install  ## those on a real Slurm, which they install and start: for root on Debian, as in a container
 	$(BIN)/python -m pytest -m slurm
 

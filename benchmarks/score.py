@@ -86,20 +86,20 @@ def described(options: argparse.Namespace) -> RunRecord:
     return RunRecord(DATASETS.kinds["cifar10"](), network, Pretraining(), batch_size=1, seed=0)
 
 
-def denoiser(run: RunRecord) -> Sampled:
+def denoiser(run: RunRecord, device: torch.device = CPU) -> Sampled:
     torch.manual_seed(0)
-    network = build_network(run).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = build_network(run).to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return lambda labels: bind(network, labels)
 
 
-def ours(options: argparse.Namespace) -> float:
+def ours(options: argparse.Namespace, device: torch.device = CPU) -> float:
     run = described(options)
     reference = Reference(run.dataset, FeatureSpace(None), "reference")
     score = Score(run.name, ONE_STEP, options.samples, 1, reference)
     with ProgressLine("ours", options.samples) as line:
         real = read_reference(Path("reference.npz"))
-        scorer = Scorer(run, build_extractor(reference, CPU), real, options.batch_size, CPU, line)
-        return scorer.score(denoiser(run), score)["frechet"][0]
+        scorer = Scorer(run, build_extractor(reference, device), real, options.batch_size, device, line)
+        return scorer.score(denoiser(run, device), score)["frechet"][0]
 
 
 def theirs(options: argparse.Namespace) -> float:

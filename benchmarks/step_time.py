@@ -26,7 +26,8 @@ from ayt.methods.training import Stage
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run, Snapshot
 from ayt.training import work
-from ayt.training.loop import advance
+from ayt.training.iteration import Passes
+from ayt.training.recording import Trainer
 from ayt.training.state import Optimiser, TrainingState
 
 SIZES = {"embedded": "config/embedded.yaml", "paper": "config/batch_size_ablation.yaml"}
@@ -73,8 +74,10 @@ def training_step(
     state = TrainingState(network, Optimiser.of(record.training), run.name)
     whole = [slice(0, options.batch_size)]
 
+    trainer = Trainer(state, Passes(objective, whole, called), record, images)
+
     def step() -> None:
-        advance(state, objective, record, images, whole, called)
+        trainer.advance()
 
     return step
 

@@ -1,5 +1,6 @@
 """Scripts that measure still run: each says how it is used, and measures something small."""
 
+import json
 import runpy
 import sys
 
@@ -52,3 +53,16 @@ def test_a_small_score(monkeypatch, tmp_path):
     options = benchmark["parse"]()
     benchmark["prepare"](options)
     assert benchmark["ours"](options) > 0
+
+
+def test_gpu_on_a_cpu(start, tmp_path, monkeypatch):
+    small = ["--device", "cpu", "--size", "embedded", "--batch-sizes", "2", "--precisions", "tf32", "--steps", "1"]
+    small += ["--samples", "0", "--ways", "replayed", "--methods", "ect", "--output", str(tmp_path)]
+    start(ROOT / "benchmarks" / "gpu.py", *small)
+    (written,) = tmp_path.glob("*-gpu.json")
+    (row,) = json.loads(written.read_text())["rows"]
+    assert row["what"] == "ect, batch 2, tf32, replayed"
+    assert row["ms"] > 0 < row["kernels"]
+    assert f"| {row['what']} | {row['ms']} |" in written.with_suffix(".md").read_text()
+    printed = start(ROOT / "benchmarks" / "gpu.py", *small, "--baseline", str(written), "--minutes", "0")
+    assert "left out, no time: ect, batch 2, tf32, replayed" in printed

@@ -26,7 +26,8 @@ from ayt.methods.formulas.losses import Loss, direction
 from ayt.methods.formulas.schedules import stage_at
 from ayt.networks.modules.precond import Denoise
 from ayt.plan.runs import Snapshot
-from ayt.training.loop import advance
+from ayt.training.iteration import Passes
+from ayt.training.recording import Trainer
 from ayt.training.state import Optimiser, TrainingState
 from ayt.training.work import find_origin, prepare, work_of
 
@@ -80,9 +81,10 @@ def train_further(model: Snapshot, iterations: int, data: Images) -> Iterator[Tr
     network, called, objective = prepare(run, run.folder, data.pixels.device)
     state = TrainingState(network, Optimiser.of(run.training), run.name, find_origin(run))
     state.load(path)
+    trainer = Trainer(state, Passes(objective, [slice(0, run.batch_size)], called), run, data)
     yield state
     for _ in range(iterations):
-        loss, _, norm = advance(state, objective, run, data, [slice(0, run.batch_size)], called)
+        loss, _, norm = trainer.advance()
         if not torch.isfinite(loss + norm):
             raise UserError(f"{run.name}: the loss or its gradient is not finite at iteration {state.iteration}")
         yield state

@@ -42,9 +42,16 @@ class Images:
 
         Each epoch is shuffled anew and gone through without replacement; its last, incomplete part is dropped.
         """
+        return self.at(self.chosen(batch_size, seed, iteration))
+
+    def chosen(self, batch_size: int, seed: int, iteration: int) -> Tensor:
+        """Which images (B,) one iteration sees, on the dataset's device."""
         epoch, part = divmod(iteration, len(self) // batch_size)
-        order = _order(len(self), seed, epoch)
-        chosen = order[part * batch_size : (part + 1) * batch_size].to(self.pixels.device)
+        order = _order(len(self), seed, epoch, self.pixels.device)
+        return order[part * batch_size : (part + 1) * batch_size]
+
+    def at(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Some images (B, C, H, W) in [-1, 1] and their labels (B,)."""
         return to_float(self.pixels[chosen]), self.labels[chosen]
 
 
@@ -59,5 +66,6 @@ def to_uint8(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def _order(size: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(size, generator=generator(seed, epoch, "shuffle"))
+def _order(size: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """A whole epoch's order, drawn on the host, so that it is the same everywhere, and copied once."""
+    return torch.randperm(size, generator=generator(seed, epoch, "shuffle")).to(device)

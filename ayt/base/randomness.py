@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ayt.base.recorded import Recorded
+
 
 def derived_seed(seed: int, iteration: int, purpose: str) -> int:
     """A 63-bit seed; different arguments give unrelated ones."""
@@ -21,6 +23,8 @@ def derived_seed(seed: int, iteration: int, purpose: str) -> int:
 
 def generator(seed: int, iteration: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator at the beginning of the stream of (seed, iteration, purpose)."""
+    if isinstance(iteration, Recorded):
+        return iteration.generator(lambda at: derived_seed(seed, at, purpose), device)
     return torch.Generator(device).manual_seed(derived_seed(seed, iteration, purpose))
 
 
@@ -57,7 +61,7 @@ class Draws:
 
     Attributes:
         seed: of the run.
-        iteration: from 0.
+        iteration: from 0; a `Recorded` in its place where the iteration is recorded.
         size: images in the whole batch.
         device: where the numbers are wanted.
         part: which images of the batch they are wanted for; None: all.

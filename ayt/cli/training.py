@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ayt.base.source import source_commit
 from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
+
+if TYPE_CHECKING:
+    import torch
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -38,7 +44,14 @@ def add_verbs(verbs: Verbs) -> None:
         metavar="N",
         help="images that go through a denoiser at a time, where a batch does not fit (default: the batch)",
     )
-    train.add_argument("--compile", action="store_true", help="use torch.compile")
+    train.add_argument(
+        "--compile",
+        nargs="?",
+        choices=["auto", "always", "never"],
+        const="always",
+        default="auto",
+        help="use torch.compile; auto: on a GPU, from 5,000 iterations on (default: auto; without a word: always)",
+    )
     train.add_argument(
         "--channels-first", action="store_true", help="images lie in memory channel by channel (default: last)"
     )
@@ -54,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     from ayt.base.images import Images
     from ayt.base.processes import joined
     from ayt.plan.runs import Segment, read_run
+    from ayt.training.compilation import keep_compiled, pays
     from ayt.training.loop import Interrupted, train
 
     record = read_run(options.record)
@@ -63,8 +77,10 @@ def run(options: argparse.Namespace) -> int:
     if (options.stop - options.start) % every or options.start % every:
         raise UserError(f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}")
     device = choose_device(options)
+    keep_compiled()
+    compiled = pays(device, options.stop - options.start) if options.compile == "auto" else options.compile == "always"
     try:
-        with joined() as processes:
+        with joined() as processes, memory_told(record.name, device):
             train(
                 record,
                 options.record.parent,
@@ -77,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
                 take_over=options.take_over,
                 microbatch=options.microbatch,
                 channels_last=not options.channels_first,
-                compiled=options.compile,
+                compiled=compiled,
                 processes=processes,
                 commit=commit,
             )
@@ -85,3 +101,19 @@ def run(options: argparse.Namespace) -> int:
         print(f"{interrupted}; the same command resumes", file=sys.stderr)
         return 128 + interrupted.number
     return 0
+
+
+@contextmanager
+def memory_told(run: str, device: torch.device) -> Iterator[None]:
+    """A block in which a GPU whose memory does not suffice is the user's mistake, and said in one line."""
+    import torch
+
+    from ayt.base.errors import UserError
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(
+            f"{run}: {device} has too little memory for it; lower execution.microbatch (--microbatch), or choose"
+            " training.precision: bf16, which is another run"
+        ) from None

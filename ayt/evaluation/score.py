@@ -106,7 +106,8 @@ class Scorer:
 
         def featurise(places: range) -> Tensor:
             images = draw_samples(network, score.sampling, repeat, places, shape, classes, self.device)
-            return embed(self.extractor, images).cpu()
+            features = embed(self.extractor, images)
+            return features if self.processes.count == 1 else features.cpu()
 
         gatherer = Gatherer(score.reference.kept, self.extractor.head)
         for features in self.spread(score.samples, featurise):

@@ -170,8 +170,8 @@ class Execution(Section):
     they are meant."""
     sinks: list[Literal["tensorboard", "wandb"]] = []
     """Where training logs also go."""
-    compile: bool = False
-    """Trained networks go through torch.compile."""
+    compile: bool | Literal["auto"] = "auto"
+    """Trained networks go through torch.compile; `auto`: on a GPU, where a segment is long enough to gain by it."""
     channels_last: bool = True
     """Images lie in memory with channels last."""
     microbatch: Count | None = None

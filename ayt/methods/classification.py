@@ -22,6 +22,8 @@ class ClassifierTraining(Decaying):
     stage: ClassVar[Stage] = "classifier"
     # A batch's images are padded by what all of them need, mixed, and normalised together.
     divisible: ClassVar[bool] = False
+    # Transformations are drawn on the host.
+    recordable: ClassVar[bool] = False
 
     task: Literal["transformations", "labels"] = "transformations"
     """What it learns: the parameters of random transformations, or class labels."""

@@ -75,11 +75,14 @@ class Training(Kind):
             and consistency models, ``train`` for consistency models.
         sampled_with: the roles of the networks upstream that it is sampled with, beside the one that it trains.
         divisible: whether a batch may be given in parts, whose losses add up to the whole batch's.
+        recordable: whether an iteration does the same operations each time and never asks the host, so that a GPU may
+            record it once and replay it.
     """
 
     stage: ClassVar[Stage]
     sampled_with: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = True
+    recordable: ClassVar[bool] = True
 
     iterations: Annotated[Count, UNNAMED]
     """Of the optimiser."""

@@ -6,24 +6,22 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from ayt.base.errors import UserError
 from ayt.base.images import Images
 from ayt.base.processes import ALONE, Processes
-from ayt.base.randomness import Draws
-from ayt.methods.formulas.objective import Objective
 from ayt.plan.runs import RunRecord, Segment
 from ayt.training import work
+from ayt.training.iteration import Passes
+from ayt.training.recording import Trainer, hindrance
 from ayt.training.state import Optimiser, TrainingState
-from ayt.training.under_way import UnderWay
+from ayt.training.under_way import UnderWay, say
 
 LEASE_SECONDS = 1.0
 """How often a training run checks whether another process has taken it over."""
@@ -89,17 +87,24 @@ def train(
     parts = _parts(share, microbatch if record.training.divisible else None)
     state = TrainingState(network, Optimiser.of(record.training), record.name, work.find_origin(record))
     under_way.begin(state)
-    data = data.to(device)
+    passes = Passes(objective, parts, called, channels_last, processes)
+    hindered = hindrance(record, device, processes)
+    if hindered and device.type == "cuda" and processes.first:
+        say(state.run, f"iterations are done one by one: {hindered}")
+    trainer = Trainer(state, passes, record, data.to(device), replays=not hindered)
     with _signals() as received, under_way.logs(state, sinks or []) as log:
         meter = _Meter(state.iteration, record.batch_size, device, processes.count)
         not_finite_at = torch.full((), -1, device=device)
         saved = checked = time.monotonic()
+        first = state.iteration if compiled and processes.first else None
         while state.iteration < segment.stop:
             iteration = state.iteration
-            loss, distance, norm = advance(state, objective, record, data, parts, called, channels_last, processes)
+            loss, distance, norm = trainer.advance()
+            if iteration == first:
+                say(state.run, f"compiled; the first iteration took {time.monotonic() - saved:.0f} s")
             # Kept on the device: looked at when something is logged or saved, so that a GPU need not wait.
             bad = ~torch.isfinite(loss + norm) & (not_finite_at < 0)
-            not_finite_at = torch.where(bad, state.iteration, not_finite_at)
+            not_finite_at.masked_fill_(bad, state.iteration)
 
             now = time.monotonic()
             done = state.iteration
@@ -124,51 +129,6 @@ def train(
                 checked = now
     under_way.publish(state)
     processes.wait()
-
-
-def advance(
-    state: TrainingState,
-    objective: Objective,
-    record: RunRecord,
-    data: Images,
-    parts: list[slice],
-    called: nn.Module | None = None,
-    channels_last: bool = True,
-    processes: Processes = ALONE,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Train the next iteration; returns its loss, its distance and the norm of its gradient, scalars on the device.
-
-    Args:
-        state: of the training; moves on by one iteration.
-        objective: of the run, around the network of ``state``.
-        record: of the run.
-        data: the dataset, on the device.
-        parts: the images of the batch that this process sees, in the parts that go through the network at a time.
-        called: the network as the objective calls it; None: the network itself.
-        channels_last: how images lie in memory.
-        processes: those that share the batch.
-    """
-    images, labels = data.batch(record.batch_size, record.seed, state.iteration)
-    if channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    state.zero_grad()
-    draws = Draws(record.seed, state.iteration, record.batch_size, images.device)
-    outputs = []
-    for part in parts:
-        # Gradients are summed over the processes once, with the last part.
-        with nullcontext() if part is parts[-1] else _unshared(called):
-            output = objective(images[part], labels[part], replace(draws, part=part))
-            torch.autograd.backward(output.loss)
-        outputs.append(torch.stack(output).detach())
-    loss, distance = processes.sum(torch.stack(outputs).sum(0))
-    norm = torch.nn.utils.get_total_norm(_gradients(state))
-    state.step()
-    return loss, distance, norm
-
-
-def _unshared(called: nn.Module | None) -> AbstractContextManager[None]:
-    """A block in which gradients are not summed over the processes."""
-    return called.no_sync() if isinstance(called, DistributedDataParallel) else nullcontext()
 
 
 def _share(record: RunRecord, processes: Processes) -> slice:
@@ -206,10 +166,6 @@ class _Meter:
             "gpus": self._processes if self._device.type == "cuda" else 0,
             "peak_memory_mb": peak_memory(self._device) / 1e6,
         }
-
-
-def _gradients(state: TrainingState) -> list[Tensor]:
-    return [parameter.grad for parameter in state.parameters if parameter.grad is not None]
 
 
 def peak_memory(device: torch.device) -> int:

@@ -79,5 +79,7 @@ class Moments:
         torch._foreach_add_(factors, EPS)
         torch._foreach_reciprocal_(factors)
         torch._foreach_mul_(factors, sizes.adaptive)
-        torch._foreach_add_(factors, sizes.plain)
+        # Named, as Python's binding would ask the device for the number in a tensor.
+        add = torch.ops.aten._foreach_add_
+        (add.Tensor if isinstance(sizes.plain, Tensor) else add.Scalar)(factors, sizes.plain)
         torch._foreach_addcmul_(parameters, first, factors, -1)

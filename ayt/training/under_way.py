@@ -174,5 +174,10 @@ class UnderWay:
         return True
 
 
+def say(run: str, text: str) -> None:
+    """Tell whoever watches a training something about it."""
+    _report(f"{run}: {text}")
+
+
 def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

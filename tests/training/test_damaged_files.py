@@ -17,9 +17,11 @@ from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment
 from ayt.reporting.costs import read_costs
 from ayt.training import work
+from ayt.training.iteration import Passes
 from ayt.training.lease import Lease
 from ayt.training.log import COLUMNS, CsvLog, open_sinks, read_rows
-from ayt.training.loop import advance, train
+from ayt.training.loop import train
+from ayt.training.recording import Trainer
 from ayt.training.state import Optimiser, TrainingState
 from ayt.training.under_way import UnderWay
 
@@ -43,9 +45,11 @@ def stop_at(run, folder, iteration):
     under_way = UnderWay(folder, WHOLE, False, ALONE, None)
     under_way.begin(state)
     data = Images.of(run.record.dataset.load())
+    passes = Passes(objective, [slice(0, run.record.batch_size)], called)
+    trainer = Trainer(state, passes, run.record, data)
     with under_way.logs(state, []) as log:
         while state.iteration < iteration:
-            advance(state, objective, run.record, data, [slice(0, run.record.batch_size)], called)
+            trainer.advance()
             log({**dict.fromkeys(COLUMNS, 1.0), "iteration": state.iteration})
             if state.iteration % WHOLE.every == 0:
                 under_way.save_snapshot(state)

@@ -50,7 +50,11 @@ TRAINING = untracked(
         *("--log-every", experiment.execution.log_every),
         *("--resume-seconds", experiment.execution.resume_seconds),
         *(f"--sink={sink}" for sink in experiment.execution.sinks),
-        *(["--compile"] if experiment.execution.compile else []),
+        *(
+            {True: ["--compile"], False: ["--compile=never"]}.get(
+                experiment.execution.compile, []
+            )
+        ),
         *([] if experiment.execution.channels_last else ["--channels-first"]),
         *(
             ["--microbatch", experiment.execution.microbatch]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
+
+from ayt.base.recorded import Recorded
 
 
 def lognormal_t(
@@ -18,8 +20,8 @@ def lognormal_t(
     """
     if low is None and high is None:
         return (mean + std * z).exp()
-    ends = torch.tensor([low or 0.0, high or torch.inf], dtype=torch.float64, device=z.device)
-    a, b = torch.special.ndtr((ends.log() - mean) / std)
+    ends = torch.tensor([low or 0.0, high or torch.inf], dtype=torch.float64)  # on the host, like the numbers below
+    a, b = torch.special.ndtr((ends.log() - mean) / std).tolist()
     x = torch.special.ndtri(a + torch.special.ndtr(z.double()) * (b - a))
     t: Tensor = (mean + std * x).exp().to(z.dtype)
     return t
@@ -59,9 +61,13 @@ def t_to_r(
 
 def stage_at(iteration: int, stage_iterations: int | None) -> int:
     """The stage of an iteration, both counted from 0; ``stage_iterations`` None: one stage for ever."""
+    if isinstance(iteration, Recorded):
+        return iteration.constant(lambda at: stage_at(at, stage_iterations))
     return iteration // stage_iterations if stage_iterations else 0
 
 
 def ramp(iteration: int, length: int) -> float:
     """Rises linearly to 1 over ``length`` iterations: min(1, (iteration + 1) / length); 1 where length is 0."""
+    if isinstance(iteration, Recorded):
+        return cast(float, iteration.scalar(lambda at: ramp(at, length)))  # a tensor, and used as a number is
     return min(1.0, (iteration + 1) / length) if length else 1.0

@@ -14,6 +14,10 @@ from ayt.networks.modules.precond import RawNetwork
 
 EPS = 1e-6
 HALF = math.sqrt(0.5)
+LAYOUT_FREE_ON = {"cuda"}
+"""Types of devices on which group norm is written as operations that work on any layout, and that torch.compile fuses:
+PyTorch's own on CUDA copies activations with channels last to channels first and back. A CPU's knows both layouts.
+"""
 
 
 class Conv(nn.Conv2d):
@@ -58,6 +62,47 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(32, channels // 4), channels, eps=EPS)
 
 
+def normalise(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None) -> Tensor:
+    """Group norm of x + shift.
+
+    Args:
+        norm: its weights, groups and epsilon.
+        x: (B, C, H, W).
+        shift: (B, C) for all pixels of an image and channel; None: 0.
+
+    Returns:
+        (B, C, H, W) in the memory format of x; where x is below float32, computed and returned in float32.
+    """
+    if x.device.type in LAYOUT_FREE_ON:
+        return _layout_free(norm, x, shift)
+    normalised: Tensor = norm(x if shift is None else x + shift[:, :, None, None])
+    return normalised
+
+
+def norm_silu(
+    norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None, mask: Tensor | None = None, keep: float = 1.0
+) -> Tensor:
+    """SiLU of `normalise`, then dropout: where ``mask`` (B, C, H, W) is False 0, else 1 / ``keep`` times as large."""
+    h = F.silu(normalise(norm, x, shift))
+    return h if mask is None else h * mask / keep
+
+
+def _layout_free(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None) -> Tensor:
+    """Group norm as one scale and one offset for each image and channel, in float32 at least."""
+    h = x if x.dtype == torch.float64 else x.float()
+    if shift is not None:
+        h = h + shift.to(h.dtype)[:, :, None, None]
+    size, channels, height, width = h.shape
+    # With channels last a view; pixels stay outside, channels inside.
+    groups = h.permute(0, 2, 3, 1).reshape(size, height * width, norm.num_groups, channels // norm.num_groups)
+    variance, mean = torch.var_mean(groups, dim=(1, 3), correction=0)  # each (B, groups)
+    inverse, mean = ((part[:, :, None]) for part in (torch.rsqrt(variance + norm.eps), mean))
+    weight, bias = (part.to(h.dtype).view(1, norm.num_groups, -1) for part in (norm.weight, norm.bias))
+    scale = weight * inverse  # (B, groups, C / groups)
+    offset = bias - mean * scale
+    return torch.addcmul(offset.view(size, channels, 1, 1), h, scale.view(size, channels, 1, 1))
+
+
 def positional_embedding(noise_label: Tensor, channels: int) -> Tensor:
     """Sines, then cosines, of (B,) noise labels at frequencies 10000^(-i / (channels/2 - 1)): (B, channels)."""
     half = channels // 2
@@ -94,21 +139,21 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map (B, C, H, W) and (B, E) to (B, C', H', W'); ``mask`` (B, C', H', W') is False where dropout drops."""
-        h = self.conv0(F.silu(self.norm0(x)))
-        h = F.silu(self.norm1(h + self.affine(embedding)[:, :, None, None]))
-        h = self.conv1(h if mask is None else h * mask / self.keep)
+        h = self.conv0(norm_silu(self.norm0, x))
+        h = self.conv1(norm_silu(self.norm1, h, self.affine(embedding), mask, self.keep))
         x = (h + (x if self.skip is None else self.skip(x))) * HALF
         return (x + self._attend(x)) * HALF if self.attention else x
 
     def _attend(self, x: Tensor) -> Tensor:
         """Self-attention over pixels with one head."""
         size, channels, height, width = x.shape
-        # (B, C, 3, HW): query, key and value are the fastest part of the channel index.
-        qkv = self.qkv(self.norm2(x)).reshape(size, channels, 3, height * width)
-        query, key, value = qkv.unbind(2)
-        weights = torch.softmax(query.transpose(1, 2) @ key / math.sqrt(channels), dim=2)  # (B, HW, HW)
-        attended = value @ weights.transpose(1, 2)  # (B, C, HW)
-        projected: Tensor = self.proj(attended.reshape(size, channels, height, width))
+        qkv = self.qkv(normalise(self.norm2, x)).permute(0, 2, 3, 1)
+        # Query, key and value, each (B, HW, C), are the fastest part of the channel index. Pixels before channels, here
+        # and on the way back: convolutions then see channels last.
+        query, key, value = qkv.reshape(size, height * width, channels, 3).unbind(3)
+        weights = torch.softmax(query @ key.transpose(1, 2) / math.sqrt(channels), dim=2)  # (B, HW, HW)
+        attended = weights @ value
+        projected: Tensor = self.proj(attended.view(size, height, width, channels).permute(0, 3, 1, 2))
         return projected
 
 
@@ -229,8 +274,8 @@ class DDPMpp(RawNetwork):
                 if "_block" in name:
                     x = torch.cat([x, skips.pop()], dim=1)
                 x = layer(x, embedding, next(remaining, None))
-            elif name.endswith("aux_norm"):
-                x = F.silu(layer(x))
+            elif isinstance(layer, nn.GroupNorm):
+                x = norm_silu(layer, x)
             else:
                 x = layer(x)
         return x

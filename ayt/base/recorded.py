@@ -1,0 +1,86 @@
+"""The number of an iteration that is recorded once, and then replayed as other iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class NotRecordableError(Exception):
+    """An iteration does something that its recording could not do again with another number."""
+
+
+class Recorded:
+    """Stands for an iteration's number while the iteration is recorded; knows all that depends on it.
+
+    A recording repeats operations on the same tensors and generators. So what depends on the number is asked for here,
+    in an order that never changes: generators are seeded anew before each replay, scalars filled, and constants
+    compared, for with another one the recording is worth nothing. Whatever else is done with the number fails.
+
+    Args:
+        device: where scalars lie.
+        at: the iteration that is recorded first.
+
+    Attributes:
+        generators: all that were asked for.
+    """
+
+    def __init__(self, device: torch.device, at: int) -> None:
+        self._device = device
+        self._at = at
+        self._asked = {"generator": 0, "scalar": 0, "constant": 0}
+        self.generators: list[torch.Generator] = []
+        self._seeds: list[Callable[[int], int]] = []
+        self._scalars: list[tuple[Callable[[int], float], Tensor]] = []
+        self._constants: list[tuple[Callable[[int], Any], Any]] = []
+
+    def move(self, at: int) -> bool:
+        """Make it stand for another iteration; False: a constant differs, and all must be recorded anew."""
+        self._at = at
+        self._asked = dict.fromkeys(self._asked, 0)
+        for source, seed in zip(self.generators, self._seeds, strict=True):
+            source.manual_seed(seed(at))
+        for compute, tensor in self._scalars:
+            tensor.fill_(compute(at))
+        return all(compute(at) == value for compute, value in self._constants)
+
+    def generator(self, seed: Callable[[int], int], device: torch.device | str) -> torch.Generator:
+        """A generator at the beginning of its stream, whose seed is a function of the iteration."""
+        index = self._next("generator")
+        if index == len(self.generators):
+            self.generators.append(torch.Generator(device).manual_seed(seed(self._at)))
+            self._seeds.append(seed)
+        if self.generators[index].device.type != self._device.type or self._seeds[index](self._at) != seed(self._at):
+            raise NotRecordableError("random numbers are drawn on the host, or not in the same order each time")
+        return self.generators[index]
+
+    def scalar(self, compute: Callable[[int], float]) -> Tensor:
+        """A function of the iteration as a 0-dim float32 tensor."""
+        index = self._next("scalar")
+        if index == len(self._scalars):
+            self._scalars.append((compute, torch.full((), compute(self._at), device=self._device)))
+        return self._scalars[index][1]
+
+    def constant(self, compute: Callable[[int], T]) -> T:
+        """A function of the iteration that seldom changes, as it is."""
+        index = self._next("constant")
+        if index == len(self._constants):
+            self._constants.append((compute, compute(self._at)))
+        found: T = self._constants[index][1]
+        return found
+
+    def _next(self, kind: str) -> int:
+        self._asked[kind] += 1
+        return self._asked[kind] - 1
+
+    def _refuse(self, *_: object) -> Any:
+        raise NotRecordableError("the iteration's number is used otherwise than through `ramp` or `stage_at`")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __floordiv__ = __mod__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _refuse
+    __int__ = __index__ = __float__ = __bool__ = __format__ = __hash__ = _refuse

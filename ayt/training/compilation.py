@@ -1,0 +1,28 @@
+"""torch.compile: when it pays, and where its results are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+PAYS_FROM = 5000
+"""Iterations of a segment: compiling a U-Net takes about 2 minutes on an H100, paid back little by little."""
+
+
+def pays(device: torch.device, iterations: int) -> bool:
+    """Whether a segment of so many iterations gains by compilation.
+
+    Judged by the whole segment, not by what is left of it: one that is resumed must add up in the same order.
+    """
+    return device.type == "cuda" and iterations >= PAYS_FROM
+
+
+def keep_compiled() -> None:
+    """Have results of compilation kept from job to job, in the user's own cache; any number of jobs may share it.
+
+    Not beside the results: torch loads code from it, and a folder of results may come from someone else.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ayt" / "compiled"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))

@@ -1,0 +1,69 @@
+"""One iteration of a training, as operations on the device alone: nothing of it waits for the host."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ayt.base.processes import ALONE, Processes
+from ayt.base.randomness import Draws
+from ayt.methods.formulas.objective import Objective
+from ayt.training.radam import StepSizes
+from ayt.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a batch goes through the network.
+
+    Attributes:
+        objective: of the run, around the network in training.
+        parts: the images of the batch that this process sees, in the parts that go through the network at a time.
+        called: the network as the objective calls it; None: the network itself.
+        channels_last: how images lie in memory.
+        processes: those that share the batch.
+    """
+
+    objective: Objective
+    parts: list[slice]
+    called: nn.Module | None = None
+    channels_last: bool = True
+    processes: Processes = ALONE
+
+
+def iterate(
+    state: TrainingState, passes: Passes, images: Tensor, labels: Tensor, draws: Draws, sizes: StepSizes
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Train one iteration, but for its count; returns loss, distance and the norm of the gradient, on the device.
+
+    Args:
+        state: of the training.
+        passes: how the batch goes through its network.
+        images: (B, C, H, W) in [-1, 1], the whole batch.
+        labels: (B,).
+        draws: the iteration's random numbers.
+        sizes: of the optimiser's step.
+    """
+    if passes.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    state.zero_grad()
+    outputs = []
+    for part in passes.parts:
+        # Gradients are summed over the processes once, with the last part.
+        with nullcontext() if part is passes.parts[-1] else _unshared(passes.called):
+            output = passes.objective(images[part], labels[part], replace(draws, part=part))
+            torch.autograd.backward(output.loss)
+        outputs.append(torch.stack(output).detach())
+    loss, distance = passes.processes.sum(torch.stack(outputs).sum(0))
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in state.parameters if weight.grad is not None])
+    state.apply(sizes)
+    return loss, distance, norm
+
+
+def _unshared(called: nn.Module | None) -> AbstractContextManager[None]:
+    """A block in which gradients are not summed over the processes."""
+    return called.no_sync() if isinstance(called, DistributedDataParallel) else nullcontext()

@@ -1,0 +1,165 @@
+"""Iterations that a GPU records once, as a CUDA graph, and replays: at small batches the host could not keep up.
+
+What differs from iteration to iteration reaches a replay in places that stay the same: the chosen images and the
+optimiser's step sizes in tensors, all else through `Recorded`.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ayt.base.images import Images
+from ayt.base.processes import Processes
+from ayt.base.randomness import Draws
+from ayt.base.recorded import NotRecordableError, Recorded
+from ayt.plan.runs import RunRecord
+from ayt.training.iteration import Passes, iterate
+from ayt.training.radam import StepSizes
+from ayt.training.state import TrainingState
+from ayt.training.under_way import say
+
+WARM_UP = 3
+"""Iterations before a recording: libraries choose their kernels and compile in them, which cannot be recorded."""
+
+Outputs = tuple[Tensor, Tensor, Tensor]
+
+
+def hindrance(record: RunRecord, device: torch.device, processes: Processes) -> str | None:
+    """Why a run's iterations cannot be recorded; None: they can."""
+    if device.type != "cuda":
+        return "CUDA alone records"
+    if processes.count > 1:
+        return "gradients are summed over several processes"
+    if not record.training.recordable:
+        return f"{record.training.name} asks the host in each iteration"
+    if not hasattr(torch.cuda.CUDAGraph, "register_generator_state"):
+        return f"torch {torch.__version__} cannot record generators"
+    return None
+
+
+class Trainer:
+    """Trains iteration after iteration, replaying them where that is possible.
+
+    Args:
+        state: of the training; moves on by one iteration at a time.
+        passes: how a batch goes through its network.
+        record: of the run.
+        data: the dataset, on the device.
+        replays: whether iterations may be recorded and replayed. Where it turns out that they cannot, they are done one
+            by one, and standard error says why.
+    """
+
+    def __init__(
+        self, state: TrainingState, passes: Passes, record: RunRecord, data: Images, replays: bool = False
+    ) -> None:
+        self.state, self.passes, self.record, self.data = state, passes, record, data
+        self._recording = Recording(self) if replays else None
+
+    @property
+    def replays(self) -> bool:
+        """Whether iterations are recorded and replayed, as far as is known."""
+        return self._recording is not None
+
+    def advance(self) -> Outputs:
+        """Train the next iteration; returns loss, distance and the norm of the gradient, scalars on the device.
+
+        They may be overwritten by the next call.
+        """
+        found = self._replayed() if self._recording else None
+        if found is None:
+            images, labels = self.data.batch(self.record.batch_size, self.record.seed, self.state.iteration)
+            sizes = self.state.step_sizes()
+            found = iterate(self.state, self.passes, images, labels, self.draws(self.state.iteration), sizes)
+        self.state.iteration += 1
+        return found
+
+    def draws(self, iteration: int) -> Draws:
+        """The random numbers of an iteration."""
+        return Draws(self.record.seed, iteration, self.record.batch_size, self.data.pixels.device)
+
+    def _replayed(self) -> Outputs | None:
+        """The next iteration's outputs; None: it has not been done, and no later one will be."""
+        assert self._recording
+        try:
+            return self._recording.advance()
+        except NotRecordableError as error:
+            say(self.state.run, f"iterations are done one by one: {error}")
+            self._recording = None
+            self.state.zero_grad()
+            return None
+
+
+class Recording:
+    """One iteration, its inputs in places that stay the same. On a CPU it is done anew each time, from these places."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._device = trainer.data.pixels.device
+        self._chosen = torch.zeros(trainer.record.batch_size, dtype=torch.int64, device=self._device)
+        self._sizes = StepSizes(*(torch.zeros((), device=self._device) for _ in StepSizes._fields))
+        on_gpu = self._device.type == "cuda"
+        self._stream = torch.cuda.Stream(self._device) if on_gpu else None  # type: ignore[no-untyped-call]
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._outputs: Outputs | None = None
+        self._warm_ups = WARM_UP
+        self._iteration = Recorded(self._device, trainer.state.iteration)
+
+    def advance(self) -> Outputs:
+        """Do or replay the next iteration of the training, but for its count."""
+        state, record = self._trainer.state, self._trainer.record
+        if not self._iteration.move(state.iteration):
+            self._begin_anew()
+        self._chosen.copy_(self._trainer.data.chosen(record.batch_size, record.seed, state.iteration))
+        for tensor, value in zip(self._sizes, state.step_sizes(), strict=True):
+            cast(Tensor, tensor).fill_(value)
+        if self._stream is None:
+            return self._iterate()
+        if self._warm_ups:
+            self._warm_ups -= 1
+            return self._beside()
+        if self._graph is None or self._outputs is None:
+            self._graph, self._outputs = self._record()
+        self._graph.replay()
+        return self._outputs
+
+    def _begin_anew(self) -> None:
+        """Forget what was recorded; one iteration shows what depends on the number now."""
+        if self._stream:
+            torch.cuda.synchronize(self._device)  # it may still be running
+        self._graph, self._outputs, self._warm_ups = None, None, 1
+        self._iteration = Recorded(self._device, self._trainer.state.iteration)
+
+    def _iterate(self) -> Outputs:
+        trainer = self._trainer
+        images, labels = trainer.data.at(self._chosen)
+        draws = trainer.draws(cast(int, self._iteration))
+        return iterate(trainer.state, trainer.passes, images, labels, draws, self._sizes)
+
+    def _beside(self) -> Outputs:
+        """An iteration on the stream that records: what it leaves behind belongs to that stream."""
+        assert self._stream
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            outputs = self._iterate()
+        current.wait_stream(self._stream)
+        return outputs
+
+    def _record(self) -> tuple[torch.cuda.CUDAGraph, Outputs]:
+        """Record the iteration without doing it: whatever fails, the weights are as before."""
+        self._trainer.state.zero_grad()
+        torch.cuda.synchronize(self._device)
+        torch.cuda.empty_cache()  # the recording's memory is its own
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._iteration.generators:
+            graph.register_generator_state(generator)
+        # Of this thread alone: others may look at the device meanwhile.
+        try:
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                outputs = self._iterate()
+        except RuntimeError as error:
+            raise NotRecordableError(str(error).strip().partition("\n")[0]) from error
+        return graph, outputs

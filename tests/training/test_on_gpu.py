@@ -1,0 +1,108 @@
+"""What only a GPU can show: iterations that are replayed, segments, precisions, memory that runs out."""
+
+import os
+
+import pytest
+import torch
+from recipe import golden, load_recipe
+from test_recording import NAMES, plan, run_of, trainer, with_weights  # noqa: F401 - plan is a fixture
+
+from ayt.base import paths, weights
+from ayt.base.errors import UserError
+from ayt.base.files import write_text
+from ayt.base.images import Images
+from ayt.cli.training import memory_told
+from ayt.evaluation.sampling import draw_samples
+from ayt.networks.modules.ddpmpp import DDPMpp
+from ayt.networks.modules.precond import EDMPrecond, bind
+from ayt.plan.evaluations import Sampling
+from ayt.plan.runs import Segment
+from ayt.training.loop import train
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
+
+GPU = torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def deterministic():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(("tf32", "tolerance"), [(False, 1e-5), (True, 2e-3)])
+def test_golden_numbers(tf32, tolerance, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
+    arrays = golden("edm_unet_small_plain")
+    network = load_recipe(EDMPrecond(DDPMpp(16, 1, 32, (1, 2), 1, (8,))), arrays["seed"]).to(GPU)
+    network = network.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        D = network(arrays["x"].to(GPU), arrays["sigma"].to(GPU)).cpu()
+    assert (D - arrays["D"]).norm() < tolerance * arrays["D"].norm()
+
+
+@pytest.mark.parametrize(("name", "parts"), [*((name, 1) for name in NAMES), ("hybrid", 3)])
+def test_replayed_as_one_by_one(plan, tmp_path, name, parts):  # noqa: F811
+    run = run_of(plan, name, 18 if parts > 1 else 4)
+    plainly, replayed = (trainer(run, tmp_path, replays, parts, GPU) for replays in (False, True))
+    for _ in range(20):
+        expected = [float(value) for value in plainly.advance()]
+        assert [float(value) for value in replayed.advance()] == expected
+    assert replayed.replays
+    pairs = zip(plainly.state.parameters, replayed.state.parameters, strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize("name", ["ect", "ayt"])
+def test_one_segment_two_and_again_same_bytes(plan, tmp_path, name):  # noqa: F811
+    run = run_of(plan, name)
+    found = []
+    for root, segments in (("one", [(0, 20)]), ("again", [(0, 20)]), ("two", [(0, 9), (9, 20)])):
+        with_weights(run, tmp_path / root)
+        folder = tmp_path / root / run.name
+        write_text(paths.run_record(folder), run.record.text)
+        for start, stop in segments:
+            data = Images.of(run.record.dataset.load())
+            train(run.record, folder, Segment(start, stop, stop - start), data, GPU)
+        found.append(weights.read(paths.snapshot(folder, 20), "snapshot")[0])
+    for other in found[1:]:
+        assert all(torch.equal(found[0][key], other[key]) for key in found[0])
+
+
+def test_compiled_and_replayed_but_for_rounding(plan, tmp_path):  # noqa: F811
+    run = run_of(plan, "ayt")
+    plainly, compiled = (trainer(run, tmp_path, True, 1, GPU, compiled) for compiled in (False, True))
+    before = [parameter.detach().clone() for parameter in plainly.state.parameters]
+    for _ in range(6):
+        plainly.advance(), compiled.advance()
+    assert compiled.replays
+    triples = list(zip(before, plainly.state.parameters, compiled.state.parameters, strict=True))
+    moved = sum((ours - start).abs().sum() for start, ours, _ in triples)
+    assert sum((ours - theirs).abs().sum() for _, ours, theirs in triples) < 1e-2 * moved
+
+
+def test_images_do_not_depend_on_the_batch_size():
+    torch.manual_seed(0)
+    network = EDMPrecond(DDPMpp(16, 1, 32, (1, 2), 1, (8,))).to(GPU).eval()
+
+    def sampled(labels):
+        return bind(network, labels)
+
+    def draw(places):
+        return draw_samples(sampled, Sampling(mids=(), convention="ayt", seed=0), 0, places, (1, 16, 16), 0, GPU)
+
+    together = draw(range(40))
+    apart = torch.cat([draw(range(start, min(start + 7, 40))) for start in range(0, 40, 7)])
+    assert (together - apart).norm() < 2e-3 * together.norm()
+
+
+def test_memory_that_runs_out_is_one_line():
+    with (
+        pytest.raises(UserError, match=r"^run: cuda has too little memory.*microbatch") as told,
+        memory_told("run", GPU),
+    ):
+        torch.empty(2**50, dtype=torch.uint8, device=GPU)
+    assert "\n" not in str(told.value)
