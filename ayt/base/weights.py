@@ -93,8 +93,15 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+    except (FileNotFoundError, PermissionError):
+        # safetensors says of all that it cannot open that it is not there.
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{path}: no such file") from None
+        except OSError:
+            pass
+        raise UserError(f"{path}: permission denied") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or truncated ({error}); delete it to have it made again") from None
 

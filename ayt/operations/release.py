@@ -105,7 +105,10 @@ def _others(run: RunRecord, folder: Path) -> Iterator[tuple[Path, str]]:
 def _scores(run: Path, iteration: int) -> list[dict[str, Any]]:
     """The score files of a snapshot, one for each evaluation."""
     files = sorted((run / "scores").glob(f"*/{iteration:07d}.json"))
-    return [json.loads(file.read_text()) for file in files]
+    try:
+        return [json.loads(file.read_bytes()) for file in files]
+    except (ValueError, OSError) as error:
+        raise UserError(f"{run / 'scores'}: a score cannot be read ({error})") from None
 
 
 def _card(

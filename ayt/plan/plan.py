@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ayt.base import paths
+from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.experiment.schema import INCEPTION, Classifier, Experiment
 from ayt.methods.base import Method
@@ -253,7 +254,11 @@ class Plan:
         for path, record in self.records():
             places.append(path)
             text = record.text
-            if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+            try:
+                same = path.exists() and path.read_text(encoding="utf-8", errors="replace") == text
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+            if not same:
                 write_text(path, text)
         return places
 

@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 
+from ayt.base import weights
 from ayt.base.errors import UserError
 from ayt.base.files import remove_parts, write_text
 
@@ -34,6 +36,23 @@ def test_a_foreign_folder_is_one_line_that_nothing_hides(foreign):
     for path in (foreign / "a.txt", foreign / "b" / "a.txt"):
         with pytest.raises(UserError, match=rf"^{path}: cannot be written: Permission denied$"):
             write_text(path, "")
+
+
+def test_weights_that_others_keep_to_themselves_are_not_called_missing(foreign):
+    path = foreign / "a.safetensors"
+    with pytest.raises(UserError, match="no such file"):
+        weights.read(path, "snapshot")
+    before = os.geteuid()
+    os.seteuid(os.getuid())
+    foreign.chmod(0o755)
+    weights.write(path, "snapshot", "run", 1, {"a": torch.ones(1)})
+    for hidden in (path, foreign):
+        hidden.chmod(0o000)
+        os.seteuid(before)
+        with pytest.raises(UserError, match=rf"^{path}: permission denied$"):
+            weights.read(path, "snapshot")
+        os.seteuid(os.getuid())
+        hidden.chmod(0o755)
 
 
 def test_parts_are_removed_and_nothing_else(tmp_path):
