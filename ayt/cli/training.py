@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     from ayt.base.images import Images
     from ayt.base.processes import joined
     from ayt.plan.runs import Segment, read_run
-    from ayt.training.compilation import keep_compiled, pays
+    from ayt.training.compilation import keep_compiled, missing, pays
     from ayt.training.loop import Interrupted, train
 
     record = read_run(options.record)
@@ -78,7 +78,11 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}")
     device = choose_device(options)
     keep_compiled()
-    compiled = pays(device, options.stop - options.start) if options.compile == "auto" else options.compile == "always"
+    compiled = options.compile == "always"
+    if options.compile == "auto" and pays(device, options.stop - options.start):
+        compiled = not (lacking := missing())
+        if lacking:
+            print(f"{record.name}: not compiled, and so slower: {lacking}", file=sys.stderr, flush=True)
     try:
         with joined() as processes, memory_told(record.name, device):
             train(

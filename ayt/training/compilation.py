@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -17,6 +19,17 @@ def pays(device: torch.device, iterations: int) -> bool:
     Judged by the whole segment, not by what is left of it: one that is resumed must add up in the same order.
     """
     return device.type == "cuda" and iterations >= PAYS_FROM
+
+
+def missing() -> str | None:
+    """What compilation for a GPU needs and does not find; None: nothing is missing."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    # Triton builds the code that starts its kernels with one of these.
+    compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
+    if not any(shutil.which(compiler) for compiler in compilers):
+        return f"there is no C compiler ({' or '.join(compilers)})"
+    return None
 
 
 def keep_compiled() -> None:
