@@ -13,6 +13,7 @@ from ayt.assets.formats import FileFormat, format_of
 from ayt.base import paths, yamlio
 from ayt.base.errors import UserError
 from ayt.base.sections import ABSENT, Section, choices, problems
+from ayt.base.source import ROOT
 from ayt.plan.plan import Plan
 
 SCHEMES = ("https", "http")
@@ -96,9 +97,6 @@ class Asset(Section):
         return [self.url, *self.mirrors]
 
 
-REPOSITORY = Path(__file__).parents[2]
-
-
 def read_table(path: Path) -> dict[str, Asset]:
     """Read a table of assets: name -> asset, in the order of the file.
 
@@ -107,8 +105,8 @@ def read_table(path: Path) -> dict[str, Asset]:
     Raises:
         UserError: one line for each mistake, naming file, key, value and the choices.
     """
-    if path == paths.ASSET_TABLE and not path.exists() and (REPOSITORY / path).exists():
-        path = REPOSITORY / path
+    if path == paths.ASSET_TABLE and not path.exists() and (ROOT / path).exists():
+        path = ROOT / path
     content = yamlio.read(path)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: must be a mapping of asset names to their files, addresses and licences")
