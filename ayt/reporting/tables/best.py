@@ -46,6 +46,7 @@ class Best(ChosenScores, Table):
         " other noise: the lowest of many noisy numbers would be too low.",
         not_shown="that a choice among more snapshots has more to choose from: methods with different numbers of"
         " snapshots are not on a par.",
+        in_the_paper="no table of its own.",
     )
 
     def check(self, mistakes: Mistakes) -> None:
