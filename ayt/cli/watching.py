@@ -63,6 +63,7 @@ def run_plan(options: argparse.Namespace) -> None:
 
     from ayt.base.files import describe_bytes
     from ayt.operations.estimate import estimate
+    from ayt.operations.measured import CARD, WHEN
     from ayt.plan.plan import Plan
 
     experiment_plan = Plan(load_experiment(options))
@@ -74,6 +75,9 @@ def run_plan(options: argparse.Namespace) -> None:
     training = sum(run.segments for run in found.runs)
     print(f"training runs done: {found.done}; to do: {len(found.runs)}, in {training} jobs")
     print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
+    on_card = [run.hours_on_card for run in found.runs if run.hours is None and run.hours_on_card is not None]
+    if on_card:
+        print(f"on {CARD}: {math.fsum(on_card):,.0f} hours for {len(on_card)} of these, by steps measured {WHEN}")
     print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
     print(f"short jobs: {found.other_jobs}", flush=True)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ayt.assets.table import read_needed
 from ayt.base import paths
 from ayt.base.errors import UserError
+from ayt.operations.measured import milliseconds
 from ayt.operations.status import last_row
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.plan import Plan
@@ -31,6 +32,7 @@ class RunCost:
         segments: jobs that train them.
         images_per_second: median over the logs of equal training runs, on whatever machine; None: there are none.
         hours: at that speed.
+        hours_on_card: by steps like its own that were measured on `ayt.operations.measured.CARD`; None: none were.
     """
 
     name: str
@@ -38,6 +40,7 @@ class RunCost:
     segments: int
     images_per_second: float | None
     hours: float | None
+    hours_on_card: float | None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def _run_cost(run: Run, speeds: dict[str, list[float]]) -> RunCost:
     like = kind_of_work(run.record)
     speed = statistics.median(speeds[like]) if like in speeds else None
     hours = iterations * run.record.batch_size / speed / 3600 if speed else None
-    return RunCost(run.name, iterations, len(missing), speed, hours)
+    step = milliseconds(run.record)
+    return RunCost(run.name, iterations, len(missing), speed, hours, iterations * step / 3.6e6 if step else None)
 
 
 def kind_of_work(record: RunRecord) -> str:

@@ -193,3 +193,14 @@ def test_a_renamed_score_is_not_taken_for_another(plan, tmp_path):
     write_text(path, '{"iteration": 8, "metrics": {}}')
     with pytest.raises(UserError, match=r"is called 2 and holds the score of iteration 8; delete it to have it made"):
         read_score(path)
+
+
+def test_runs_like_those_measured_on_a_card_have_its_hours(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    paper = ROOT / "config" / "batch_size_ablation.yaml"
+    costs = estimate(Plan(load([paper]))).runs
+    found = {cost.name[:9].rstrip("-"): cost.hours_on_card for cost in costs if cost.hours_on_card}
+    of = {"ect-bs16": 170, "ect-bs128": 295, "ayt-bs16": 157, "ayt-bs128": 298}
+    assert found == {name: pytest.approx(400_000 * step / 3.6e6) for name, step in of.items()}
+    assert cli.main(["plan", str(paper)]) == 0
+    assert "on one NVIDIA H100 80 GB: 102 hours for 4 of these, by steps measured 2026" in capsys.readouterr().out

@@ -1,0 +1,39 @@
+"""How long training steps took where they were measured: a guess, until a user's own logs are there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ayt.networks.base import Denoiser
+from ayt.plan.runs import RunRecord
+
+CARD = "one NVIDIA H100 80 GB"
+WHEN = "2026-11-26 at commit 531c327 with torch 2.11"
+"""Before iterations were replayed and compiled."""
+
+
+class Step(NamedTuple):
+    """What a step was measured of; the network is EDM's for CIFAR-10, on 3 x 32 x 32 pixels."""
+
+    method: str
+    batch_size: int
+    precision: str
+
+
+MILLISECONDS = {
+    Step("ect", 16, "tf32"): 170.0,
+    Step("ect", 128, "tf32"): 295.0,
+    Step("ayt", 16, "tf32"): 157.0,
+    Step("ayt", 128, "tf32"): 298.0,
+}
+"""Of one iteration on `CARD`, channels last."""
+
+
+def milliseconds(record: RunRecord) -> float | None:
+    """What an iteration of a run took on `CARD`; None: such a one was not measured."""
+    network = record.network
+    if not isinstance(network, Denoiser) or not network.by_default or network != type(network)():
+        return None
+    if record.dataset.shape != (3, 32, 32):
+        return None
+    return MILLISECONDS.get(Step(record.training.name, record.batch_size, record.training.precision))
