@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from ayt import __version__
 from ayt.base.errors import UserError
@@ -65,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may lack characters; an escape says which
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         load_extensions_of_environment()

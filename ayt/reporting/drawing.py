@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ayt.base import paths
-from ayt.base.errors import UserError
+from ayt.base.errors import LONGEST, UserError, printable, shorten
 from ayt.base.files import write_text
 from ayt.experiment.outputs import Output
 from ayt.plan.plan import Plan
@@ -54,3 +54,7 @@ def _make_all(
         except UserError as error:
             write_placeholder(out, output.title, f"Not there yet: {error}.")
             yield f"{what} {name}: {error}"
+        except Exception as error:  # a mistake of ours: it costs this one, and no other
+            told = shorten(printable(" ".join(f"{type(error).__name__}: {error}".split())), LONGEST)
+            write_placeholder(out, output.title, f"Could not be made, by a fault of the program: {told}.")
+            yield f"{what} {name}: {told}; `ayt {what}` of it alone shows where"

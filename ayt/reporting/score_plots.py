@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ayt.base.errors import UserError
+from ayt.reporting.escapes import mathtext
 from ayt.reporting.style import COLOURS, MARKERS, new_figure
 
 STEP_NAMES = {1: "one step", 2: "two steps"}
@@ -55,7 +56,7 @@ def lay_out(table: pd.DataFrame) -> Layout:
     one_metric = table["metric"].nunique() == 1
     panels = []
     for panel, steps, metric in zip(axes, shown["steps"], shown["metric"], strict=True):
-        panel.set_title(STEP_NAMES.get(steps, f"{steps} steps") if one_metric else metric)
+        panel.set_title(STEP_NAMES.get(steps, f"{steps} steps") if one_metric else mathtext(metric))
         panels.append((panel, table[(table["steps"] == steps) & (table["metric"] == metric)]))
     name = str(shown["metric"].iloc[0])
     _name_score_axis(axes[0], table, name if one_metric else name.partition(" (")[0])
@@ -71,7 +72,7 @@ def method_handles(methods: list[Hashable]) -> list[Line2D]:
     """The legend's entries of methods."""
     looks = [look_of(index) for index in range(len(methods))]
     return [
-        Line2D([], [], color=colour, marker=marker, markersize=4, label=str(label))
+        Line2D([], [], color=colour, marker=marker, markersize=4, label=mathtext(str(label)))
         for label, (colour, marker) in zip(methods, looks, strict=True)
     ]
 
@@ -99,7 +100,7 @@ def start_at_zero(panels: list[tuple[Axes, pd.DataFrame]]) -> None:
 
 def _name_score_axis(panel: Axes, table: pd.DataFrame, name: str) -> None:
     """Name the axis after the metric; logarithmic where scores differ by more than a factor of 5."""
-    panel.set_ylabel(name)
+    panel.set_ylabel(mathtext(name))
     if table["mean"].min() > 0 and table["mean"].max() > 5 * table["mean"].min():
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -16,6 +16,7 @@ from ayt.base.files import write_text
 from ayt.metrics.base import Metric, SampleMetric
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.plan import Plan
+from ayt.reporting.escapes import csv, from_csv
 
 NUMBERS: dict[str, type] = {
     "batch_size": int,
@@ -146,7 +147,7 @@ def read_failure(folder: Path) -> tuple[float, str]:
 
 def write_scores(path: Path, table: pd.DataFrame) -> None:
     """Write ``scores.csv``."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_text(path, csv(table))
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -169,4 +170,4 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
     if list(table.columns) != COLUMNS:
         raise UserError(f"{path}: was written by another version; delete it to have it made again")
-    return table
+    return table.assign(**{name: table[name].map(from_csv) for name in text})

@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ayt.base.files import write_text, written_beside
+from ayt.reporting.escapes import as_drawn, csv, mathtext
+from ayt.reporting.fonts import use_fonts_with_all_characters
 from ayt.reporting.pages import figure_page
 
 WIDTH = 7.0
@@ -72,7 +74,7 @@ def show_row(panel: Axes, images: np.ndarray, label: str) -> None:
     panel.grid(visible=False)
     for spine in panel.spines.values():
         spine.set_visible(False)
-    panel.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7.5)
+    panel.set_ylabel(mathtext(label), rotation=0, ha="right", va="center", fontsize=7.5)
 
 
 def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFrame) -> None:
@@ -80,18 +82,22 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
 
     The same figure gives the same bytes: no dates are written.
     """
+    caption = f"{caption} {use_fonts_with_all_characters(figure, title + caption)}".strip()
     seen = describe_picture(figure, title or out.name)
     # The page says title and caption as text.
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     if title:
-        figure.suptitle("\n".join(textwrap.wrap(title, 95)), fontsize=9.5)
+        figure.suptitle(mathtext("\n".join(textwrap.wrap(title, 95))), fontsize=9.5)
     if caption:
-        figure.supxlabel("\n".join(textwrap.wrap(caption, 125)), fontsize=7, color="#333333", x=0.01, ha="left")
+        figure.supxlabel(
+            mathtext("\n".join(textwrap.wrap(caption, 125))), fontsize=7, color="#333333", x=0.01, ha="left"
+        )
+    use_fonts_with_all_characters(figure)
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with written_beside(out.with_suffix(f".{suffix}")) as beside:
             figure.savefig(beside, dpi=DPI, metadata=metadata)
-    write_text(out.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
+    write_text(out.with_suffix(".csv"), csv(table))
     files = {suffix: out.with_suffix(f".{suffix}").read_bytes() for suffix in ("png", "pdf", "csv")}
     write_text(out.with_suffix(".html"), figure_page(out.name, title, caption, seen, picture.getvalue(), files))
 
@@ -106,12 +112,12 @@ def describe_picture(figure: Figure, title: str) -> str:
     legends = [*figure.legends, *(legend for panel in figure.axes if (legend := panel.get_legend()))]
     entries = dict.fromkeys(text.get_text() for legend in legends for text in legend.get_texts())
     parts = [title, *panels, *([f"legend: {', '.join(entries)}"] if entries else [])]
-    return " ".join(". ".join(part.rstrip(".") for part in parts).split()) + "."
+    return as_drawn(" ".join(". ".join(part.rstrip(".") for part in parts).split()) + ".")
 
 
 def write_placeholder(out: Path, title: str, reason: str) -> None:
     """Write what stands in a figure's place until it can be drawn: a page that says why it is not."""
     with rc_context(RC):
         figure = new_figure(1.2)
-        figure.text(0.5, 0.45, "\n".join(textwrap.wrap(reason, 100)), ha="center", va="center")
+        figure.text(0.5, 0.45, mathtext("\n".join(textwrap.wrap(reason, 100))), ha="center", va="center")
         finish(figure, out, title, "", pd.DataFrame({"missing": [reason]}))

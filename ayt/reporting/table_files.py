@@ -7,30 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from ayt.base.files import write_text
+from ayt.reporting.escapes import csv, markdown
+from ayt.reporting.latex import escape
 from ayt.reporting.pages import table_page
 from ayt.reporting.wording import plural
-
-GREEK = ("alpha", "beta", "gamma", "epsilon", "kappa", "lambda", "mu", "sigma")
-LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "×": r"$\times$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "≈": r"$\approx$",
-    "→": r"$\to$",
-    **{letter: rf"$\{name}$" for letter, name in zip("αβγεκλμσ", GREEK, strict=True)},
-}
 
 
 def write_table(
@@ -56,7 +36,7 @@ def write_table(
     caption = " ".join(part for part in (caption, note) if part)
     titled = f"{title}. {caption}" if title else caption
     files = {
-        "csv": table.to_csv(index=False, lineterminator="\n"),
+        "csv": csv(table),
         "md": _format_markdown(cells, best, titled),
         "tex": _format_latex(cells, best, titled),
     }
@@ -77,11 +57,13 @@ def name_column(steps: int, size: int) -> str:
 
 
 def _format_markdown(cells: pd.DataFrame, best: frozenset[tuple[str, str]], caption: str) -> str:
-    lines = [f"| method | {' | '.join(cells.columns)} |", f"|---|{'---:|' * len(cells.columns)}"]
+    heads = ["method", *(markdown(column) for column in cells.columns)]
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * len(cells.columns)}"]
     for label, row in cells.iterrows():
-        parts = [f"**{value}**" if (label, column) in best else value for column, value in row.items()]
-        lines.append(f"| {str(label).replace('|', chr(92) + '|')} | {' | '.join(parts)} |")
-    return "\n".join([*lines, "", caption, ""])
+        texts = {column: markdown(str(value)) for column, value in row.items()}
+        parts = [f"**{text}**" if (label, column) in best else text for column, text in texts.items()]
+        lines.append(f"| {' | '.join([markdown(str(label)), *parts])} |")
+    return "\n".join([*lines, "", markdown(caption), ""])
 
 
 def _format_latex(cells: pd.DataFrame, best: frozenset[tuple[str, str]], caption: str) -> str:
@@ -89,20 +71,16 @@ def _format_latex(cells: pd.DataFrame, best: frozenset[tuple[str, str]], caption
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
         "\\centering",
-        f"\\caption{{{_escape(caption)}}}",
+        f"\\caption{{{escape(caption)}}}",
         f"\\begin{{tabular}}{{l{'r' * len(cells.columns)}}}",
         "\\toprule",
-        " & ".join(["method", *map(_escape, cells.columns)]) + r" \\",
+        " & ".join(["method", *map(escape, map(str, cells.columns))]) + r" \\",
         "\\midrule",
     ]
     for label, row in cells.iterrows():
         parts = [
-            f"\\textbf{{{_escape(value)}}}" if (label, column) in best else _escape(value)
+            f"\\textbf{{{escape(str(value))}}}" if (label, column) in best else escape(str(value))
             for column, value in row.items()
         ]
-        lines.append(" & ".join([_escape(str(label)), *parts]) + r" \\")
+        lines.append(" & ".join([escape(str(label)), *parts]) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
-
-
-def _escape(text: object) -> str:
-    return "".join(LATEX_ESCAPES.get(character, character) for character in str(text))

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from io import BytesIO, TextIOWrapper
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,11 @@ from conftest import ROOT
 from ayt.base import paths, yamlio
 from ayt.base.errors import UserError
 from ayt.base.files import write_text
+from ayt.cli import main
 from ayt.experiment import load, resolved
 from ayt.plan.plan import Plan
 from ayt.reporting import drawing
-from ayt.reporting.figures.curves import describe_speed_ups
+from ayt.reporting.figures.curves import Curves, describe_speed_ups
 from ayt.reporting.figures.samples import Samples
 from ayt.reporting.scores import COLUMNS, gather_scores, read_scores, write_scores
 from ayt.reporting.tables.scores import Scores
@@ -182,6 +185,30 @@ def test_where_everything_is_there_nothing_is_missing(plan):
     plan = changed(plan, figures={"a": {"kind": "curves"}}, tables={"b": {"kind": "scores"}})
     assert drawing.draw_what_is_there(plan) == []
     assert "Not there yet" not in paths.table(paths.so_far("tiny"), "b", "md").read_text()
+
+
+def test_one_that_fails_by_a_fault_of_ours_costs_no_other(half, monkeypatch):
+    monkeypatch.setattr(Curves, "make", lambda *_: {}["none"])
+    problems = drawing.draw_what_is_there(half)
+    assert problems[0] == "figure curves: KeyError: 'none'; `ayt figure` of it alone shows where"
+    place = paths.so_far("tiny")
+    assert "by a fault of the program: KeyError" in paths.figure(place, "curves", "csv").read_text()
+    assert all(paths.figure(place, name, "png").stat().st_size > 5000 for name in ("curves", "final"))
+    assert "figure curves: KeyError" in (paths.experiment_folder(place) / "index.html").read_text()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_terminals_without_unicode_are_told_all_the_same(half, monkeypatch, encoding):
+    methods = {name: method.model_dump(by_alias=True) for name, method in half.experiment.methods.items()}
+    methods = {name: {"loss": name, **method, "label": f"{name} Δ中"} for name, method in methods.items()}
+    plan = changed(half, methods=methods)
+    write_scores_of(plan, frechet=100.0)
+    write_scores(paths.scores_table("tiny"), gather_scores(plan))
+    terminal = TextIOWrapper(BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["summary", str(paths.resolved_experiment("tiny"))]) == 0
+    terminal.flush()
+    assert rb"ect \u0394\u4e2d" in terminal.buffer.getvalue()
 
 
 def test_nothing_at_all_is_no_error(plan, ayt):

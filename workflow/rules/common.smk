@@ -103,4 +103,5 @@ def sampled_with(wildcards):
 
 def settings_of(output):
     """What makes a figure or table another one when it changes."""
-    return f"{output.name} {output.model_dump_json()}"
+    # It stands in a script of the report, which a title must not end.
+    return f"{output.name} {output.model_dump_json()}".replace("<", r"\u003c")

@@ -16,6 +16,7 @@ from ayt.base.sections import UNNAMED, Count, Name, NoiseLevels, Whole
 from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
 from ayt.plan.analyses import Analysis
 from ayt.plan.runs import Snapshot
+from ayt.reporting.escapes import mathtext
 from ayt.reporting.wording import plural, say_which
 
 if TYPE_CHECKING:
@@ -344,7 +345,14 @@ def _run_handles(labels: list[str], sizes: list[int]) -> list[Line2D]:
     from ayt.reporting.style import COLOURS, MARKERS
 
     handles = [
-        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, label=label)
+        Line2D(
+            [],
+            [],
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=4,
+            label=mathtext(label),
+        )
         for i, label in enumerate(labels)
     ]
     return handles + [

@@ -12,6 +12,8 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from ayt.reporting.escapes import menu
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -23,17 +25,16 @@ TYPES = {
     "tex": "application/x-tex;charset=utf-8",
 }
 NAMES = {"png": "PNG", "pdf": "PDF", "csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
-BRACES = str.maketrans("{}", "()")
 
 
 def menu_entries(titles: Mapping[str, str]) -> dict[str, str]:
     """What a menu calls figures or tables, by their names: the title, with the name where two have the same.
 
-    Braces become parentheses: Snakemake would take them for wildcards.
+    Brackets are replaced, see `escapes.menu`.
     """
     counts = Counter(titles.values())
     shown = {name: title if counts[title] == 1 else f"{title} ({name})" for name, title in titles.items()}
-    return {name: (shown[name] if title else name).translate(BRACES) for name, title in titles.items()}
+    return {name: menu(shown[name] if title else name) for name, title in titles.items()}
 
 
 def read_part(file: str) -> str:
