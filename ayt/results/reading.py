@@ -44,6 +44,8 @@ class SnapshotFile:
     def load(self) -> EDMPrecond:
         """The denoiser D(x; sigma), on the CPU in eval mode: `ayt.evaluation.sampling.sample` takes it.
 
+        It is the trained network: where a run is sampled with another beside it (TCM), export it and load that.
+
         Raises:
             UserError: the file is missing or damaged.
         """

@@ -20,11 +20,17 @@ def lognormal_t(
     """
     if low is None and high is None:
         return (mean + std * z).exp()
-    ends = torch.tensor([low or 0.0, high or torch.inf], dtype=torch.float64)  # on the host, like the numbers below
-    a, b = torch.special.ndtr((ends.log() - mean) / std).tolist()
+    # Numbers of the host, so that nothing is copied to a GPU.
+    a = _normal_below(math.log(low), mean, std) if low else 0.0
+    b = _normal_below(math.log(high), mean, std) if high else 1.0
     x = torch.special.ndtri(a + torch.special.ndtr(z.double()) * (b - a))
     t: Tensor = (mean + std * x).exp().to(z.dtype)
     return t
+
+
+def _normal_below(value: float, mean: float, std: float) -> float:
+    """The probability that a normal number lies below a value."""
+    return 0.5 * math.erfc((mean - value) / (std * 2**0.5))
 
 
 def t_to_r(

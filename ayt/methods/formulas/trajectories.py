@@ -57,6 +57,6 @@ def trajectory_loss(D: Denoise, states: Sequence[Tensor], levels: Sequence[float
     """
     *points, end = states
     x = torch.cat(points)
-    sigma = x.new_tensor(levels[:-1]).repeat_interleave(len(end))
+    sigma = torch.cat([torch.full((len(end),), level, device=x.device, dtype=x.dtype) for level in levels[:-1]])
     found = distance(D(x, sigma), end.repeat(len(points), 1, 1, 1)).mean()
     return LossOutput(found, found.detach())
