@@ -13,7 +13,7 @@ WHEN = "2026-11-26 at commit 531c327 with torch 2.11"
 
 
 class Step(NamedTuple):
-    """What a step was measured of; the network is EDM's for CIFAR-10, on 3 x 32 x 32 pixels."""
+    """What a step was measured of: EDM's network for CIFAR-10, on 3 x 32 x 32 pixels; the classifier is a VGG16."""
 
     method: str
     batch_size: int
@@ -31,9 +31,9 @@ MILLISECONDS = {
 
 def milliseconds(record: RunRecord) -> float | None:
     """What an iteration of a run took on `CARD`; None: such a one was not measured."""
-    network = record.network
-    if not isinstance(network, Denoiser) or not network.by_default or network != type(network)():
+    networks = [record.network, *(weights.network for weights in record.upstream.values())]
+    if not isinstance(record.network, Denoiser) or record.dataset.shape != (3, 32, 32):
         return None
-    if record.dataset.shape != (3, 32, 32):
+    if any(not network.by_default or network != type(network)() for network in networks):
         return None
     return MILLISECONDS.get(Step(record.training.name, record.batch_size, record.training.precision))
