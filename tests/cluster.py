@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
+
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 SCRIPT = Path(__file__).parent / "slurm-local"
 
@@ -67,18 +69,12 @@ class Main:
 
     def __init__(self, folder, environment, *arguments, executor="submitit"):
         self.folder = folder
-        command = [SNAKEMAKE, "--executor", executor, "--jobs", 200, "--seconds-between-status-checks", 2]
+        command = ["--executor", executor, "--jobs", 200, "--seconds-between-status-checks", 2]
         command += ["--rerun-incomplete", "--keep-going", "--latency-wait", 20, *arguments]
         self.log = folder / "snakemake.out"
-        # In a session of its own, as in another terminal.
-        self.process = subprocess.Popen(
-            [*map(str, command)],
-            cwd=folder,
-            env=environment,
-            stdout=self.log.open("a"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        # In a session of its own, as in another terminal; its jobs start as users' do.
+        with self.log.open("a") as log:
+            self.process = forked.Started(*command, program="snakemake", cwd=folder, env=environment, output=log)
 
     @property
     def output(self):

@@ -43,13 +43,16 @@ def programs():
 
 
 class Started:
-    """A process that runs ``ayt``, or another program, much as `subprocess.Popen` has it."""
+    """A process that runs ``ayt``, or another program, much as `subprocess.Popen` has it.
 
-    def __init__(self, *arguments, program="ayt", cwd=None, env=None, executable=sys.executable):
+    ``output``: an open file that gets what it says.
+    """
+
+    def __init__(self, *arguments, program="ayt", cwd=None, env=None, executable=sys.executable, output=None):
         self.args, self.returncode = [program, *map(str, arguments)], None
         self._said = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 -- theirs as long as it runs
         with Path(os.devnull).open() as nothing:
-            streams = [nothing.fileno(), *(file.fileno() for file in self._said)]
+            streams = [nothing.fileno(), *((output or file).fileno() for file in self._said)]
             where = str(cwd or Path.cwd()), dict(env or os.environ)
             self._connection, self.pid = forkclient.ask(
                 server(), program, self.args[1:], *where, streams, str(executable)
@@ -79,9 +82,14 @@ class Started:
 
     def communicate(self, timeout=None):
         """Wait for its end; returns what it said."""
+        self.wait(timeout)
+        return self.said()
+
+    def wait(self, timeout=None):
+        """Wait for its end; returns its exit status."""
         if self._wait(timeout) is None:
             raise subprocess.TimeoutExpired(self.args, timeout)
-        return self.said()
+        return self.returncode
 
     def said(self):
         """Its output and its errors so far."""
