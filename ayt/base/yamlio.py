@@ -115,6 +115,13 @@ for _number in ("int", "float"):
 class _Dumper(yaml.SafeDumper):
     """Puts text into quotes wherever `_Loader`, or another reader, would take it for something else."""
 
+    def analyze_scalar(self, scalar: str) -> Any:
+        analysis = super().analyze_scalar(scalar)
+        if re.search("[\x85\u2028\u2029]", scalar):  # line breaks for YAML alone: escaped, as folding makes them spaces
+            analysis.allow_flow_plain = analysis.allow_block_plain = False
+            analysis.allow_single_quoted = analysis.allow_block = False
+        return analysis
+
 
 _Dumper.add_implicit_resolver(f"{TAG}float", NUMBER, list("-+0123456789"))
 

@@ -15,6 +15,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 
 @given(VALUES)
 @example("1e-1")
+@example({"\x85": "\x85", "\u2028a": ["a\u2029 \x85b"]})
 @example(["1E5", "3e5", "-2e3", "695e0514", "1_0e3", "1:20", "010", "0o10", "2025-01-01", "=", "no", "~", "<<"])
 @example({"a": 1e-5, "b": 1e22, "c": -0.0, "d": float("inf"), "e": 10**60})
 def test_what_is_written_is_what_is_read(value):
