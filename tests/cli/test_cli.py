@@ -13,6 +13,7 @@ from published import write_edm_pickle
 from ayt import cli
 from ayt.base import paths, weights
 from ayt.base.arrays import read_arrays
+from ayt.cli.evaluation import parse_mids
 from ayt.experiment import load
 from ayt.features.groups import label_names, names_for
 from ayt.metrics.base import sample_metrics
@@ -202,3 +203,10 @@ def test_a_checkpoint_that_does_not_fit_is_listed(ayt, tiny, tmp_path, checkpoin
     assert not (tmp_path / paths.ASSETS).exists()
     unknown = ayt("import-checkpoint", "edm.pkl", "--for", tiny, "--classifier", "label", cwd=tmp_path)
     assert "--classifier label: not in" in unknown.stderr and "did you mean labels?" in unknown.stderr
+
+
+@pytest.mark.parametrize("steps", ["2:nan", "2:inf", "2:90", "2:0.001", "3:0.5,0.5", "2", "1:0.5", "0", "x", "2:a"])
+def test_steps_have_finite_levels_that_fall(steps):
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_mids(steps)
+    assert parse_mids("3:2,0.5") == (2.0, 0.5)
