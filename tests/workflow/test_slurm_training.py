@@ -67,16 +67,16 @@ def disturbed(slurm, tmp_path_factory):
     main = Main(folder, environment, *arguments)
 
     saved = [paths.resume_folder(folder / case) / "state.safetensors" for case in CASES]
-    until(lambda: all(map(Path.exists, saved)), "every training to have saved something", 120)
+    until(lambda: all(map(Path.exists, saved)), "every training to have saved something", 300)
     jobs = main.submitted()
     slurm.ask("scontrol", "requeue", jobs["requeue"])
     slurm.ask("sbatch", "-p", "gpu", "-w", "node3", "--exclusive", "-t", "5", "-o", "/dev/null", "--wrap", "sleep 2")
     node = slurm.ask("squeue", "-h", "-j", jobs["node"], "-o", "%N").strip()
     assert node == "node1"
     os.kill(slurm.pid("slurmd-node1"), signal.SIGKILL)
-    until(lambda: "down" in slurm.ask("sinfo", "-h", "-n", "node1", "-o", "%T"), "the node to be seen dead", 120)
+    until(lambda: "down" in slurm.ask("sinfo", "-h", "-n", "node1", "-o", "%T"), "the node to be seen dead", 300)
     slurm.control("start")
-    assert main.wait(400) == 0, main.output
+    assert main.wait(1200) == 0, main.output
     return main, jobs
 
 
