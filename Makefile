@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo ablations test test-avx2 test-slurm test-report docs lint install clean
+.PHONY: demo ablations test test-avx2 test-gpu test-slurm test-report docs lint install clean
 
 demo: install  ## the embedded experiment: from data to figures, on a laptop, in minutes
 	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
