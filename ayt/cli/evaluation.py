@@ -60,7 +60,7 @@ def add_verbs(verbs: Verbs) -> None:
         "score",
         run_score,
         "Score snapshots of a run: sample, or denoise real images, and compare features with the dataset's.",
-        "ayt score results/runs/digits/RUN/scores/steps1-HASH/record.yaml --iteration 400 --iteration 800",
+        "ayt score results/runs/digits/RUN/scores/steps1-HASH/record.yaml --iteration 320 --iteration 480",
     )
     score.add_argument(
         "records", type=Path, nargs="+", metavar="RECORD.YAML", help="of scores of one run, results/runs/D/RUN/scores/*"
@@ -74,7 +74,7 @@ def add_verbs(verbs: Verbs) -> None:
         "grid",
         run_grid,
         "Keep the first samples of a run's snapshots as arrays, for figures.",
-        "ayt grid results/runs/digits/RUN/grids/steps1-HASH/record.yaml --iteration 800",
+        "ayt grid results/runs/digits/RUN/grids/steps1-HASH/record.yaml --iteration 480",
     )
     grid.add_argument("record", type=Path, metavar="RECORD.YAML", help="of the grid, results/runs/D/RUN/grids/*")
     add_iterations(grid)

@@ -23,7 +23,7 @@ def add_verbs(verbs: Verbs) -> None:
         run,
         "Train a segment of a run: a diffusion model, a feature network or a consistency model, as its record says."
         " Interrupted (Ctrl-C, SIGTERM, SIGUSR2, or killed), the same command resumes.",
-        "ayt train results/runs/digits/RUN/run.yaml --stop 800 --snapshot-every 200",
+        "ayt train results/runs/digits/RUN/run.yaml --stop 480 --snapshot-every 160",
     )
     add_record(train)
     train.add_argument("--start", type=whole, default=0, help="first iteration of the segment; its state must exist")

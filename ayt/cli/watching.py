@@ -77,7 +77,9 @@ def run_plan(options: argparse.Namespace) -> None:
     print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
     on_card = [run.hours_on_card for run in found.runs if run.hours is None and run.hours_on_card is not None]
     if on_card:
-        print(f"on {CARD}: {math.fsum(on_card):,.0f} hours for {len(on_card)} of these, by steps measured {WHEN}")
+        total = math.fsum(on_card)
+        total_hours = f"{total:,.0f}" if total >= 10 else f"{total:.1f}"
+        print(f"on {CARD}: {total_hours} hours for {len(on_card)} of these, by steps measured {WHEN}")
     print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
     print(f"short jobs: {found.other_jobs}", flush=True)
 
