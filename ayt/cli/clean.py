@@ -14,7 +14,7 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "clean",
         run_clean,
-        "List what experiments have made that no other experiment asks for, under config/ or in results, with its size;"
+        "List, with sizes, what experiments have made that no other experiment asks for, under config/ or in results;"
         " with --remove, remove it. Downloads stay.",
         "ayt clean config/mine.yaml\n  ayt clean config/mine.yaml --remove",
     )

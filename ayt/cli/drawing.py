@@ -49,8 +49,8 @@ def add_verbs(verbs: Verbs) -> None:
             metavar="EXPERIMENT.YAML",
             help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
         )
-    figure.add_argument("name", help="as the experiment calls it")
-    table.add_argument("name", help="as the experiment calls it")
+    figure.add_argument("name", metavar="NAME", help="as the experiment calls it")
+    table.add_argument("name", metavar="NAME", help="as the experiment calls it")
 
 
 def run_figure(options: argparse.Namespace) -> None:

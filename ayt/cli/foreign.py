@@ -30,7 +30,7 @@ def add_verbs(verbs: Verbs) -> None:
         "ayt prepare cifar10 cifar-10-python.tar.gz",
     )
     prepare.add_argument("dataset", metavar="DATASET", help="what the archive holds, for example cifar10")
-    prepare.add_argument("archive", type=Path, help="cifar-10-python.tar.gz")
+    prepare.add_argument("archive", metavar="ARCHIVE", type=Path, help="for example cifar-10-python.tar.gz")
     prepare.add_argument("--output", type=Path, metavar="NPZ", help="default: where the workflow looks for it")
     convert = verb(
         verbs,
@@ -39,7 +39,7 @@ def add_verbs(verbs: Verbs) -> None:
         "Convert foreign weights (EDM, ECT or TCM pickles, PyTorch state dicts, safetensors) without executing them.",
         "ayt import-checkpoint edm-cifar10-32x32-uncond-vp.pkl --for config/batch_size_ablation.yaml",
     )
-    convert.add_argument("file", type=Path, help="the weights")
+    convert.add_argument("file", metavar="FILE", type=Path, help="the weights")
     convert.add_argument("--name", help="how experiments call them (default: the file's name without its ending)")
     convert.add_argument(
         "--for",
