@@ -48,6 +48,8 @@ def _trained_before(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], T
     """What may be trained upstream of methods, and where it stands."""
     if experiment.start.pretraining:
         yield ("start", "pretrain"), experiment.start.pretraining
+    if experiment.start.mid_train:
+        yield ("start", "mid_train"), experiment.start.mid_train
     for name, classifier in experiment.classifiers.items():
         if not classifier.checkpoint:
             yield ("classifiers", name), classifier.training

@@ -362,6 +362,10 @@ MISTAKES = {
         {"seeds": [0, 1], "execution": {"max_jobs": 14}},
         "methods: the experiment asks for 15 training jobs and scores; if they are meant, set execution.max_jobs",
     ),
+    "mid-training in a job for each iteration": (
+        {"start": {"mid_train": {"iterations": 10**8, "segment": 1, "distance": "features"}}},
+        "start.mid_train: asks for 100,000,000 training jobs; if they are meant, set execution.max_jobs as high",
+    ),
     "a million of one method": (
         {"training": {key: [k / 100 for k in range(1, 101)] for key in ("lr", "ema", "dropout")}},
         "methods.ect: asks for 1,000,000 methods, one for each combination of its lists; if they are meant, set",
