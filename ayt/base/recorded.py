@@ -81,6 +81,8 @@ class Recorded:
     def _refuse(self, *_: object) -> Any:
         raise NotRecordableError("the iteration's number is used otherwise than through `ramp` or `stage_at`")
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __floordiv__ = __mod__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = __pos__ = __abs__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _refuse
+    __pow__ = __rpow__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = _refuse
     __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _refuse
-    __int__ = __index__ = __float__ = __bool__ = __format__ = __hash__ = _refuse
+    __int__ = __index__ = __float__ = __bool__ = __format__ = __hash__ = __str__ = _refuse
