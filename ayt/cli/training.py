@@ -53,6 +53,12 @@ def add_verbs(verbs: Verbs) -> None:
         help="use torch.compile; auto: on a GPU, from 5,000 iterations on (default: auto; without a word: always)",
     )
     train.add_argument(
+        "--replay",
+        choices=["auto", "never"],
+        default="auto",
+        help="record iterations as a CUDA graph and replay it, where that is possible (default: %(default)s)",
+    )
+    train.add_argument(
         "--channels-first", action="store_true", help="images lie in memory channel by channel (default: last)"
     )
     train.add_argument("--take-over", action="store_true", help="stop another process that trains this run")
@@ -98,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
                 microbatch=options.microbatch,
                 channels_last=not options.channels_first,
                 compiled=compiled,
+                replay=options.replay == "auto",
                 processes=processes,
                 commit=commit,
             )

@@ -172,6 +172,9 @@ class Execution(Section):
     """Where training logs also go."""
     compile: bool | Literal["auto"] = "auto"
     """Trained networks go through torch.compile; `auto`: on a GPU, where a segment is long enough to gain by it."""
+    replay: Literal["auto", "never"] = "auto"
+    """`auto`: a GPU records an iteration as a CUDA graph and replays it, where that is possible; `never`: it does one
+    by one, more slowly."""
     channels_last: bool = True
     """Images lie in memory with channels last."""
     microbatch: Count | None = None

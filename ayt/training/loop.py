@@ -49,6 +49,7 @@ def train(
     microbatch: int | None = None,
     channels_last: bool = True,
     compiled: bool = False,
+    replay: bool = True,
     processes: Processes = ALONE,
     commit: str | None = None,
 ) -> None:
@@ -56,8 +57,8 @@ def train(
 
     Resumes from the last resume state if it fits, otherwise starts from the state that the previous segment left.
     Leaves snapshots, the state at the end and a log where `ayt.base.paths` says. Weights depend only on ``record``: not
-    on segments or interruptions, and on the device, ``microbatch``, ``channels_last``, ``compiled`` and the number of
-    processes only through the order of summation.
+    on segments or interruptions, and on the device, ``microbatch``, ``channels_last``, ``compiled``, ``replay`` and
+    the number of processes only through rounding and the order of summation.
 
     Args:
         record: what the run is.
@@ -72,6 +73,7 @@ def train(
         microbatch: images that go through a denoiser at a time; None: the batch.
         channels_last: how images lie in memory.
         compiled: whether the network goes through ``torch.compile``.
+        replay: whether iterations are recorded and replayed, where that is possible.
         processes: those that train this run together, all called with the same arguments; they share each batch, and
             the first one writes.
         commit: of the source that runs, noted in states; a state of another commit is warned of.
@@ -88,7 +90,7 @@ def train(
     state = TrainingState(network, Optimiser.of(record.training), record.name, work.find_origin(record))
     under_way.begin(state)
     passes = Passes(objective, parts, called, channels_last, processes)
-    hindered = hindrance(record, device, processes)
+    hindered = hindrance(record, device, processes, replay)
     if hindered and device.type == "cuda" and processes.first:
         say(state.run, f"iterations are done one by one: {hindered}")
     trainer = Trainer(state, passes, record, data.to(device), replays=not hindered)

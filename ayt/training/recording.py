@@ -27,8 +27,10 @@ WARM_UP = 3
 Outputs = tuple[Tensor, Tensor, Tensor]
 
 
-def hindrance(record: RunRecord, device: torch.device, processes: Processes) -> str | None:
-    """Why a run's iterations cannot be recorded; None: they can."""
+def hindrance(record: RunRecord, device: torch.device, processes: Processes, wanted: bool = True) -> str | None:
+    """Why a run's iterations are not to be recorded, or cannot be; None: they are."""
+    if not wanted:
+        return "as --replay=never (execution.replay) says"
     if device.type != "cuda":
         return "CUDA alone records"
     if processes.count > 1:

@@ -107,6 +107,7 @@ def test_classifiers_and_cpus_are_not_recorded(plan):
     classifier, method = plan.classifier("transformations").record, run_of(plan, "ect").record
     assert hindrance(method, CPU, ALONE) == "CUDA alone records"
     assert hindrance(method, torch.device("cuda"), ALONE) is None
+    assert "--replay=never" in hindrance(method, torch.device("cuda"), ALONE, wanted=False)
     assert "asks the host" in hindrance(classifier, torch.device("cuda"), ALONE)
 
 
@@ -123,7 +124,7 @@ def test_a_recorded_number_knows_what_depends_on_it():
     assert float(first[2]) == 0.125
     assert torch.equal(draws.normal("noise", 2), Draws(5, 4, 20, CPU).normal("noise", 2))
     assert not recorded.move(10)
-    for use in (lambda: recorded + 1, lambda: recorded < 3, lambda: f"{recorded}", lambda: int(recorded)):
+    for use in (lambda: recorded + 1, lambda: recorded < 3, lambda: f"{recorded}", lambda: int(recorded), lambda: 2**recorded):
         with pytest.raises(NotRecordableError):
             use()
     with pytest.raises(NotRecordableError, match="not in the same order"):

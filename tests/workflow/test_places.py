@@ -41,6 +41,7 @@ def commands(tmp_path):
     content = yaml.safe_load((ROOT / "config/method_comparison.yaml").read_text())
     content["assets"] = {"table": str(folder / f"{HOSTILE}.yaml"), "prefetched": HOSTILE}
     content["name"] = "hostile"
+    content["execution"] = {"replay": "never"}
     (folder / f"{HOSTILE}.yaml").write_text(yaml.safe_dump(table))
     (folder / f"a{HOSTILE}.yaml").write_text(yaml.safe_dump(content))
     done = Workflow(folder).run(folder / f"a{HOSTILE}.yaml", "--dry-run", "--printshellcmds")
@@ -66,6 +67,8 @@ def test_hostile_names_reach_the_verbs_as_they_are(commands):
     (prepared,) = [arguments for arguments in called if arguments[0] == "prepare"]
     assert prepared[2].startswith("results/assets/" + HOSTILE) and prepared[2].endswith(HOSTILE)
     assert not list(folder.parents[1].rglob("pwned"))
+    (trained,) = [arguments for arguments in called if arguments[0] == "train"]
+    assert "--replay=never" in trained
 
 
 def test_a_whole_job_runs_in_a_folder_with_such_a_name(tiny, tmp_path):

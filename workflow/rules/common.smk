@@ -55,6 +55,7 @@ TRAINING = untracked(
                 experiment.execution.compile, []
             )
         ),
+        *(["--replay=never"] if experiment.execution.replay == "never" else []),
         *([] if experiment.execution.channels_last else ["--channels-first"]),
         *(
             ["--microbatch", experiment.execution.microbatch]
