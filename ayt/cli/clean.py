@@ -31,7 +31,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_clean(options: argparse.Namespace) -> None:
     """Print one line for each file or folder, and the sum."""
+    from ayt.base import paths
     from ayt.base.files import describe_bytes
+    from ayt.base.results_lock import ResultsLock
     from ayt.experiment import load
     from ayt.operations.clean import find_owned, remove
 
@@ -42,7 +44,10 @@ def run_clean(options: argparse.Namespace) -> None:
     if not owned:
         print("there is nothing that no other experiment asks for")
     elif options.remove:
+        lock = ResultsLock(paths.RESULTS)
+        lock.take()
         remove(owned)
+        lock.release()
         print(f"{whole}: removed")
     else:
         print(f"{whole} in all; --remove removes it")

@@ -39,8 +39,10 @@ def find_owned(experiments: list[Experiment], config: Path) -> list[Owned]:
         config: a folder of experiment files.
 
     Raises:
-        UserError: another experiment cannot be read, or a run is being trained.
+        UserError: there is no such folder, another experiment cannot be read, or a run is being trained.
     """
+    if not config.is_dir():
+        raise UserError(f"{config}: is not a folder; name that of the experiments whose runs are kept with --others")
     names = {experiment.name for experiment in experiments}
     plans = [Plan(experiment) for experiment in experiments]
     plans += [Plan(resolved.read(file)) for name in names if (file := paths.resolved_experiment(name)).exists()]

@@ -101,6 +101,17 @@ def test_it_only_lists_unless_it_is_told(made, capsys):
     assert [path for path in paths.RUNS.rglob("*") if path.is_file()] == []
 
 
+def test_nothing_is_removed_while_a_workflow_runs_or_where_others_are_unknown(made, capsys):
+    before = {path for path in paths.RESULTS.rglob("*") if not path.name.startswith(".workflow")}
+    with (paths.RESULTS / ".workflow.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert cli.main(["clean", "config/mine.yaml", "--remove"]) == 1
+    assert "another workflow works here" in capsys.readouterr().err
+    assert cli.main(["clean", "config/mine.yaml", "--remove", "--others", "elsewhere"]) == 1
+    assert "elsewhere: is not a folder" in capsys.readouterr().err
+    assert {path for path in paths.RESULTS.rglob("*") if not path.name.startswith(".workflow")} == before
+
+
 def test_a_run_under_way_or_a_broken_file_stops_it(made, tmp_path):
     run = next(run for run in made[0].trained if run.name.startswith("ayt"))
     lock = paths.resume_folder(run.folder) / "holder.lock"
