@@ -100,10 +100,30 @@ def _torch() -> Iterator[Finding]:
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         told = f"{about.name}, {describe_bytes(about.total_memory)}, {version}"
-        if any(int(name.removeprefix("sm_").rstrip("a")) // 10 == about.major for name in compiled if "sm_" in name):
+        if any(runs_on(name, about.major, about.minor) for name in compiled):
             yield Finding(f"GPU {index}", "ok", told)
         else:
             yield Finding(f"GPU {index}", "note", f"{told}: this torch has no code for sm_{about.major}{about.minor}")
+
+
+def runs_on(architecture: str, major: int, minor: int) -> bool:
+    """Whether code that was compiled for an architecture runs on a GPU of a compute capability.
+
+    Args:
+        architecture: as `torch.cuda.get_arch_list` calls it: ``sm_86`` runs on its like of no lower minor version,
+            ``sm_90a`` on 9.0 alone, ``sm_100f`` as ``sm_100``; ``compute_90``, compiled when it is loaded, on newer
+            ones too.
+        major: of the GPU.
+        minor: of the GPU.
+    """
+    kind, _, version = architecture.partition("_")
+    digits = version.rstrip("af")
+    if not digits.isdecimal():
+        return False
+    built = divmod(int(digits), 10)
+    if version.endswith("a"):
+        return built == (major, minor)
+    return built <= (major, minor) and (kind == "compute" or built[0] == major)
 
 
 def _slurm() -> Finding:

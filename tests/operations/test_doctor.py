@@ -56,6 +56,20 @@ def test_a_driver_that_torch_cannot_use(tmp_path, monkeypatch):
     assert "driver 470.57" in gpu.told and "jobs run on the CPU" in gpu.told
 
 
+@pytest.mark.parametrize(
+    ("architecture", "on", "not_on"),
+    [
+        ("sm_86", [(8, 6), (8, 9)], [(8, 0), (9, 0), (7, 5)]),
+        ("sm_90a", [(9, 0)], [(10, 0)]),
+        ("sm_100f", [(10, 0), (10, 3)], [(12, 0)]),
+        ("compute_90", [(9, 0), (12, 0)], [(8, 6)]),
+        ("gfx90a", [], [(9, 0)]),
+    ],
+)
+def test_code_runs_on_gpus_that_it_was_compiled_for(architecture, on, not_on):
+    assert [capability for capability in [*on, *not_on] if doctor.runs_on(architecture, *capability)] == on
+
+
 def test_no_git(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda command: None)
     assert doctor._git().state == "note"

@@ -124,7 +124,13 @@ def test_a_recorded_number_knows_what_depends_on_it():
     assert float(first[2]) == 0.125
     assert torch.equal(draws.normal("noise", 2), Draws(5, 4, 20, CPU).normal("noise", 2))
     assert not recorded.move(10)
-    for use in (lambda: recorded + 1, lambda: recorded < 3, lambda: f"{recorded}", lambda: int(recorded), lambda: 2**recorded):
+    for use in (
+        lambda: recorded + 1,
+        lambda: recorded < 3,
+        lambda: f"{recorded}",
+        lambda: int(recorded),
+        lambda: 2**recorded,
+    ):
         with pytest.raises(NotRecordableError):
             use()
     with pytest.raises(NotRecordableError, match="not in the same order"):
