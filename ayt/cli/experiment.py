@@ -33,24 +33,29 @@ def run_check(options: argparse.Namespace) -> None:
     """Print a summary of what would be computed."""
     from ayt.assets.table import read_needed
     from ayt.plan.plan import Plan
+    from ayt.reporting.wording import plural
 
     experiment = load_experiment(options)
     plan = Plan(experiment)
     read_needed(plan)
     iterations = sum(run.iterations for run in plan.trained)
+    runs, methods = plural(len(plan.trained), "run"), plural(len(experiment.methods), "method")
+    before = len(plan.runs) - len({run.name for run in plan.trained})
+    shown = {"score": set(plan.scores()), "figure": experiment.figures, "table": experiment.tables}
     print(f"{experiment.name}: valid")
-    print(f"  {len(plan.trained)} runs of {len(experiment.methods)} methods, {iterations} iterations in all")
-    print(f"  {len(plan.runs) - len({run.name for run in plan.trained})} training runs before them")
+    print(f"  {runs} of {methods}, {iterations:,} iterations in all")
+    print(f"  {plural(before, 'training run')} before them")
     print(f"  published files: {', '.join(plan.assets) or 'none'}")
-    print(f"  {len(set(plan.scores()))} scores, {len(experiment.figures)} figures, {len(experiment.tables)} tables")
+    print(f"  {', '.join(plural(len(things), thing) for thing, things in shown.items())}")
 
 
 def run_runs(options: argparse.Namespace) -> None:
     """Print one line a run."""
     from ayt.plan.plan import Plan
+    from ayt.reporting.wording import plural
 
     for run in Plan(load_experiment(options)).runs.values():
-        print(f"{run.folder}  {run.iterations} iterations in {len(run.segments)} segments")
+        print(f"{run.folder}  {run.iterations:,} iterations in {plural(len(run.segments), 'segment')}")
 
 
 def run_record(options: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ def run_plot_log(options: argparse.Namespace) -> None:
 
     if options.output.suffix != ".png":
         raise UserError(f"--output {options.output}: must end in .png")
-    folders = [path if path.is_dir() else path.parent for path in options.runs]
+    folders = [path.parent if path.name == paths.run_record(path).name else path for path in options.runs]
     runs = {folder: read_run(paths.run_record(folder)) for folder in folders}
     draw_training(runs, options.output)
     print(options.output)

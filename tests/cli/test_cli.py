@@ -81,6 +81,14 @@ def test_check_of_every_shipped_experiment(capsys):
         assert f"{file.stem}: valid" in capsys.readouterr().out
 
 
+def test_what_an_experiment_asks_for_is_counted(capsys):
+    file = str(ROOT / "config" / "one_hour.yaml")
+    assert cli.main(["check", file]) == cli.main(["runs", file]) == 0
+    said = capsys.readouterr().out
+    assert "2 runs of 2 methods, 16,000 iterations in all\n  1 training run before them" in said
+    assert "8,000 iterations in 1 segment\n" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

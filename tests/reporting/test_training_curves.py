@@ -53,5 +53,7 @@ def test_no_log_yet_is_one_line(run):
 def test_mistakes(run, capsys):
     assert cli.main(["plot-log", "nowhere/run.yaml"]) == 1
     assert "error: nowhere/run.yaml: no such file" in capsys.readouterr().err
+    assert cli.main(["plot-log", "runs/ect-*"]) == 1  # as a shell leaves what matches nothing
+    assert "error: runs/ect-*/run.yaml: no such file" in capsys.readouterr().err
     assert cli.main(["plot-log", str(run.folder), "--output", "curves.pdf"]) == 1
     assert "--output curves.pdf: must end in .png" in capsys.readouterr().err
