@@ -1,17 +1,27 @@
 """Decisions about jobs on a fake of Slurm's commands, which misbehaves in the ways that real ones were seen to."""
 
+import errno
+import logging
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from fake_slurm import install
 
 from snakemake_executor_plugin_submitit import clusters, commands, slurm, submission
+from snakemake_executor_plugin_submitit.batches import Batch, Prepared
 from snakemake_executor_plugin_submitit.cluster import NoAnswer, Refused
+from snakemake_executor_plugin_submitit.earlier import Earlier
+from snakemake_executor_plugin_submitit.files import Files
+from snakemake_executor_plugin_submitit.graceful import Remarks
+from snakemake_executor_plugin_submitit.identity import Identity
 from snakemake_executor_plugin_submitit.ledger import Ledger
 from snakemake_executor_plugin_submitit.request import request
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.strays import Strays
 from snakemake_executor_plugin_submitit.submission import Habits
+from snakemake_executor_plugin_submitit.submitter import Submitter
 from snakemake_executor_plugin_submitit.task import Command
 
 
@@ -212,6 +222,40 @@ def test_a_submission_under_way_is_no_stray(fake, tmp_path):
     submit(made.own, tmp_path, token="b" * 12)
     assert Strays(ledger, made).cancel()
     assert fake.jobs() == [("101", "CANCELLED by 0"), ("102", "PENDING")]
+
+
+def test_jobs_that_a_full_disk_could_not_note_are_submitted_once(fake, tmp_path, monkeypatch):
+    made = clusters.Clusters("slurm", Habits())
+    ledger = Ledger(tmp_path / "ledgers", tmp_path, "slurm")
+    append = ledger._append
+
+    def full(event, sync=True):
+        if event["event"] == "submitted":
+            raise OSError(errno.ENOSPC, "No space left on device", "ledger")
+        append(event, sync)
+
+    monkeypatch.setattr(ledger, "_append", full)
+    watched, logger = [], logging.getLogger("submitit")
+    submitter = Submitter(
+        made.own,
+        ledger,
+        Earlier(ledger, made, logger),
+        Strays(ledger, made),
+        Files(tmp_path, 1),
+        ExecutorSettings(),
+        0.0,
+        logger,
+        Remarks(logger),
+        watch=lambda job, entry: watched.append(entry.job.id),
+        fail=lambda job, why: pytest.fail(why),
+    )
+    rule = SimpleNamespace(name="train")
+    job = SimpleNamespace(attempt=1, is_group=lambda: False, rule=rule, wildcards_dict={})
+    wanted = request({"runtime": 10}, 1, name="n")
+    submitter.submit(Batch([Prepared(job, Identity(frozenset({"/out"}), "same"), wanted, Command("true", "log"))]))
+    submitter.submit_due()
+    assert watched == ["101"] == [entry.job.id for entry in ledger.entries()]
+    assert fake.jobs() == [("101", "PENDING")]
 
 
 def test_strays_are_not_called_gone_while_the_cluster_is_silent(fake, tmp_path):

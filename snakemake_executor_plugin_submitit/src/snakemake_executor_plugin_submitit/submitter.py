@@ -18,7 +18,7 @@ from snakemake_executor_plugin_submitit.cluster import Cluster, Refused
 from snakemake_executor_plugin_submitit.clusters import host
 from snakemake_executor_plugin_submitit.earlier import Earlier
 from snakemake_executor_plugin_submitit.files import Files
-from snakemake_executor_plugin_submitit.graceful import Remarks
+from snakemake_executor_plugin_submitit.graceful import Remarks, warned
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.strays import Strays
@@ -127,7 +127,9 @@ class Submitter:
             Entry(job, item.identity, item.job.attempt, self.cluster.name, here)
             for item, job in zip(batch.jobs, jobs, strict=True)
         ]
-        self.ledger.submitted(token, entries)
+        # They are in the queue, noted or not: an error here must not have them submitted once more.
+        with warned(self.logger):
+            self.ledger.submitted(token, entries)
         self.files.expect(entries)
         for item, entry in zip(batch.jobs, entries, strict=True):
             self.watch(item.job, entry)
