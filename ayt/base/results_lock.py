@@ -38,6 +38,7 @@ class ResultsLock:
         self._file = folder / ".workflow.json"
         self._alive: IO[str] | None = None
         self._left = threading.Event()
+        self._own: dict[str, Any] = {}
 
     def take(self) -> None:
         """Hold the folder until `release`, or until this process ends, however it ends.
@@ -57,7 +58,8 @@ class ResultsLock:
             who = f"{holder.get('user')}, process {holder.get('pid')} on {holder.get('host')}"
             raise UserError(f"{self.folder}: another workflow works here ({who}); wait for its end, or stop it there")
         self._alive = alive
-        write_text(self._file, json.dumps({"user": _user(), "pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+        self._own = {"user": _user(), "pid": os.getpid(), "host": socket.gethostname()}
+        write_text(self._file, json.dumps(self._own) + "\n")
         atexit.register(self.release)
         threading.Thread(target=self._touch, daemon=True).start()
 
@@ -66,7 +68,8 @@ class ResultsLock:
         if self._alive is None:
             return
         self._left.set()
-        self._file.unlink(missing_ok=True)
+        if self._holder() == self._own:  # not of one elsewhere that took this one for dead
+            self._file.unlink(missing_ok=True)
         self._alive.close()
         self._alive = None
 

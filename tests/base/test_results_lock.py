@@ -54,7 +54,9 @@ def test_another_machines_signs_of_life_count_where_its_locks_are_not_seen(tmp_p
     os.utime(file, (now, now - SILENT_SECONDS - 1))
     lock = ResultsLock(tmp_path)
     lock.take()
+    file.write_text('{"user": "me", "pid": 8, "host": "elsewhere"}')  # it took this one for dead in turn
     lock.release()
+    assert file.exists()
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"[1]"])
