@@ -97,16 +97,19 @@ class Asset(Section):
         return [self.url, *self.mirrors]
 
 
-def read_table(path: Path) -> dict[str, Asset]:
-    """Read a table of assets: name -> asset, in the order of the file.
+def find_table(path: Path) -> Path:
+    """Where a table of assets is: the usual one in the working directory, or else in the repository."""
+    usual = path == paths.ASSET_TABLE and not path.exists() and (ROOT / path).exists()
+    return ROOT / path if usual else path
 
-    The usual table is the repository's, unless there is one in the working directory.
+
+def read_table(path: Path) -> dict[str, Asset]:
+    """Read a table of assets, which is where `find_table` says: name -> asset, in the order of the file.
 
     Raises:
         UserError: one line for each mistake, naming file, key, value and the choices.
     """
-    if path == paths.ASSET_TABLE and not path.exists() and (ROOT / path).exists():
-        path = ROOT / path
+    path = find_table(path)
     content = yamlio.read(path)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: must be a mapping of asset names to their files, addresses and licences")

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 
 import ayt
-from ayt.assets.table import read_table
+from ayt.assets.table import find_table, read_table
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
 from ayt.base.files import sha256, write_text, written_beside
-from ayt.base.source import ROOT
 from ayt.methods.formulas.objective import Sampled
 from ayt.metrics.base import METRICS
 from ayt.networks.base import Denoiser
@@ -153,7 +152,7 @@ def _card(
 
 def _origin(run: RunRecord, table: Path) -> list[str]:
     """The published weights that a run is made from, with their licences."""
-    assets = read_table(table) if (ROOT / table).exists() else {}
+    assets = read_table(table) if find_table(table).exists() else {}
     lines = []
     for name, digest in find_origin(run).items():
         licence = assets[name].licence if name in assets else "see where it comes from"

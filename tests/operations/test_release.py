@@ -11,10 +11,12 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from ayt.assets.table import find_table
 from ayt.base import paths
 from ayt.base.files import write_text
 from ayt.base.source import source_commit
 from ayt.experiment import load
+from ayt.operations import release
 from ayt.plan.plan import Plan
 
 PLAN = Plan(load([ROOT / "tests" / "experiments" / "tiny.yaml"]))
@@ -108,3 +110,17 @@ def test_impossible_noise_levels_are_wrong_usage(trained, ayt, steps):
     done = ayt("sample", record, "--steps", steps, "--output", "x.png", cwd=folder)
     assert done.returncode == 2
     assert f"--steps: '{steps}'" in done.stderr
+
+
+def test_licences_are_those_of_the_table_that_everything_else_reads(tmp_path, monkeypatch):
+    """Where the package was installed without the repository, the working folder has the table."""
+    monkeypatch.chdir(tmp_path)
+    assert find_table(paths.ASSET_TABLE) == ROOT / paths.ASSET_TABLE
+    monkeypatch.setattr("ayt.assets.table.ROOT", tmp_path / "installed")
+    monkeypatch.setattr(release, "find_origin", lambda run: {"teacher": "0" * 64})
+    (unknown,) = release._origin(PLAN.pretrained.record, paths.ASSET_TABLE)
+    assert "licence: see where it comes from" in unknown
+    entry = "{file: f, url: 'https://example.org/f', licence: CC BY 4.0, used_for: tests}"
+    write_text(paths.ASSET_TABLE, f"teacher: {entry}\n")
+    (known,) = release._origin(PLAN.pretrained.record, paths.ASSET_TABLE)
+    assert "licence: CC BY 4.0" in known
