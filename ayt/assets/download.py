@@ -56,8 +56,13 @@ class Download:
             raise UserError(f"{unwritable(self.target, error)}{self.part.kept}") from error
         if reasons:
             raise UserError(
-                f"{self.target}: cannot be fetched: {'; '.join(reasons)}{self.part.kept}; "
-                "or fetch it elsewhere and name its folder with --prefetched"
+                "\n  ".join(
+                    [
+                        f"{self.target}: cannot be fetched{self.part.kept}; "
+                        "or fetch it elsewhere and name its folder with --prefetched:",
+                        *reasons,
+                    ]
+                )
             )
 
     def try_each(self, addresses: list[str]) -> list[str]:

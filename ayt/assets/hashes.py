@@ -65,13 +65,13 @@ def digest_of(path: Path, algorithm: str) -> str:
 
 
 def set_aside(path: Path, target: Path, problem: str) -> str:
-    """Keep a wrong file for inspection, and say where and what is wrong with it."""
+    """Keep a wrong file beside its place for inspection, and say how it is called and what is wrong with it."""
     rejected = target.with_name(f"{target.name}.rejected")
     try:
         path.replace(rejected)
     except OSError as error:
         raise UserError(unwritable(rejected, error)) from error
-    return f"{problem} (kept as {rejected})"
+    return f"{problem} (kept as {rejected.name})"
 
 
 def record_path(target: Path) -> Path:

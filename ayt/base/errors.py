@@ -5,6 +5,9 @@ from __future__ import annotations
 LONGEST = 300
 """Characters of a line at most: values come from files and servers, and may be of any length."""
 
+AFTER_PLACE = 280
+"""Characters that are always left for what follows the file, key or address that a line begins with."""
+
 TAIL = 120
 """Characters that stay of the end of a line that is too long."""
 
@@ -12,11 +15,17 @@ TAIL = 120
 class UserError(Exception):
     """A wrong input or a broken file: one line for each mistake, with the value, where it came from, the choices.
 
-    Lines are printable and have at most `LONGEST` characters: longer ones lose their middle.
+    Lines are printable and have at most `LONGEST` characters, or `AFTER_PLACE` more than the place that they begin
+    with: longer ones lose their middle.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("\n".join(shorten(printable(line), LONGEST, TAIL) for line in message.split("\n")))
+        super().__init__("\n".join(_bounded(printable(line)) for line in message.split("\n")))
+
+
+def _bounded(line: str) -> str:
+    place = line[:LONGEST].find(": ") + 2
+    return shorten(line, max(LONGEST, place + AFTER_PLACE), TAIL)
 
 
 def printable(text: str) -> str:

@@ -86,3 +86,9 @@ def test_messages_have_lines_of_bounded_length_that_a_terminal_only_shows():
     lines = str(UserError(f"first{NINES}last\n\x1b[2Jsecond\r\udcff")).split("\n")
     assert lines[0].startswith("first99") and lines[0].endswith("99last") and len(lines[0]) == LONGEST
     assert lines[1:] == [r"\x1b[2Jsecond\r\udcff"]
+
+
+def test_a_long_place_takes_nothing_from_what_is_said_of_it():
+    place, said = f"/{'folder/' * 40}x.yaml", "a" * 280
+    assert str(UserError(f"{place}: {said}")) == f"{place}: {said}"
+    assert len(str(UserError(f"{place}: {said}b"))) == len(f"{place}: {said}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ayt.base.errors import LONGEST, UserError
+from ayt.base.errors import AFTER_PLACE, LONGEST, UserError
 from ayt.experiment import load, resolved
 
 MINIMAL = {"dataset": "digits", "network": {"channel_mult": [1]}, "batch_sizes": [8], "methods": {"ect": {}, "ayt": {}}}
@@ -385,7 +385,8 @@ def test_mistake_is_one_line_that_says_where(tmp_path, mistake):
         load_changed(tmp_path, change)
     lines = str(caught.value).splitlines()
     assert any(line.startswith(f"{tmp_path}/x.yaml: {expected}") for line in lines), lines
-    assert all(line.startswith(f"{tmp_path}/x.yaml: ") and len(line) <= LONGEST for line in lines)
+    place = f"{tmp_path}/x.yaml: "
+    assert all(line.startswith(place) and len(line) <= max(LONGEST, len(place) + AFTER_PLACE) for line in lines)
 
 
 def test_as_many_jobs_as_are_meant_may_be_asked_for(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ayt.base import yamlio
-from ayt.base.errors import LONGEST, UserError
+from ayt.base.errors import AFTER_PLACE, LONGEST, UserError
 from ayt.base.sections import Section
 from ayt.experiment import load, resolved
 from ayt.experiment.reader import MOST_MISTAKES
@@ -110,7 +110,8 @@ def answer(file):
     except UserError as error:
         lines = str(error).split("\n")
         assert len(lines) <= MOST_MISTAKES + 1
-        assert all(line.isprintable() and 0 < len(line) <= LONGEST for line in lines), lines
+        longest = max(LONGEST, len(f"{file}: ") + AFTER_PLACE)
+        assert all(line.isprintable() and 0 < len(line) <= longest for line in lines), lines
     return None
 
 

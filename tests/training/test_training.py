@@ -170,7 +170,7 @@ def test_every_iteration_has_random_numbers_of_its_own(plan, tmp_path, monkeypat
 
 
 def test_learning_rate_warms_up_and_decays(plan):
-    assert Optimiser.of(plan.pretrained.record.training) == (1e-3, 200, 8, 0.999)
+    assert Optimiser.of(plan.pretrained.record.training) == Optimiser(lr=1e-3, warmup=200, decay=8, ema=0.999)
     settings = Optimiser(lr=1.0, warmup=4, decay=8, ema=0.0)
     assert [learning_rate(i, settings) for i in (0, 3, 4, 8)] == [0.25, 0.625, 0.5, 0]
     assert learning_rate(100, settings._replace(decay=None)) == 1
