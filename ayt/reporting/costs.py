@@ -19,9 +19,9 @@ def read_costs(plan: Plan) -> pd.DataFrame:
 
     Columns: ``label``, ``batch_size``, ``runs``; their means ``images`` (seen), ``hours``, ``classifier_hours`` and
     ``start_hours`` (of the networks that its loss looks through, and of the weights that the run starts from with all
-    that they were made from; NaN where there is none that was trained here) and ``total_hours``; ``gpus`` (that train
-    one run, 0: a CPU) and ``peak_memory_mb`` (of one process, the highest over runs). Hours are those of all GPUs, or
-    of the CPU, of a run.
+    else that they were made from; NaN where there is none that was trained here) and ``total_hours``; ``gpus`` (that
+    train one run, 0: a CPU) and ``peak_memory_mb`` (of one process, the highest over runs). Hours are those of all
+    GPUs, or of the CPU, of a run.
     """
     rows = []
     for method, run in plan.methods_and_runs():
@@ -31,6 +31,8 @@ def read_costs(plan: Plan) -> pd.DataFrame:
         upstream = run.record.upstream
         networks = [weights for role, weights in upstream.items() if role != "start"]
         start = _all_upstream(upstream["start"]) if "start" in upstream else []
+        # What both need was trained once.
+        start = [weights for weights in start if weights.name not in {network.name for network in networks}]
         logs = ([_read_part(plan, weights) for weights in _once(snapshots)] for snapshots in (networks, start))
         hours = [_count_hours([own]), *map(_count_hours, logs)]
         rows.append(

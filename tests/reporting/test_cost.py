@@ -51,6 +51,20 @@ def test_a_run_costs_its_own_training_and_those_before_it(plan):
     assert table.loc["ECT", "peak_memory_mb"] == 700
 
 
+def test_a_classifier_that_mid_training_looks_through_too_is_counted_once(tmp_path, monkeypatch, tiny):
+    monkeypatch.chdir(tmp_path)
+    middle = {"distance": "features", "iterations": 16, "batch_size": 4, "points": 2}
+    plan = Plan(load([tiny], {"batch_sizes": [4], "start": {"mid_train": middle}}))
+    write_all(plan)
+    table = read_costs(plan).set_index("label")
+    run, upstream = (plan.mid_trained, plan.pretrained), plan.classifier("transformations")
+    before = sum(part.iterations * part.record.batch_size / 8 for part in run)
+    looks_through = upstream.iterations * upstream.record.batch_size / 8
+    assert table.loc["AYT", "classifier_hours"] * 3600 == pytest.approx(looks_through)
+    assert table.loc["AYT", "start_hours"] * 3600 == pytest.approx(before)
+    assert table.loc["ECT", "start_hours"] * 3600 == pytest.approx(before + looks_through)
+
+
 def test_hours_of_several_gpus_add_up(plan, tmp_path):
     write_all(plan, gpus=4)
     table = read_costs(plan).set_index("label")

@@ -74,10 +74,11 @@ def tabulate_costs(costs: pd.DataFrame, out: Path, title: str) -> None:
     ).set_axis(costs["label"])
     caption = (
         f"Time of one run on its {unit} (on several GPUs, the sum of theirs), mean over seeds: its own training, that"
-        " of its feature network, that of the weights it starts from (– where there is none, or it was published), and"
-        " their sum. What several runs share is counted in full for each, though it is trained once. Time is images"
-        " seen by images per second in the training logs, whatever else the machine was doing: jobs that ran side by"
-        " side slowed each other. Scoring is not counted. Peak memory: of one process, on its GPU if it has one."
+        " of its feature network, that of the weights it starts from and of what else they were made from (– where"
+        " there is none, or it was published), and their sum. What several runs share is counted in full for each,"
+        " though it is trained once. Time is images seen by images per second in the training logs, whatever else the"
+        " machine was doing: jobs that ran side by side slowed each other. Scoring is not counted. Peak memory: of one"
+        " process, on its GPU if it has one."
     )
     write_table(out, costs, cells, title, caption)
 
