@@ -55,15 +55,8 @@ class Download:
         except OSError as error:
             raise UserError(f"{unwritable(self.target, error)}{self.part.kept}") from error
         if reasons:
-            raise UserError(
-                "\n  ".join(
-                    [
-                        f"{self.target}: cannot be fetched{self.part.kept}; "
-                        "or fetch it elsewhere and name its folder with --prefetched:",
-                        *reasons,
-                    ]
-                )
-            )
+            told = "cannot be fetched; fetch it elsewhere and name its folder with --prefetched"
+            raise UserError("\n  ".join([f"{self.target}: {told}{self.part.kept}", *reasons]))
 
     def try_each(self, addresses: list[str]) -> list[str]:
         """Return why each address failed, or nothing once one gave the file."""
