@@ -11,7 +11,10 @@ import pandas as pd
 from ayt.reporting.summaries import at_end, choose_digits
 from ayt.reporting.wording import plural
 
-COLUMNS = ("label", "batch_size", "steps", "metric", "seeds", "reference_seeds", "difference", "separate", "p")
+COLUMNS = (
+    *("label", "batch_size", "steps", "metric", "seeds", "reference_seeds", "iteration", "reference_iteration"),
+    *("difference", "separate", "p"),
+)
 
 
 def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
@@ -46,7 +49,8 @@ def compare_ends(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
 
     Returns:
         A row for each method, batch size and number of steps that both have at least two seeds of, none of which
-        failed: numbers of ``seeds`` and ``reference_seeds``; the ``difference`` of the means, below 0 where the
+        failed, scored last at one ``iteration`` (``reference_iteration``), as those under way may not be: numbers of
+        ``seeds`` and ``reference_seeds``; the ``difference`` of the means, below 0 where the
         method's is lower; whether the seeds are ``separate``: each of one method's is better than each of the other's;
         ``p`` of `welch`.
     """
@@ -54,13 +58,16 @@ def compare_ends(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     ends = at_end(scores).sort_values(["steps", "batch_size"], kind="stable")
     for (steps, size, metric), part in ends.groupby(["steps", "batch_size", "metric"], sort=False):
         found = {method: shown["mean"].to_numpy() for method, shown in part.groupby("method", sort=False)}
+        last = {method: shown["iteration"].unique().tolist() for method, shown in part.groupby("method", sort=False)}
         labels = dict(zip(part["method"], part["label"], strict=True))
         theirs = found.pop(reference, np.array([]))
         for method, ours in found.items():
             if min(len(ours), len(theirs)) < 2 or not np.isfinite([*ours, *theirs]).all():
                 continue
+            if len(last[method]) > 1 or len(last[reference]) > 1:
+                continue
             separate = ours.max() < theirs.min() or theirs.max() < ours.min()
-            counts = len(ours), len(theirs)
+            counts = len(ours), len(theirs), *last[method], *last[reference]
             difference = ours.mean() - theirs.mean()
             rows.append((labels[method], size, steps, metric, *counts, difference, separate, welch(ours, theirs)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -84,6 +91,8 @@ def describe_ends(scores: pd.DataFrame, reference: str | None) -> list[str]:
         where = f"At batch size {row.batch_size}, in {'one step' if row.steps == 1 else plural(row.steps, 'step')},"
         order = "better" if sign * row.difference < 0 else "worse"
         mean = f"the mean of {row.label} is {abs(row.difference):.{digits}f} {order} than that of {theirs}"
+        if row.iteration != row.reference_iteration:
+            mean += f" (after {row.iteration:,} and {row.reference_iteration:,} iterations)"
         test = f"Welch's t test over {row.seeds} and {row.reference_seeds} seeds: p = {row.p:.2g}"
         verdict = (
             f"beyond the spread over seeds: each of its seeds is {order} than each of the other's ({test})"

@@ -1,6 +1,7 @@
 """The test of a difference between methods, against scipy and numbers worked out by hand."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -61,3 +62,11 @@ def test_nothing_is_said_of_one_seed_of_failures_of_several_metrics_or_without_t
     two.loc[two["steps"] == 2, "metric"] = "KID"
     assert describe_ends(two, "ect") == []
     assert len(describe_ends(table(), "ect")) == 2  # batch sizes, in one step
+
+
+def test_of_runs_under_way_it_is_said_after_how_many_iterations_or_nothing():
+    frame = with_ends([10, 20, 30], [31, 40, 50])
+    cut = (frame["method"] == "ayt") & (frame["iteration"] == 200)
+    (said,) = describe_ends(frame[~cut], "ect")
+    assert re.search(r"than that of ECT \(after 1\d\d and 200 iterations\), ", said)
+    assert describe_ends(frame[~(cut & (frame["seed"] == 0))], "ect") == []
