@@ -132,7 +132,7 @@ def _summary(plan: Plan, found: dict[str, RunStatus]) -> str:
         "On": _counted([state.get("device") for state in states]),
         "Threads": f"{plan.experiment.execution.threads} for each process, as configured",
         "Software": _counted(software),
-        "Commit": _counted([state.get("commit") for state in states]),
+        "Commit": _counted([" and ".join(state.get("commits", [])) for state in states]),
     }
     return "\n".join(f":{name}: {_plain(text)}" for name, text in fields.items())
 

@@ -128,14 +128,14 @@ def write(path, text=""):
     os.utime(path, (1e9, 1e9))
 
 
-def finish(run, device="CPU (some)", commit="abc"):
+def finish(run, device="CPU (some)", commits=("abc",)):
     """Leave what a run's training would, but for its weights."""
     write_text(paths.run_record(run.folder), run.record.text)
     for snapshot in run.snapshots:
         write(snapshot.path)
     for segment in run.segments:
         path = paths.state(run.folder, segment.stop)
-        weights.write(path, "state", run.name, segment.stop, {}, commit=commit, device=device)
+        weights.write(path, "state", run.name, segment.stop, {}, commits=commits, device=device)
         os.utime(path, (1e9, 1e9))
     os.utime(paths.run_record(run.folder), (1e9 - 3600, 1e9 - 3600))
 
@@ -198,7 +198,8 @@ def test_a_half_finished_experiment_says_what_is_missing(plan):
     whole, bad, failed, _ = plan.trained
     for run in (*upstream, whole, bad):
         finish(run)
-    finish(upstream[0], device="NVIDIA H100", commit=None)
+    finish(upstream[0], device="NVIDIA H100", commits=())
+    finish(upstream[1], commits=("abc", "def"))
     write_scores(plan, whole)
     plan.scores_of(whole.name)[0].result(whole.folder, 8).unlink()
     write_scores(plan, bad, None)
@@ -208,7 +209,7 @@ def test_a_half_finished_experiment_says_what_is_missing(plan):
     missing = section(text, "What was not")
     assert "Trained: 2 of 4 runs" in text
     assert "On: CPU (some) (6 of 7 training states); NVIDIA H100 (1 of 7 training states)" in text
-    assert "Commit: abc (6 of 7 training states); unknown (1 of 7 training states)" in text
+    assert "Commit: abc (5 of 7 training states); unknown (1 of 7 training states); abc and def (1 of 7" in text
     assert "ECT, batch size 4, seed 0: 1 of 8 scores missing" in missing
     assert "ECT, batch size 8, seed 0: 8 of 8 scores not finite" in missing
     assert (
