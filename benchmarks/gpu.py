@@ -4,7 +4,7 @@ Steps of the paper's networks on made-up weights: one by one, replayed as one CU
 in one step through Inception with random weights. Tables go to standard output, as JSON and Markdown into --output.
 Measurements that do not fit into --minutes are left out, and said to be.
 
-    python benchmarks/gpu.py --output benchmarks/ --baseline benchmarks/2026-11-26-gpu.json
+    python benchmarks/gpu.py --output benchmarks/ --baseline EARLIER-gpu.json
 """
 
 from __future__ import annotations
