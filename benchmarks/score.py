@@ -98,7 +98,9 @@ def ours(options: argparse.Namespace, device: torch.device = CPU) -> float:
     score = Score(run.name, ONE_STEP, options.samples, 1, reference)
     with ProgressLine("ours", options.samples) as line:
         real = read_reference(Path("reference.npz"))
-        scorer = Scorer(run, build_extractor(reference, device), real, options.batch_size, device, line)
+        scorer = Scorer(
+            run.dataset, run.classes, build_extractor(reference, device), real, options.batch_size, device, line
+        )
         return scorer.score(denoiser(run, device), score)["frechet"][0]
 
 

@@ -19,6 +19,7 @@ LOGS = RESULTS / "logs"
 ASSETS = RESULTS / "assets"
 REFERENCES = RESULTS / "references"
 ANALYSES = RESULTS / "analyses"
+ANCHORS = RESULTS / "anchors"
 
 ASSET_TABLE = Path("config/assets.yaml")
 """Addresses and hashes of published files, unless an experiment names another table."""
@@ -35,7 +36,7 @@ VGG16 = TORCH_HOME / "hub" / "checkpoints" / "vgg16-397923af.pth"
 PUBLISHED_NETWORKS = {INCEPTION: "pytorch-fid-inception", VGG16: "torchvision-vgg16"}
 """What the table of assets calls them."""
 
-RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name, ANALYSES.name)
+RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name, ANALYSES.name, ANCHORS.name)
 """Names that an experiment cannot have, because its folder would be one of the workflow's own."""
 
 
@@ -97,6 +98,11 @@ def checkpoint(name: str) -> Path:
 def reference(dataset: str, name: str, suffix: str) -> Path:
     """Features of real images (npz), and what they are (yaml)."""
     return REFERENCES / dataset / f"{name}.{suffix}"
+
+
+def anchor(dataset: str, name: str, suffix: str) -> Path:
+    """Scores of weights that were not trained here (json), and what they are (yaml)."""
+    return ANCHORS / dataset / f"{name}.{suffix}"
 
 
 def analysis(name: str) -> Path:

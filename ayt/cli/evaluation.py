@@ -1,4 +1,4 @@
-"""Verbs that measure: ``reference``, ``score``, ``grid``, ``gather``, ``sample``, ``export``."""
+"""Verbs that measure: ``reference``, ``score``, ``anchor``, ``grid``, ``gather``, ``sample``, ``export``."""
 
 from __future__ import annotations
 
@@ -68,6 +68,19 @@ def add_verbs(verbs: Verbs) -> None:
     add_iterations(score)
     add_batch_size(score)
     add_device(score)
+
+    anchor = verb(
+        verbs,
+        "anchor",
+        run_anchor,
+        "Score weights that were not trained here: sample, and compare features with the dataset's.",
+        "ayt anchor results/anchors/cifar10/heun18-HASH.yaml",
+    )
+    anchor.add_argument(
+        "record", type=Path, metavar="ANCHOR.YAML", help="its record; the scores go beside it, as .json"
+    )
+    add_batch_size(anchor)
+    add_device(anchor)
 
     grid = verb(
         verbs,
@@ -201,7 +214,8 @@ def run_score(options: argparse.Namespace) -> None:
     images = len(options.iteration) * sum(score.repeats * count for score, count in zip(scores, each, strict=True))
     with joined() as processes, ProgressLine(f"scoring {run.name}", images) as line:
         scorer = Scorer(
-            run,
+            run.dataset,
+            run.classes,
             extractors.build_extractor(reference, device),
             extractors.read_reference(reference.path),
             options.batch_size,
@@ -219,6 +233,43 @@ def run_score(options: argparse.Namespace) -> None:
                     values = scorer.score(network, score)
                 if processes.first:
                     write_score(score.result(folder, iteration), run, iteration, score, values)
+        processes.wait()  # whose first writes last
+
+
+def run_anchor(options: argparse.Namespace) -> None:
+    """Write the scores."""
+    from ayt.base import weights
+    from ayt.base.processes import joined
+    from ayt.base.progress import ProgressLine
+    from ayt.evaluation import extractors
+    from ayt.evaluation.score import Scorer, write_anchor
+    from ayt.methods.formulas.objective import Work
+    from ayt.plan.anchors import read_anchor
+    from ayt.plan.runs import Published
+    from ayt.training.work import build_frozen
+
+    anchor = read_anchor(options.record)
+    device = choose_device(options)
+    found = anchor.weights
+    network = build_frozen(found, anchor.dataset, device)
+    origin = weights.metadata(found.path, "checkpoint")["sha256"] if isinstance(found, Published) else found.name
+    with (
+        joined() as processes,
+        ProgressLine(f"scoring {found.name}", anchor.repeats * anchor.samples) as line,
+    ):
+        scorer = Scorer(
+            anchor.dataset,
+            anchor.classes,
+            extractors.build_extractor(anchor.reference, device),
+            extractors.read_reference(anchor.reference.path),
+            options.batch_size,
+            device,
+            line,
+            processes=processes,
+        )
+        values = scorer.score(Work(device, network, network, lambda role: network).bound, anchor)
+        if processes.first:
+            write_anchor(options.record.with_suffix(".json"), anchor, origin, values)
         processes.wait()  # whose first writes last
 
 

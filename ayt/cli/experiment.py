@@ -46,6 +46,8 @@ def run_check(options: argparse.Namespace) -> None:
     print(f"  {runs} of {methods}, {iterations:,} iterations in all")
     print(f"  {plural(before, 'training run')} before them")
     print(f"  published files: {', '.join(plan.assets) or 'none'}")
+    if plan.anchors:
+        print(f"  anchors, scored without training: {', '.join(plan.anchors)}")
     print(f"  {', '.join(plural(len(things), thing) for thing, things in shown.items())}")
 
 

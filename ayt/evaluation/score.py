@@ -18,11 +18,13 @@ from ayt.base.images import Images, to_float, to_uint8
 from ayt.base.processes import ALONE, Processes
 from ayt.base.progress import ProgressLine
 from ayt.base.randomness import image_noise
+from ayt.datasets.base import Dataset
 from ayt.evaluation.extractors import Extractor
 from ayt.evaluation.sampling import SIGMA_MIN, draw_samples, step
 from ayt.methods.formulas.objective import Sampled
 from ayt.metrics.base import sample_metrics
 from ayt.metrics.formulas.feature_sets import Denoised, FeatureSet, Gatherer
+from ayt.plan.anchors import Anchor
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.runs import RunRecord
 
@@ -49,10 +51,11 @@ class ElsewhereError(Exception):
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores the snapshots of one run.
+    """Scores denoisers of one dataset.
 
     Attributes:
-        run: whose snapshots.
+        dataset: whose images they sample.
+        classes: that they are told of; 0: none.
         extractor: the network in whose features images are compared.
         real: features of real images.
         batch_size: images at a time; it changes no score.
@@ -63,7 +66,8 @@ class Scorer:
             same for any number of them.
     """
 
-    run: RunRecord
+    dataset: Dataset
+    classes: int
     extractor: Extractor
     real: FeatureSet
     batch_size: int
@@ -73,7 +77,7 @@ class Scorer:
     processes: Processes = field(default=ALONE)
 
     @torch.no_grad()
-    def score(self, network: Sampled, score: Score) -> dict[str, list[float]]:
+    def score(self, network: Sampled, score: Score | Anchor) -> dict[str, list[float]]:
         """Each metric's value at each repeat, NaN where samples are not finite; nothing but in the first process."""
         values: dict[str, list[float]] = {}
         for repeat in range(score.repeats):
@@ -101,8 +105,8 @@ class Scorer:
             self.line.advance(len(places))
             yield result
 
-    def _score_repeat(self, network: Sampled, score: Score, repeat: int) -> dict[str, float]:
-        shape, classes = self.run.dataset.shape, self.run.classes
+    def _score_repeat(self, network: Sampled, score: Score | Anchor, repeat: int) -> dict[str, float]:
+        shape, classes = self.dataset.shape, self.classes
 
         def featurise(places: range) -> Tensor:
             images = draw_samples(network, score.sampling, repeat, places, shape, classes, self.device)
@@ -125,7 +129,7 @@ class DenoisedImages(Denoised):
     The step ends where a sample does: at 0.002, or in the convention ``ect`` at the denoised image.
 
     Args:
-        scorer: of the run.
+        scorer: of the dataset.
         network: class labels to the denoiser.
         score: what is asked of it.
         repeat: from 0.
@@ -182,6 +186,18 @@ def write_score(
         "dataset": run.dataset.name,
         "iteration": iteration,
         "record": score.content(),
+        "metrics": {name: _summarise(found) for name, found in values.items()},
+    }
+    write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def write_anchor(path: Path, anchor: Anchor, origin: str, values: dict[str, list[float]]) -> None:
+    """Write what weights that were not trained here scored; ``origin``: what tells them from others of their name."""
+    record = {
+        "anchor": anchor.name,
+        "dataset": anchor.dataset.name,
+        "origin": origin,
+        "record": anchor.content(),
         "metrics": {name: _summarise(found) for name, found in values.items()},
     }
     write_text(path, json.dumps(record, indent=2) + "\n")

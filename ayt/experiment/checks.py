@@ -64,6 +64,7 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     _check_methods(experiment, mistake)
     _check_starts(experiment, mistake)
     _check_evaluation(experiment, mistake)
+    _check_anchors(experiment, mistake)
     for section, outputs in (("figures", experiment.figures), ("tables", experiment.tables)):
         for name, output in outputs.items():
 
@@ -210,6 +211,32 @@ def _check_evaluation(experiment: Experiment, mistake: Mistake) -> None:
             mistake(("evaluation", "metrics"), name, METRICS.unknown(name))
         elif metric.needs_colour and grey:
             mistake(("evaluation", "metrics"), name, _needs_colour(experiment))
+
+
+def _check_anchors(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that anchors can be sampled as they say, and are rows of their own."""
+    metrics = [METRICS.get(name) for name in experiment.evaluation.metrics]
+    if experiment.anchors and all(metric is not None and issubclass(metric, DenoisingMetric) for metric in metrics):
+        mistake(("anchors",), ABSENT, "are scored by their samples, and evaluation.metrics names no metric of samples")
+    classifiers = {entry.checkpoint: name for name, entry in experiment.classifiers.items() if entry.checkpoint}
+    labels = {method.label: name for name, method in experiment.methods.items()}
+    known = experiment.evaluation.steps
+    for name, anchor in experiment.anchors.items():
+        where = ("anchors", name)
+        if anchor.checkpoint in classifiers:
+            problem = f"is the classifier {classifiers[anchor.checkpoint]}; an anchor is a denoiser"
+            mistake((*where, "checkpoint"), anchor.checkpoint, problem)
+        if anchor.sampler == "consistency":
+            if anchor.checkpoint in (None, experiment.start.checkpoint):
+                problem = "training starts from these weights, a diffusion model's: set heun, or another checkpoint"
+                mistake((*where, "sampler"), anchor.sampler, problem)
+            if anchor.steps not in known:
+                problem = f"is none of evaluation.steps; {choices(anchor.steps, known)}"
+                mistake((*where, "steps"), anchor.steps, problem)
+        label = anchor.label or name
+        other = labels.setdefault(label, name)
+        if other != name:
+            mistake((*where, "label"), label, f"is the label of {other} too; set another")
 
 
 def _needs_colour(experiment: Experiment) -> str:

@@ -119,6 +119,7 @@ class _Reader:
             ),
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
+            "anchors": self.named("anchors", self.mapping("anchors"), self.anchor),
             "toys": self.named("toys", self.mapping("toys"), self.toy),
             "figures": self.outputs("figures", FIGURES),
             "tables": self.outputs("tables", TABLES),
@@ -215,6 +216,9 @@ class _Reader:
         """Figures or tables by name; where the file has no such key, those that are usual, named as their kinds."""
         usual = {name: {registry.key: name} for name in registry.defaults}
         return self.named(key, self.mapping(key, usual), lambda raw, where: self.kind(registry, raw, where))
+
+    def anchor(self, raw: Any, where: tuple[str, ...]) -> schema.Anchor | None:
+        return self.section(schema.Anchor, raw, where)
 
     def toy(self, raw: Any, where: tuple[str, ...]) -> schema.Toy | None:
         return self.section(schema.Toy, raw, where)

@@ -117,6 +117,27 @@ class Evaluation(Section):
         return self
 
 
+class Anchor(Section):
+    """Weights that are not trained here, scored as snapshots are: does the evaluation reproduce what is published?
+
+    Tables `methods` and `scores` have a row of each.
+    """
+
+    checkpoint: FileName | None = None
+    """An asset of the table of assets, or the name of a file imported by `ayt import-checkpoint`; it must fill the
+    experiment's network. Absent: the diffusion model that training starts from."""
+    sampler: Literal["heun", "consistency"] = "heun"
+    """`heun`: of diffusion models, EDM's second-order sampler; `consistency`: of consistency models, as snapshots are
+    sampled. The weights do not say which they are."""
+    steps: Annotated[int, Field(ge=1, le=10_000)]
+    """Of `heun`: n steps evaluate the network 2n - 1 times. Of `consistency`: one of `evaluation.steps`."""
+    label: Line | None = None
+    """As tables call it; absent: its name. In the table `methods`, what is published of a method of this name with as
+    many evaluations of the network stands beside it."""
+    iterations: Count | None = None
+    """Of the training that made the weights, where that tells which of several published numbers is theirs."""
+
+
 class Toy(Section):
     """Consistency models of points on a manifold that is known exactly, in the distance of pixels and of features."""
 
@@ -203,6 +224,7 @@ class Experiment(Section):
     classifiers: dict[Name, Classifier]
     methods: dict[MethodName, Method]
     evaluation: Evaluation
+    anchors: dict[Name, Anchor]
     toys: dict[Name, Toy]
     figures: dict[Name, Figure]
     tables: dict[Name, Table]
@@ -254,6 +276,7 @@ class Experiment(Section):
             "classifiers": {name: classifier(entry) for name, entry in self.classifiers.items()},
             "methods": {name: {METHODS.key: method.name, **plain(method)} for name, method in self.methods.items()},
             "evaluation": plain(self.evaluation),
+            **({"anchors": {name: plain(anchor) for name, anchor in self.anchors.items()}} if self.anchors else {}),
             "toys": {name: plain(toy) for name, toy in self.toys.items()},
             "figures": {name: {FIGURES.key: figure.name, **plain(figure)} for name, figure in self.figures.items()},
             "tables": {name: {TABLES.key: table.name, **plain(table)} for name, table in self.tables.items()},

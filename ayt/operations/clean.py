@@ -98,13 +98,15 @@ def _read(file: Path) -> Experiment:
 
 
 def _files(plan: Plan) -> Iterator[Path]:
-    """The files in the folders of runs that an experiment asks for, and its reference features."""
+    """The files in the folders of runs that an experiment asks for, its reference features, and its anchors."""
     for run in plan.runs.values():
         yield from _training_files(run)
     yield from plan.scores()
     for run, grid in plan.grids():
         yield grid.result(run.folder, run.iterations)
     yield from (plan.reference.path, plan.reference.record)
+    for anchor in plan.anchors.values():
+        yield from (anchor.path, anchor.record, paths.job_log("anchor", anchor.dataset.name, anchor.name))
 
 
 def _own(name: str) -> set[Path]:

@@ -50,7 +50,7 @@ class Estimate:
     Attributes:
         runs: its training runs that are not done.
         done: how many are.
-        scoring_jobs: jobs that score a segment's snapshots.
+        scoring_jobs: jobs that score a segment's snapshots, or an anchor.
         images_to_sample: by these jobs.
         other_jobs: jobs of the rules that prepare, compare, gather and draw; none of them is long.
     """
@@ -78,6 +78,10 @@ def estimate(plan: Plan) -> Estimate:
                 if not all(path.exists() for path in results):
                     scoring_jobs += 1
                     images += sum(score.repeats * score.samples for score in scores) * len(segment.iterations)
+    for anchor in {anchor.name: anchor for anchor in plan.anchors.values()}.values():
+        if not anchor.path.exists():
+            scoring_jobs += 1
+            images += anchor.repeats * anchor.samples
     others = sum(not path.exists() for path in _others(plan))
     return Estimate(left, len(costs) - len(left), scoring_jobs, images, others)
 

@@ -49,6 +49,7 @@ PARTS: tuple[tuple[str, Registry[Any] | None, type[Section], str], ...] = (
     ),
     ("evaluation", None, schema.Evaluation, ""),
     ("evaluation.metrics", METRICS, Metric, "`metrics` is a list of these names."),
+    ("anchors", None, schema.Anchor, ""),
     ("toys", None, schema.Toy, "Toy experiments by names of your choice."),
     ("figures", FIGURES, Figure, "Figures by names of your choice; the key `kind` is one of these."),
     ("tables", TABLES, Table, "Tables by names of your choice; the key `kind` is one of these."),

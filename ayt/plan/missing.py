@@ -14,6 +14,7 @@ def results(plan: Plan) -> list[Path]:
     return [
         *dict.fromkeys(plan.scores()),
         *(grid.result(run.folder, run.iterations) for run, grid in plan.grids()),
+        *dict.fromkeys(anchor.path for anchor in plan.anchors.values()),
         *(analysis.path for analysis in plan.analyses.values()),
         *(paths.figure(experiment.name, name, suffix) for name in experiment.figures for suffix in paths.FIGURE_FILES),
         *(paths.table(experiment.name, name, suffix) for name in experiment.tables for suffix in paths.TABLE_FILES),

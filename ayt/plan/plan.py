@@ -15,6 +15,7 @@ from ayt.methods.base import Method
 from ayt.methods.training import Stage, Training
 from ayt.metrics.base import METRICS, DenoisingMetric, Metric, SampleMetric
 from ayt.plan.analyses import Analysis
+from ayt.plan.anchors import Anchor, Heun
 from ayt.plan.evaluations import MOST_KEPT, DenoisingScore, FeatureSpace, Grid, Reference, Sampling, Score
 from ayt.plan.records import Record, digest
 from ayt.plan.runs import Published, Run, RunRecord, Segment, Snapshot, Weights
@@ -135,11 +136,15 @@ class Plan:
     def scores_of(self, run: str) -> list[Score]:
         """How samples of a run's snapshots are scored, one for each number of steps."""
         asked = self.experiment.evaluation
-        more = tuple(metric for metric in self.metrics if isinstance(metric, SampleMetric) and not metric.always)
         return [
-            Score(run, sampling, asked.samples, asked.repeats, self.reference, more)
+            Score(run, sampling, asked.samples, asked.repeats, self.reference, self._more)
             for sampling in self.samplings.values()
         ]
+
+    @property
+    def _more(self) -> tuple[SampleMetric, ...]:
+        """The metrics of samples that are shown, and would not be computed otherwise."""
+        return tuple(metric for metric in self.metrics if isinstance(metric, SampleMetric) and not metric.always)
 
     def denoising_scores_of(self, run: str) -> list[DenoisingScore]:
         """How images denoised by a run's snapshots are judged, one for each metric that is shown and noise level."""
@@ -164,6 +169,11 @@ class Plan:
                 found += [ShownScore(metric, s, s.sampling.steps, title) for s in self.scores_of(run)]
         return found
 
+    @cached_property
+    def anchors(self) -> dict[str, Anchor]:
+        """The weights that are scored without training, by their names in the experiment."""
+        return {name: self._anchor(name) for name in self.experiment.anchors}
+
     def grid_of(self, run: str, steps: int) -> Grid:
         """The samples of a run's snapshots that are kept as images."""
         return Grid(run, self.samplings[steps], self.experiment.evaluation.grid)
@@ -187,7 +197,12 @@ class Plan:
         methods = sorted([name, run.label, run.name] for name, run in self._methods)
         # Figures and tables show the first metric, unless they say another.
         first, *others = self.experiment.evaluation.metrics
-        return [*methods, sorted(map(str, self.scores())), [first, *sorted(others)]]
+        shown = self.experiment.anchors
+        anchors = sorted(
+            [name, shown[name].label or "", str(shown[name].iterations), anchor.name]
+            for name, anchor in self.anchors.items()
+        )
+        return [*methods, sorted(map(str, self.scores())), [first, *sorted(others)], *anchors]
 
     # Analyses and published files
 
@@ -200,12 +215,13 @@ class Plan:
     @property
     def checkpoints(self) -> list[str]:
         """Names of the published weights that something uses."""
-        made = [*self._classifiers.values(), self.diffusion]
+        made = [*self._classifiers.values(), self.diffusion, *(anchor.weights for anchor in self.anchors.values())]
         return sorted({part.checkpoint for part in made if isinstance(part, Published)})
 
     def checkpoint_use(self, name: str) -> str:
         """The classifier that published weights are for; empty for the denoiser's."""
-        if isinstance(self.diffusion, Published) and self.diffusion.checkpoint == name:
+        denoisers = [self.diffusion, *(anchor.weights for anchor in self.anchors.values())]
+        if any(isinstance(part, Published) and part.checkpoint == name for part in denoisers):
             return ""
         made = self._classifiers.items()
         return next(key for key, part in made if isinstance(part, Published) and part.checkpoint == name)
@@ -245,6 +261,8 @@ class Plan:
         for run, grid in self.grids():
             yield grid.record(run.folder), grid
         yield self.reference.record, self.reference
+        for anchor in self.anchors.values():
+            yield anchor.record, anchor
         for analysis in self.analyses.values():
             yield analysis.record, analysis
 
@@ -267,6 +285,22 @@ class Plan:
         return digest(self.contents())
 
     # Settings to runs
+
+    def _anchor(self, name: str) -> Anchor:
+        settings, asked = self.experiment.anchors[name], self.experiment.evaluation
+        return Anchor(
+            dataset=self.experiment.dataset,
+            weights=(
+                Published(settings.checkpoint, self.experiment.network) if settings.checkpoint else self.diffusion
+            ),
+            sampling=(
+                Heun(settings.steps, asked.seed) if settings.sampler == "heun" else self.samplings[settings.steps]
+            ),
+            samples=asked.samples,
+            repeats=asked.repeats,
+            reference=self.reference,
+            more=self._more,
+        )
 
     def _pretrained(self) -> Run | None:
         settings = self.experiment.start.pretraining

@@ -249,6 +249,9 @@ def _missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
             parts.extend(_missing_scores(plan, run))
         if parts:
             yield f"{_who(plan, run)}: {'; '.join(parts)}"
+    unscored = [name for name, anchor in plan.anchors.items() if not anchor.path.exists()]
+    if unscored:
+        yield f"anchors not scored: {', '.join(unscored)}"
     experiment = plan.experiment
     for what, names, path, suffix in (
         ("figures", list(experiment.figures), paths.figure, "png"),

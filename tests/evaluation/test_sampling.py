@@ -1,12 +1,15 @@
 """Samplers against golden numbers."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from recipe import golden
 from torch import nn
 
 from ayt.base.images import to_uint8
-from ayt.evaluation.sampling import draw_diffusion_samples, draw_samples, euler, euler_levels, sample, step
+from ayt.evaluation.sampling import draw_diffusion_samples, draw_samples, euler, euler_levels, heun, sample, step
+from ayt.plan.anchors import Heun
 from ayt.plan.evaluations import Sampling
 
 pytestmark = pytest.mark.golden
@@ -91,6 +94,56 @@ def test_a_diffusion_model_is_sampled_from_the_noise_that_one_step_begins_with()
     assert torch.equal(x, x_again)
     assert labels.tolist() == labels_again.tolist() == [2, 3, 4]
     assert torch.equal(ours, euler(analytic, x / 80, 4))
+
+
+def test_heun_step_by_step():
+    """EDM's algorithm 1 without churn, written out on the reference's noise levels and latent."""
+    arrays = golden("samplers")
+    levels = arrays["ayt_euler4_disc"].double().tolist()
+    x = levels[0] * arrays["latent"].double()
+
+    def slope(x, t):
+        return (x - analytic(x, torch.full((len(x),), t, dtype=x.dtype))) / t
+
+    for t, following in pairwise(levels):
+        d = slope(x, t)
+        ahead = x + (following - t) * d
+        x = ahead if following == 0 else x + (following - t) * (0.5 * d + 0.5 * slope(ahead, following))
+    torch.testing.assert_close(heun(analytic, arrays["latent"].double(), 4), x, atol=1e-4, rtol=1e-5)
+
+
+def test_heun_comes_to_the_end_of_the_exact_trajectory_of_a_gaussian():
+    """The end of x(t) = x(80) sqrt((c^2 + t^2) / (c^2 + 80^2)); the error falls with the square of the step."""
+    c, seen = 0.5, []
+
+    def D(x, sigma):
+        seen.append(float(sigma[0]))
+        return x * c**2 / (c**2 + float(sigma[0]) ** 2)
+
+    latent = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    exact = 80 * c / (c**2 + 80**2) ** 0.5
+    errors = [abs(float(heun(D, latent, steps)) - exact) for steps in (18, 36)]
+    assert errors[0] < 0.06 * exact
+    assert 3 < errors[0] / errors[1] < 6
+    assert abs(float(euler(D, latent, 36)) - exact) > errors[0]
+    assert len(seen) == Heun(18, 0).evaluations + Heun(36, 0).evaluations + 36
+
+
+def test_anchors_begin_with_the_noise_of_snapshots():
+    seen = []
+
+    def network(labels):
+        def D(x, sigma):
+            seen.append(x)
+            return analytic(x, sigma)
+
+        return D
+
+    where = (1, range(2, 5), (1, 4, 4), 0, torch.device("cpu"))
+    draw_samples(network, Sampling((), "ayt", seed=3), *where)
+    ours = draw_samples(network, Heun(3, seed=3), *where)
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(ours, heun(analytic, seen[0] / 80, 3))
 
 
 def test_uint8():

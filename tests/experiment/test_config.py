@@ -100,6 +100,31 @@ def test_resolved_experiment_survives_writing_and_reading(tmp_path):
 
 
 MISTAKES = {
+    "anchor without steps": ({"anchors": {"a": {}}}, "anchors.a.steps: is missing"),
+    "anchor in no step": ({"anchors": {"a": {"steps": 0}}}, "anchors.a.steps = 0: must be greater than or equal to 1"),
+    "anchor by an unknown sampler": (
+        {"anchors": {"a": {"steps": 1, "sampler": "euler"}}},
+        "anchors.a.sampler = 'euler': unknown; choose from heun, consistency",
+    ),
+    "anchor in steps without middle times": (
+        {"anchors": {"a": {"steps": 3, "sampler": "consistency", "checkpoint": "x"}}},
+        "anchors.a.steps = 3: is none of evaluation.steps; choose from 1, 2",
+    ),
+    "diffusion model sampled as a consistency model": (
+        {"anchors": {"a": {"steps": 1, "sampler": "consistency"}}},
+        "anchors.a.sampler = 'consistency': training starts from these weights, a diffusion model's",
+    ),
+    "anchor that is a classifier": (
+        {
+            "classifiers": {"transformations": {"checkpoint": "x"}},
+            "anchors": {"a": {"steps": 1, "checkpoint": "x"}},
+        },
+        "anchors.a.checkpoint = 'x': is the classifier transformations; an anchor is a denoiser",
+    ),
+    "anchor called as a method": (
+        {"anchors": {"a": {"steps": 1, "label": "ECT"}}},
+        "anchors.a.label = 'ECT': is the label of ect too; set another",
+    ),
     "unknown key": ({"trainig": {}}, "trainig = {}: unknown key; did you mean training? choose from training, batch"),
     "unknown key below": ({"evaluation": {"step": [1]}}, "evaluation.step = [1]: unknown key; did you mean steps?"),
     "unknown key far below": (

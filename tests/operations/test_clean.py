@@ -31,6 +31,8 @@ def all_files(plan):
     made += [*plan.scores(), *(grid.result(run.folder, run.iterations) for run, grid in plan.grids())]
     made += [plan.reference.path, *(analysis.path for analysis in plan.analyses.values())]
     made += [path for path, _ in plan.records()]
+    for anchor in plan.anchors.values():
+        made += [anchor.path, paths.job_log("anchor", "digits", anchor.name)]
     return [*made, paths.resolved_experiment(name)]
 
 
@@ -41,12 +43,16 @@ def made(tiny, tmp_path, monkeypatch):
     content = yaml.safe_load(tiny.read_text())
     plans = []
     for name, change in {
-        "mine": {"training": {**content["training"], "iterations": 12}},
+        "mine": {
+            "training": {**content["training"], "iterations": 12},
+            "anchors": {"own": {"steps": 3}, "shared": {"steps": 2}},
+        },
         "other": {
             "methods": {"ect": None},
             "batch_sizes": [4],
             "figures": {"curves": {"kind": "curves"}},
             "tables": {},
+            "anchors": {"shared": {"steps": 2}},
         },
     }.items():
         write(tmp_path / "config" / f"{name}.yaml", yaml.safe_dump({**content, **change}))

@@ -204,3 +204,10 @@ def test_runs_like_those_measured_on_a_card_have_its_hours(tmp_path, monkeypatch
     assert found == {name: pytest.approx(400_000 * step / 3.6e6) for name, step in of.items()}
     assert cli.main(["plan", str(paper)]) == 0
     assert "on one NVIDIA H100 80 GB: 102 hours for 4 of these, by steps measured 2026" in capsys.readouterr().out
+
+
+def test_equal_anchors_are_one_job(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    anchors = {"a": {"steps": 2}, "same": {"steps": 2}, "other": {"steps": 3}}
+    found = estimate(Plan(load([tiny], {"anchors": anchors})))
+    assert (found.scoring_jobs, found.images_to_sample) == (8 + 2, (4 * 4 * 2 + 2) * 32 * 2)

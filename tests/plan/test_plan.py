@@ -12,7 +12,9 @@ from ayt.methods.base import METHODS
 from ayt.methods.ect import Ect
 from ayt.plan import evaluations
 from ayt.plan.analyses import read_analysis
+from ayt.plan.anchors import read_anchor
 from ayt.plan.evaluations import read_evaluation, read_grid, read_reference
+from ayt.plan.missing import results
 from ayt.plan.plan import Plan
 from ayt.plan.runs import parse_run, read_run
 
@@ -22,6 +24,7 @@ READERS = {
     "denoising": read_evaluation,
     "grid": read_grid,
     "reference": read_reference,
+    "anchor": read_anchor,
     "analysis": read_analysis,
 }
 
@@ -347,6 +350,49 @@ def test_another_first_metric_is_drawn_anew_another_order_of_the_others_is_not()
     )
     assert first != second
     assert first == third
+
+
+# Anchors
+
+
+def anchored(change=None, **evaluation):
+    settings = {"checkpoint": "edm", "sampler": "heun", "steps": 18, **(change or {})}
+    return cifar(**evaluation), config("batch_size_ablation", evaluation=evaluation, anchors={"a": settings})
+
+
+def test_an_anchors_name_is_what_it_was_and_says_all_that_changes_its_scores():
+    without, plan = anchored()
+    anchor = plan.anchors["a"]
+    assert anchor.name == "heun18-f2f4889d"
+    assert "edm" in plan.checkpoints
+    assert plan.checkpoint_use("edm") == ""
+    assert set(plan.runs) == set(without.runs)
+    assert plan.scores() == without.scores()
+    assert (plan.digest() == without.digest(), plan.contents()[: len(without.contents())]) == (
+        False,
+        without.contents(),
+    )
+    same = ({"label": "EDM"}, {"iterations": 400_000})
+    assert {anchored(change)[1].anchors["a"].name for change in same} == {anchor.name}
+    others = ({"checkpoint": "other"}, {"steps": 9}, {"sampler": "consistency", "steps": 2})
+    scored = (
+        {"samples": 100},
+        {"repeats": 1},
+        {"seed": 1},
+        {"metrics": ["precision"]},
+        {"features": "labels", "reference": "dataset"},
+    )
+    found = {anchored(change)[1].anchors["a"].name for change in others}
+    found |= {anchored(**change)[1].anchors["a"].name for change in scored}
+    assert len(found - {anchor.name}) == len(others) + len(scored) - 1  # precision is computed anyway
+
+
+def test_the_start_may_be_an_anchor(tiny):
+    found = plan(tiny, anchors={"start": {"sampler": "heun", "steps": 2}})
+    assert found.anchors["start"].weights == found.pretrained.last
+    assert found.anchors["start"].evaluations == 3
+    assert found.checkpoints == []
+    assert found.anchors["start"].path in results(found)  # removed, it is made again
 
 
 # Published files

@@ -8,6 +8,9 @@ from test_figures import failing, row, table
 from ayt.base.errors import UserError
 from ayt.datasets.cifar10 import Cifar10
 from ayt.datasets.digits import Digits
+from ayt.evaluation.score import write_anchor
+from ayt.experiment import load
+from ayt.plan.plan import Plan
 from ayt.reporting.published import fids
 from ayt.reporting.score_plots import choose_steps
 from ayt.reporting.summaries import final_scores
@@ -77,6 +80,67 @@ def test_measured_and_published_numbers_have_columns_of_their_own(tmp_path):
     assert "| AYT | 128 | 400,000 | 1 |" in markdown
     tabulate_methods(table(), fids(Digits()), tmp_path / "b", "")
     assert "On digits nothing is published." in (tmp_path / "b.md").read_text()
+
+
+def anchors(*rows):
+    columns = ["label", "iterations", "nfe", "metric", "better", "mean"]
+    return pd.DataFrame(rows, columns=columns).astype({"iterations": "Int64", "mean": float})
+
+
+def test_anchors_stand_beside_what_is_published_of_them(tmp_path):
+    ours = table(seeds=(0,)).assign(batch_size=128, metric="FID", dataset="cifar10", iteration=400_000)
+    found = anchors(
+        ("EDM", None, 35, "FID", "lower", 1.99),
+        ("ECT", 100_000, 2, "FID", "lower", 2.25),  # of three published, by its iterations
+        ("AYT", None, 5, "FID", "lower", np.nan),
+    )
+    tabulate_methods(ours, fids(Cifar10()), tmp_path / "a", "Title", anchors=found)
+    rows = pd.read_csv(tmp_path / "a.csv").set_index("method")
+    edm = rows.loc["EDM (not trained here)"]
+    assert (edm["measured"], edm["published"], edm["nfe"], edm["iterations"]) == (1.99, 2.01, 35, 400_000)
+    ect = rows.loc["ECT (not trained here)"]
+    assert (ect["measured"], ect["published"], ect["iterations"]) == (2.25, 2.20, 100_000)
+    assert "EDM" not in rows.index  # beside the measured one, and nowhere else
+    assert len(rows.loc[["ECT"]].query("nfe == 2 and iterations == 100_000")) == 0
+    assert rows["published"].notna().sum() == len(fids(Cifar10()))
+    markdown = (tmp_path / "a.md").read_text()
+    assert "| EDM (not trained here) | 512 | 400,000 | 35 | 1.99 | 2.01 |" in markdown
+    assert "| AYT (not trained here) | – | – | 5 | failed | – |" in markdown
+    assert "Rows called not trained here" in markdown
+
+
+def test_an_anchor_that_is_not_scored_yet_is_named(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = {"start": {"steps": 2}, "two": {"steps": 3, "label": "Start in 3 steps", "iterations": 8}}
+    plan = Plan(load([tiny], {"anchors": found}))
+    shown = plan.experiment.tables["methods"]
+    assert set(shown.inputs(plan)) - set(shown.inputs(Plan(load([tiny])))) == {a.path for a in plan.anchors.values()}
+    write_anchor(plan.anchors["two"].path, plan.anchors["two"], "origin", {"frechet": [1.0, 2.0]})
+    rows, note = shown.read_anchors(plan)
+    assert note == "Not there yet: start."
+    assert rows[["label", "iterations", "nfe", "mean"]].to_numpy().tolist() == [["Start in 3 steps", 8, 5, 1.5]]
+
+
+def test_an_anchor_of_several_published_numbers_has_none_beside_it(tmp_path):
+    ours = table(seeds=(0,)).assign(batch_size=128, metric="FID", dataset="cifar10", iteration=400_000)
+    found = anchors(("ECT", None, 1, "FID", "lower", 3.7))
+    tabulate_methods(ours, fids(Cifar10()), tmp_path / "a", "Title", anchors=found)
+    rows = pd.read_csv(tmp_path / "a.csv").set_index("method")
+    assert np.isnan(rows.loc["ECT (not trained here)"]["published"])
+    assert rows["published"].notna().sum() == len(fids(Cifar10()))
+
+
+def test_anchors_have_a_column_of_their_own_and_are_never_bold(tmp_path):
+    tabulate_scores(table(), tmp_path / "a", "Title", anchors=anchors(("EDM", None, 35, "FID", "lower", 0.001)))
+    lines = (tmp_path / "a.md").read_text().splitlines()
+    assert lines[0].endswith("| nfe 35 |")
+    ours = next(line for line in lines if line.startswith("| EDM (not trained here) |"))
+    assert ours.endswith("| – | 0.00 |") or ours.endswith("| – | 0.0010 |")
+    assert "**0.00" not in ours
+    assert all(line.endswith("| – |") for line in lines if line.startswith(("| ECT |", "| AYT |")))
+    rows = pd.read_csv(tmp_path / "a.csv")
+    assert rows.iloc[-1]["mean"] == 0.001
+    assert np.isnan(rows.iloc[-1]["batch_size"])
 
 
 def test_published_numbers_are_a_table_of_their_own(tmp_path):

@@ -1,5 +1,6 @@
 """The rules, run by a real Snakemake: what an edit makes rerun, and what a crash leaves."""
 
+import json
 import os
 import random
 import re
@@ -26,7 +27,9 @@ TABLES = ("scores", "methods", "speed", "reach", "cost")
 def finished(tmp_path_factory):
     """A finished tiny experiment; tests may look, and plan, but not compute in it."""
     workflow = Workflow(tmp_path_factory.mktemp("finished"))
-    shutil.copy(ROOT / "tests" / "experiments" / "tiny.yaml", workflow.folder)
+    tiny = (ROOT / "tests" / "experiments" / "tiny.yaml").read_text()
+    anchor = "anchors: {diffusion: {sampler: heun, steps: 2, label: Diffusion}}\n"
+    (workflow.folder / "tiny.yaml").write_text(tiny + anchor)
     done = workflow.run(workflow.folder / "tiny.yaml")
     assert done.returncode == 0, done.stderr
     return workflow
@@ -46,6 +49,26 @@ def edited(experiment, name, change):
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+def test_an_anchor_is_scored_once_and_stands_in_tables(finished, experiment):
+    score, record = sorted((finished.folder / "results" / "anchors" / "digits").iterdir())
+    assert (score.suffix, record.suffix) == (".json", ".yaml")
+    found = json.loads(score.read_text())
+    assert len(found["metrics"]["frechet"]["values"]) == 2
+    assert found["origin"].startswith("pretrain-")
+    for table in ("scores", "methods"):
+        text = (finished.folder / f"results/tiny/tables/{table}.md").read_text()
+        assert f"| {found['metrics']['frechet']['mean']:.4f} |" in next(
+            line for line in text.splitlines() if line.startswith("| Diffusion (not trained here) |")
+        )
+    called = edited(
+        experiment, "called.yaml", {"name": "tiny", "anchors": {"diffusion": {"steps": 2, "label": "Start"}}}
+    )
+    assert {"table"} <= finished.rules(called) <= GATHERING
+    more = edited(experiment, "more.yaml", {"name": "tiny", "anchors": {"b": {"sampler": "heun", "steps": 3}}})
+    made = finished.rules(more) - GATHERING
+    assert [name.startswith("anchor_heun3_") for name in made] == [True]
 
 
 def test_everything_is_made_and_nothing_is_left_to_do(finished, experiment):

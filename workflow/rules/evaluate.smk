@@ -107,6 +107,32 @@ for segment, runs in plan.segments("train").items():
                 " {params.device:q} --threads {threads} > {log:q} 2>&1"
 
 
+for anchor in {anchor.name: anchor for anchor in plan.anchors.values()}.values():
+
+    rule:
+        name:
+            f"anchor_{anchor.name.replace('-', '_')}"
+        input:
+            weights=anchor.weights.path,
+            against=plan.scoring_inputs,
+        output:
+            anchor.path,
+        log:
+            paths.job_log("anchor", anchor.dataset.name, anchor.name),
+        conda:
+            "../../envs/ayt.yaml"
+        threads: THREADS
+        resources:
+            **SHARED,
+        params:
+            record=untracked(anchor.record),
+            how=BATCHES,
+            device=DEVICE,
+        shell:
+            "ayt anchor {params.record:q} {params.how:q}"
+            " {params.device:q} --threads {threads} > {log:q} 2>&1"
+
+
 for grid in {grid.name: grid for _, grid in plan.grids()}.values():
 
     rule:

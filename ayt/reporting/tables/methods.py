@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ayt.experiment.outputs import TABLES, Description, Table
-from ayt.reporting.chosen_scores import ChosenScores
+from ayt.experiment.outputs import TABLES, Description
+from ayt.reporting.anchors import AnchoredTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @TABLES.register
-class Methods(ChosenScores, Table):
+class Methods(AnchoredTable):
     """Scores at the end of training and, in columns of their own with their sources, what others have published."""
 
     name: ClassVar[str] = "methods"
@@ -33,14 +33,24 @@ class Methods(ChosenScores, Table):
         from ayt.reporting.published import fids
 
         scores, note = self.read_rows(plan, place)
-        tabulate_methods(scores, fids(plan.experiment.dataset), out, self.title, note)
+        anchors, missing = self.read_anchors(plan)
+        notes = " ".join(part for part in (note, missing) if part)
+        tabulate_methods(scores, fids(plan.experiment.dataset), out, self.title, notes, anchors)
 
 
-def tabulate_methods(scores: pd.DataFrame, published: pd.DataFrame, out: Path, title: str, note: str = "") -> None:
+def tabulate_methods(
+    scores: pd.DataFrame,
+    published: pd.DataFrame,
+    out: Path,
+    title: str,
+    note: str = "",
+    anchors: pd.DataFrame | None = None,
+) -> None:
     """Write a table of our final scores and, in columns of their own, of published FIDs with their sources.
 
     A row is a method at a batch size, a number of iterations and of network evaluations for one image (``nfe``): a
-    published number stands beside ours where all four are the same.
+    published number stands beside ours where all four are the same. What was scored without being trained here says so;
+    the one published number of its name with as many evaluations stands beside it.
 
     Args:
         scores: rows of ``scores.csv`` of one metric.
@@ -48,12 +58,14 @@ def tabulate_methods(scores: pd.DataFrame, published: pd.DataFrame, out: Path, t
         out: where to, without ending.
         title: of the table.
         note: what is missing or failed; empty if nothing.
+        anchors: as `AnchoredTable.read_anchors` gives; None: there are none.
 
     Raises:
         UserError: there are no scores.
     """
     import pandas as pd
 
+    from ayt.reporting.anchors import NOT_TRAINED
     from ayt.reporting.published import METRIC
     from ayt.reporting.summaries import choose_digits, describe_sampling, final_scores, format_mean
     from ayt.reporting.table_files import write_table
@@ -67,7 +79,8 @@ def tabulate_methods(scores: pd.DataFrame, published: pd.DataFrame, out: Path, t
     beside = ours.merge(theirs, on=keys, how="left")
     others = theirs.merge(ours, on=keys, how="left")
     others = others[others["seeds"].isna()][beside.columns]
-    table = pd.concat([beside, others], ignore_index=True).astype(whole)
+    rows, matched = _anchored(anchors, others)
+    table = pd.concat([beside, *rows, others.drop(index=matched)], ignore_index=True).astype(whole)
     metric, digits = str(final["metric"].iloc[0]), choose_digits(final["mean"])
     cells = pd.DataFrame(
         {
@@ -89,9 +102,32 @@ def tabulate_methods(scores: pd.DataFrame, published: pd.DataFrame, out: Path, t
         f"Measured here: mean ± standard deviation over seeds of {metric}; {describe_sampling(scores)}. Published: as"
         " their authors print them, not measured here. nfe: evaluations of the network for one image."
     )
+    if rows:
+        caption += f" {NOT_TRAINED}"
     if published.empty:
         caption += f" On {scores['dataset'].iloc[0]} nothing is published."
     write_table(out, table, cells, title, caption, note)
+
+
+def _anchored(anchors: pd.DataFrame | None, published: pd.DataFrame) -> tuple[list[pd.DataFrame], list[int]]:
+    """The rows of anchors, each with its published number where there is one, and which of these they are."""
+    import pandas as pd
+
+    from ayt.reporting.anchors import mark
+
+    rows: list[pd.DataFrame] = []
+    matched: list[int] = []
+    for _, anchor in anchors.iterrows() if anchors is not None else ():
+        same = published[(published["method"] == anchor["label"]) & (published["nfe"] == anchor["nfe"])]
+        if not pd.isna(anchor["iterations"]):
+            same = same[(same["iterations"] == anchor["iterations"]).fillna(False)]
+        one = len(same) == 1
+        row = same.iloc[:1] if one else pd.DataFrame([{}], columns=published.columns)
+        measured = {"measured": anchor["mean"], "seeds": 1, "failed": int(pd.isna(anchor["mean"]))}
+        iterations = row["iterations"] if one else anchor["iterations"]
+        rows.append(row.assign(method=mark(anchor["label"]), nfe=anchor["nfe"], iterations=iterations, **measured))
+        matched += same.index.tolist() if one else []
+    return rows, matched
 
 
 def _format_count(value: Any) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ayt.experiment.outputs import TABLES, Description, Table
-from ayt.reporting.chosen_scores import ChosenScores
+from ayt.experiment.outputs import TABLES, Description
+from ayt.reporting.anchors import AnchoredTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @TABLES.register
-class Scores(ChosenScores, Table):
+class Scores(AnchoredTable):
     """The scores at the end of training, by method and batch size."""
 
     name: ClassVar[str] = "scores"
@@ -32,10 +32,13 @@ class Scores(ChosenScores, Table):
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Write the scores that are there."""
         scores, note = self.read_rows(plan, place)
-        tabulate_scores(scores, out, self.title, note)
+        anchors, missing = self.read_anchors(plan)
+        tabulate_scores(scores, out, self.title, " ".join(part for part in (note, missing) if part), anchors)
 
 
-def tabulate_scores(scores: pd.DataFrame, out: Path, title: str, note: str = "") -> None:
+def tabulate_scores(
+    scores: pd.DataFrame, out: Path, title: str, note: str = "", anchors: pd.DataFrame | None = None
+) -> None:
     """Write a table of final scores; the best of each column is bold.
 
     Args:
@@ -43,10 +46,12 @@ def tabulate_scores(scores: pd.DataFrame, out: Path, title: str, note: str = "")
         out: where to, without ending.
         title: of the table.
         note: what is missing or failed; empty if nothing.
+        anchors: as `AnchoredTable.read_anchors` gives; None: there are none. None of them is bold.
 
     Raises:
         UserError: there are no scores.
     """
+    from ayt.reporting.anchors import NOT_TRAINED
     from ayt.reporting.summaries import describe_better, describe_end, describe_sampling, final_scores
     from ayt.reporting.table_files import write_table
 
@@ -56,7 +61,29 @@ def tabulate_scores(scores: pd.DataFrame, out: Path, title: str, note: str = "")
         f"{', '.join(table['metric'].unique())} {describe_end(table)}, mean ± standard deviation over seeds;"
         f" {describe_sampling(scores)}. {describe_better(table)}"
     )
+    if anchors is not None and len(anchors):
+        table, cells = _with_anchors(table, cells, anchors)
+        caption += f" {NOT_TRAINED}"
     write_table(out, table, cells, title, caption, note, best)
+
+
+def _with_anchors(table: pd.DataFrame, cells: pd.DataFrame, anchors: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The numbers and the text with rows for anchors, in columns of their own: no batch size says how they came."""
+    import pandas as pd
+
+    from ayt.reporting.anchors import mark
+    from ayt.reporting.summaries import choose_digits, format_mean
+
+    digits = choose_digits(table["mean"])
+    rows = anchors.assign(
+        label=[mark(label) for label in anchors["label"]], seeds=1, failed=anchors["mean"].isna().astype(int)
+    )
+    table = pd.concat([table, rows.rename(columns={"iterations": "iteration"})], ignore_index=True)
+    counts = ["batch_size", "steps", "nfe", "seeds", "failed", "iteration", "images"]
+    for _, row in rows.iterrows():
+        text = format_mean(row["mean"], float("nan"), 1, row["failed"], digits)
+        cells.loc[row["label"], f"nfe {row['nfe']}"] = text
+    return table.astype(dict.fromkeys(counts, "Int64")), cells.fillna("–")
 
 
 def _cells(table: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[tuple[str, str]]]:

@@ -1,0 +1,149 @@
+"""Anchors: weights that were not trained here, scored by the rule of snapshots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from ayt.base import paths
+from ayt.datasets.base import DATASETS, Dataset
+from ayt.metrics.base import METRICS, SampleMetric
+from ayt.networks.base import Denoiser
+from ayt.plan import records
+from ayt.plan.evaluations import EVALUATION_VERSION, Reference, Sampling
+from ayt.plan.records import Record, digest, part, require_version
+from ayt.plan.runs import Weights, parse_weights
+
+
+@dataclass(frozen=True)
+class Heun:
+    """A diffusion model is sampled along its trajectory, without further noise (EDM, algorithm 1).
+
+    Attributes:
+        steps: of Heun's method; the last is Euler's.
+        seed: of the noise that it begins with.
+    """
+
+    steps: int
+    seed: int
+
+    @property
+    def evaluations(self) -> int:
+        """Of the network, for one image."""
+        return 2 * self.steps - 1
+
+    def content(self) -> dict[str, Any]:
+        """As a record has it."""
+        return {"heun": self.steps, "seed": self.seed}
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor(Record):
+    """Everything that changes the scores of samples of weights that no run of the experiment made.
+
+    Attributes:
+        dataset: that the weights are for.
+        weights: of a denoiser.
+        sampling: how images are sampled.
+        samples: images of each repeat.
+        repeats: how often, with other noise.
+        reference: what they are compared with.
+        more: metrics beside those that are always computed.
+    """
+
+    kind: ClassVar[str] = "anchor"
+
+    dataset: Dataset
+    weights: Weights
+    sampling: Heun | Sampling
+    samples: int
+    repeats: int
+    reference: Reference
+    more: tuple[SampleMetric, ...] = ()
+
+    @cached_property
+    def name(self) -> str:
+        """``heun{n}-{hash8}``, or ``steps{n}-{hash8}`` for a consistency model."""
+        numbers = {
+            "version": EVALUATION_VERSION,
+            "dataset": DATASETS.identity(self.dataset),
+            "weights": self.weights.identity(),
+            "sampling": self.sampling.content(),
+            "samples": self.samples,
+            "repeats": self.repeats,
+            "reference": self.reference.name,
+            "more": {metric.name: metric.identity() for metric in self.more},
+        }
+        how = "heun" if isinstance(self.sampling, Heun) else "steps"
+        return f"{how}{self.sampling.steps}-{digest(numbers)}"
+
+    @property
+    def record(self) -> Path:
+        """Where its record is."""
+        return paths.anchor(self.dataset.name, self.name, "yaml")
+
+    @property
+    def path(self) -> Path:
+        """Where its scores are."""
+        return paths.anchor(self.dataset.name, self.name, "json")
+
+    @property
+    def evaluations(self) -> int:
+        """Of the network, for one image."""
+        return self.sampling.evaluations if isinstance(self.sampling, Heun) else self.sampling.steps
+
+    @property
+    def classes(self) -> int:
+        """Classes that the denoiser is told of; 0 where it is told none."""
+        return cast(Denoiser, self.weights.network).classes(self.dataset)
+
+    def content(self) -> dict[str, Any]:
+        """As its file has it."""
+        return {
+            "version": EVALUATION_VERSION,
+            "dataset": DATASETS.dump(self.dataset),
+            "weights": self.weights.content(),
+            "sampling": self.sampling.content(),
+            "samples": self.samples,
+            "repeats": self.repeats,
+            "reference": self.reference.content(),
+            "more": [METRICS.dump(metric) for metric in self.more],
+        }
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> Anchor:
+        """From what its file says.
+
+        Raises:
+            UserError: it says something that this version does not understand.
+        """
+        require_version(content, EVALUATION_VERSION, source)
+        return cls(
+            dataset=DATASETS.parse(part(content, "dataset", dict, source), f"{source}.dataset"),
+            weights=parse_weights(part(content, "weights", dict, source), f"{source}.weights"),
+            sampling=_parse_sampling(part(content, "sampling", dict, source), f"{source}.sampling"),
+            samples=part(content, "samples", int, source),
+            repeats=part(content, "repeats", int, source),
+            reference=Reference.parse(part(content, "reference", dict, source), f"{source}.reference"),
+            more=tuple(
+                cast(SampleMetric, METRICS.parse(found, f"{source}.more"))
+                for found in part(content, "more", list, source)
+            ),
+        )
+
+
+def read_anchor(path: Path) -> Anchor:
+    """Read the record of an anchor.
+
+    Raises:
+        UserError: the file is missing, another record, of another version, or was edited.
+    """
+    return records.read(path, {Anchor.kind: Anchor.parse})
+
+
+def _parse_sampling(content: dict[str, Any], source: str) -> Heun | Sampling:
+    if "heun" in content:
+        return Heun(part(content, "heun", int, source), part(content, "seed", int, source))
+    return Sampling.parse(content, source)
