@@ -42,7 +42,8 @@ def describe_sampling(scores: pd.DataFrame) -> str:
     seeds = sorted(scores.groupby(["method", "batch_size"])["seed"].nunique().unique())
     repeats, samples = int(scores["repeats"].max()), int(scores["samples"].max())
     many = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-    return f"n = {many} a point; each score is the mean of {plural(repeats, 'sampling run')} of {samples:,} images"
+    score = f"the mean of {repeats} sampling runs" if repeats > 1 else "that of one sampling run"
+    return f"n = {many} a point; each score is {score} of {samples:,} images"
 
 
 def describe_end(scores: pd.DataFrame) -> str:
