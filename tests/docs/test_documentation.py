@@ -13,7 +13,6 @@ from ayt.base.sections import keys
 from ayt.experiment import load
 from ayt.experiment.reader import SHARED
 from ayt.experiment.schema import Experiment
-from ayt.operations.reference import replace_reference
 from ayt.plan.plan import Plan
 
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -42,9 +41,12 @@ def test_every_page_is_in_the_navigation_and_reached_from_the_first():
     assert navigation - {"index.md"} <= {target for target, _ in LINK.findall((DOCS / "index.md").read_text())}
 
 
-def test_the_reference_of_keys_is_that_of_the_schema():
-    page = (DOCS / "configuration.md").read_text()
-    assert page == replace_reference(page), "run: ayt keys --into docs/configuration.md"
+def test_the_reference_of_keys_is_that_of_the_schema(ayt, tmp_path):
+    # In a process of its own: this one may know kinds of other tests.
+    page, made = DOCS / "configuration.md", tmp_path / "configuration.md"
+    made.write_text(page.read_text().replace("| `lr` |", "| `rl` |"))
+    assert ayt("keys", "--into", made).returncode == 0
+    assert made.read_text() == page.read_text(), "run: ayt keys --into docs/configuration.md"
 
 
 def test_keys_of_a_file_are_explained():
