@@ -25,7 +25,7 @@ from ayt.plan.plan import Plan
 VERBS = [
     *("check", "runs", "record", "assets", "prepare", "import-checkpoint", "train", "reference", "score", "grid"),
     *("gather", "export", "sample", "analyse", "figure", "table", "draw", "about", "summary", "status", "plan"),
-    *("init", "keys", "plot-log", "compare", "clean", "doctor", "completion"),
+    *("init", "anchor", "keys", "plot-log", "compare", "clean", "doctor", "completion"),
 ]
 
 
