@@ -25,6 +25,9 @@ from ayt.base.files import cannot_write, lock, write_text
 PATIENCE = 60.0
 """Seconds that a predecessor on this machine has to save its state and leave."""
 
+GLANCE = 0.2
+"""Seconds after which a run that seems to be held is looked at again: `ayt status` holds it too, for an instant."""
+
 
 class LeaseLostError(UserError):
     """Another process has taken the run over; this one must leave without writing."""
@@ -50,7 +53,7 @@ class Lease:
         except OSError as error:
             raise cannot_write(folder, error) from None
         self._token = uuid.uuid4().hex
-        if not lock(self._alive):
+        if not self._take():
             holder = self._read()
             who = f"process {holder.get('pid')} on {holder.get('host')}"
             if not take_over:
@@ -75,6 +78,13 @@ class Lease:
         """Raise `LeaseLostError` unless the lease is still ours."""
         if self._read().get("token") != self._token:
             raise LeaseLostError(f"{self._file.parent.parent}: another process has taken this run over; leaving")
+
+    def _take(self) -> bool:
+        """Take the lock that a process holds as long as it trains; False: another holds it, and not for an instant."""
+        if lock(self._alive):
+            return True
+        time.sleep(GLANCE)
+        return lock(self._alive)
 
     def _stop(self, holder: dict[str, Any]) -> None:
         """Ask a predecessor on this machine to save and leave; one that does not is fenced off and killed."""
@@ -111,3 +121,5 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+    except PermissionError:
+        raise UserError(f"process {pid} trains this run for another user; only they can stop it") from None

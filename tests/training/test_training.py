@@ -1,5 +1,6 @@
 """The training loop: the same bytes however it is cut or interrupted, and what it does when something is wrong."""
 
+import fcntl
 import os
 import re
 import resource
@@ -23,7 +24,7 @@ from ayt.experiment import load
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment
 from ayt.reporting.scores import read_failure
-from ayt.training import work
+from ayt.training import lease, work
 from ayt.training.lease import Lease, LeaseLostError
 from ayt.training.loop import train
 from ayt.training.state import Optimiser, TrainingState, learning_rate
@@ -325,11 +326,30 @@ def test_lease_is_refused_while_another_process_trains(plan, tmp_path, ayt):
         training.kill()
 
 
+def test_a_run_that_is_only_looked_at_is_not_held(tmp_path, monkeypatch):
+    (tmp_path / "holder.lock").touch()
+    with (tmp_path / "holder.lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(lease.time, "sleep", lambda seconds: looking.close())
+        Lease(tmp_path, take_over=False).check()
+
+
+def test_a_run_of_another_user_cannot_be_taken_over(tmp_path, monkeypatch):
+    def refuse(pid, number):
+        raise PermissionError
+
+    holder = Lease(tmp_path / "resume", take_over=False)
+    monkeypatch.setattr(lease.os, "kill", refuse)
+    with pytest.raises(UserError, match=f"^process {os.getpid()} trains this run for another user; only they can stop"):
+        Lease(tmp_path / "resume", take_over=True)
+    holder.check()
+
+
 def test_a_training_whose_lease_was_taken_writes_nothing(tmp_path):
-    lease = Lease(tmp_path / "resume", take_over=False)
+    held = Lease(tmp_path / "resume", take_over=False)
     file = tmp_path / "resume" / "lease.json"
     file.write_text(file.read_text().replace('"token": "', '"token": "successor'))
-    with pytest.raises(LeaseLostError, match="another process has taken this run over"), lease.commit():
+    with pytest.raises(LeaseLostError, match="another process has taken this run over"), held.commit():
         (tmp_path / "harm").touch()
     assert not (tmp_path / "harm").exists()
 
