@@ -178,7 +178,7 @@ def test_every_page_of_the_report(driver, folder, results, tmp_path):
         pages.home()
     content = yaml.safe_load((folder / "tiny.yaml").read_text())
     assert len(seen) == len(content["figures"]) + len(content["tables"])
-    assert {TITLES["curves"].replace("{", "(").replace("}", ")"), TITLES["scores"]} <= seen
+    assert {'Scores & "more": ‹8_x› (y)', TITLES["scores"]} <= seen, "braces and angle brackets mean something there"
     assert downloaded == set(files(results))
     assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [address for address in asked_for(driver) if address.startswith(("http", "ws"))]
