@@ -1,6 +1,7 @@
 """Jobs on a real Slurm: what they ask for, how they end, and what happens when parts of it fail."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -218,6 +219,28 @@ def test_refused_submissions_are_tried_again(slurm, tmp_path):
     assert main.wait() == 0, main.output
     assert main.output.count("Submission refused (sbatch: error: Socket timed out") == 3
     assert_each_ran_once(main)
+
+
+def test_a_job_whose_answer_never_came_is_cancelled_before_the_next_try(slurm, tmp_path):
+    """The controller took it, but sbatch said that it did not; on hold, so that nothing but scancel ends it."""
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(
+        f"""#!/bin/bash
+if mkdir {tmp_path}/asked 2>/dev/null; then
+    {shutil.which("sbatch")} --hold "$@" > {tmp_path}/answer
+    echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+    exit 1
+fi
+exec {shutil.which("sbatch")} "$@"
+"""
+    )
+    sbatch.chmod(0o755)
+    main = sleepers(tmp_path, with_path(slurm, sbatch.parent))
+    assert main.wait() == 0, main.output
+    assert_each_ran_once(main)
+    (lost,) = re.findall(r"\d+", (tmp_path / "answer").read_text())
+    assert not [job for job in slurm.queue() if re.match(rf"{lost}[_ ]", job)], "it is still on hold"
 
 
 def test_accounting_that_fails_is_replaced_by_the_queue(slurm, tmp_path):
