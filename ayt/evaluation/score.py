@@ -181,26 +181,19 @@ def write_score(
 
     Values that are not finite are None, and so are then the statistics: JSON has no NaN.
     """
-    record = {
-        "run": run.name,
-        "dataset": run.dataset.name,
-        "iteration": iteration,
-        "record": score.content(),
-        "metrics": {name: _summarise(found) for name, found in values.items()},
-    }
-    write_text(path, json.dumps(record, indent=2) + "\n")
+    _write(path, {"run": run.name, "dataset": run.dataset.name, "iteration": iteration}, score, values)
 
 
 def write_anchor(path: Path, anchor: Anchor, origin: str, values: dict[str, list[float]]) -> None:
     """Write what weights that were not trained here scored; ``origin``: what tells them from others of their name."""
-    record = {
-        "anchor": anchor.name,
-        "dataset": anchor.dataset.name,
-        "origin": origin,
-        "record": anchor.content(),
-        "metrics": {name: _summarise(found) for name, found in values.items()},
-    }
-    write_text(path, json.dumps(record, indent=2) + "\n")
+    _write(path, {"anchor": anchor.name, "dataset": anchor.dataset.name, "origin": origin}, anchor, values)
+
+
+def _write(
+    path: Path, of: dict[str, Any], record: Score | DenoisingScore | Anchor, values: dict[str, list[float]]
+) -> None:
+    metrics = {name: _summarise(found) for name, found in values.items()}
+    write_text(path, json.dumps({**of, "record": record.content(), "metrics": metrics}, indent=2) + "\n")
 
 
 def _summarise(values: list[float]) -> dict[str, Any]:

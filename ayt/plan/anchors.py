@@ -9,10 +9,17 @@ from typing import Any, ClassVar, cast
 
 from ayt.base import paths
 from ayt.datasets.base import DATASETS, Dataset
-from ayt.metrics.base import METRICS, SampleMetric
+from ayt.metrics.base import SampleMetric
 from ayt.networks.base import Denoiser
 from ayt.plan import records
-from ayt.plan.evaluations import EVALUATION_VERSION, Reference, Sampling
+from ayt.plan.evaluations import (
+    EVALUATION_VERSION,
+    Reference,
+    Sampling,
+    comparison_content,
+    comparison_identity,
+    parse_comparison,
+)
 from ayt.plan.records import Record, digest, part, require_version
 from ayt.plan.runs import Weights, parse_weights
 
@@ -71,10 +78,7 @@ class Anchor(Record):
             "dataset": DATASETS.identity(self.dataset),
             "weights": self.weights.identity(),
             "sampling": self.sampling.content(),
-            "samples": self.samples,
-            "repeats": self.repeats,
-            "reference": self.reference.name,
-            "more": {metric.name: metric.identity() for metric in self.more},
+            **comparison_identity(self),
         }
         how = "heun" if isinstance(self.sampling, Heun) else "steps"
         return f"{how}{self.sampling.steps}-{digest(numbers)}"
@@ -106,10 +110,7 @@ class Anchor(Record):
             "dataset": DATASETS.dump(self.dataset),
             "weights": self.weights.content(),
             "sampling": self.sampling.content(),
-            "samples": self.samples,
-            "repeats": self.repeats,
-            "reference": self.reference.content(),
-            "more": [METRICS.dump(metric) for metric in self.more],
+            **comparison_content(self),
         }
 
     @classmethod
@@ -124,13 +125,7 @@ class Anchor(Record):
             dataset=DATASETS.parse(part(content, "dataset", dict, source), f"{source}.dataset"),
             weights=parse_weights(part(content, "weights", dict, source), f"{source}.weights"),
             sampling=_parse_sampling(part(content, "sampling", dict, source), f"{source}.sampling"),
-            samples=part(content, "samples", int, source),
-            repeats=part(content, "repeats", int, source),
-            reference=Reference.parse(part(content, "reference", dict, source), f"{source}.reference"),
-            more=tuple(
-                cast(SampleMetric, METRICS.parse(found, f"{source}.more"))
-                for found in part(content, "more", list, source)
-            ),
+            **parse_comparison(content, source),
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 from ayt.base import paths
 from ayt.datasets.base import DATASETS, Dataset
@@ -189,6 +189,62 @@ class SnapshotRecord(Record):
         return self.folder(run) / "record.yaml"
 
 
+class Comparison(Protocol):
+    """What records of samples say alike: how many are compared with what, and by which metrics."""
+
+    @property
+    def samples(self) -> int:
+        """Images of each repeat."""
+
+    @property
+    def repeats(self) -> int:
+        """How often, with other noise."""
+
+    @property
+    def reference(self) -> Reference:
+        """What they are compared with."""
+
+    @property
+    def more(self) -> tuple[SampleMetric, ...]:
+        """Metrics beside those that are always computed."""
+
+
+def comparison_identity(of: Comparison) -> dict[str, Any]:
+    """Its part of what names a record."""
+    return {
+        "samples": of.samples,
+        "repeats": of.repeats,
+        "reference": of.reference.name,
+        "more": {metric.name: metric.identity() for metric in of.more},
+    }
+
+
+def comparison_content(of: Comparison) -> dict[str, Any]:
+    """Its part of a record's file."""
+    return {
+        "samples": of.samples,
+        "repeats": of.repeats,
+        "reference": of.reference.content(),
+        "more": [METRICS.dump(metric) for metric in of.more],
+    }
+
+
+def parse_comparison(content: Any, source: str) -> dict[str, Any]:
+    """The fields of `Comparison`, from what a record says.
+
+    Raises:
+        UserError: it says something that this version does not understand.
+    """
+    return {
+        "samples": part(content, "samples", int, source),
+        "repeats": part(content, "repeats", int, source),
+        "reference": Reference.parse(part(content, "reference", dict, source), f"{source}.reference"),
+        "more": tuple(
+            cast(SampleMetric, METRICS.parse(found, f"{source}.more")) for found in part(content, "more", list, source)
+        ),
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Score(SnapshotRecord):
     """Everything that changes the scores of samples of a run's snapshots.
@@ -218,10 +274,7 @@ class Score(SnapshotRecord):
         numbers = {
             "version": EVALUATION_VERSION,
             "sampling": self.sampling.content(),
-            "samples": self.samples,
-            "repeats": self.repeats,
-            "reference": self.reference.name,
-            "more": {metric.name: metric.identity() for metric in self.more},
+            **comparison_identity(self),
         }
         return f"steps{self.sampling.steps}-{digest(numbers)}"
 
@@ -231,10 +284,7 @@ class Score(SnapshotRecord):
             "version": EVALUATION_VERSION,
             "run": self.run,
             "sampling": self.sampling.content(),
-            "samples": self.samples,
-            "repeats": self.repeats,
-            "reference": self.reference.content(),
-            "more": [METRICS.dump(metric) for metric in self.more],
+            **comparison_content(self),
         }
 
     @classmethod
@@ -248,13 +298,7 @@ class Score(SnapshotRecord):
         return cls(
             run=part(content, "run", str, source),
             sampling=Sampling.parse(part(content, "sampling", dict, source), f"{source}.sampling"),
-            samples=part(content, "samples", int, source),
-            repeats=part(content, "repeats", int, source),
-            reference=Reference.parse(part(content, "reference", dict, source), f"{source}.reference"),
-            more=tuple(
-                cast(SampleMetric, METRICS.parse(found, f"{source}.more"))
-                for found in part(content, "more", list, source)
-            ),
+            **parse_comparison(content, source),
         )
 
 
