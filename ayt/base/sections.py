@@ -211,5 +211,6 @@ def _plain(annotation: Any) -> Any:
 
 def _literals(annotation: Any) -> list[Any]:
     if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
+        # As a file has them.
+        return [str(value).lower() if isinstance(value, bool) else value for value in get_args(annotation)]
     return [value for part in get_args(annotation) for value in _literals(part)]

@@ -191,7 +191,7 @@ class Execution(Section):
     they are meant."""
     sinks: list[Literal["tensorboard", "wandb"]] = []
     """Where training logs also go."""
-    compile: bool | Literal["auto"] = "auto"
+    compile: Literal["auto", True, False] = "auto"
     """Trained networks go through torch.compile; `auto`: on a GPU, where a segment is long enough to gain by it."""
     replay: Literal["auto", "never"] = "auto"
     """`auto`: a GPU records an iteration as a CUDA graph and replays it, where that is possible; `never`: it does one

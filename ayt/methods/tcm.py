@@ -72,11 +72,14 @@ class Tcm(Method):
         return given
 
     @model_validator(mode="after")
-    def _boundary_within(self) -> Tcm:
+    def _some_noise_levels(self) -> Tcm:
+        # In place of the method's, which would speak of t_min: here that is t_boundary.
         if not 0.002 < self.t_boundary < (self.t_max or 0):
             raise ValueError(f"t_boundary {self.t_boundary:g} must lie between 0.002 and t_max {self.t_max or 0:g}")
         if self.t_min != self.t_boundary:
             raise ValueError(f"t_min {self.t_min:g}: noise levels are drawn from t_boundary {self.t_boundary:g} on")
+        if self.min_r >= self.t_boundary:
+            raise ValueError(f"min_r {self.min_r:g} must lie below t_boundary {self.t_boundary:g}")
         return self
 
     def unnamed(self) -> set[str]:

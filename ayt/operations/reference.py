@@ -166,7 +166,8 @@ def values(schema: Mapping[str, Any]) -> str:
     if options:
         return " or ".join(values(option) for option in options if option.get("type") != "null")
     if "const" in schema or "enum" in schema:
-        return ", ".join(f"`{choice}`" for choice in schema.get("enum", [schema.get("const")]))
+        found = schema.get("enum", [schema.get("const")])
+        return ", ".join(f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in found)
     kind = schema.get("type")
     if kind == "array":
         return f"list: {values(schema['items'])}"

@@ -100,6 +100,10 @@ def test_resolved_experiment_survives_writing_and_reading(tmp_path):
 
 
 MISTAKES = {
+    "word where true and false stand too": (
+        {"execution": {"compile": "atuo"}},
+        "execution.compile = 'atuo': unknown; did you mean auto? choose from auto, true, false",
+    ),
     "anchor without steps": ({"anchors": {"a": {}}}, "anchors.a.steps: is missing"),
     "anchor in no step": ({"anchors": {"a": {"steps": 0}}}, "anchors.a.steps = 0: must be greater than or equal to 1"),
     "anchor by an unknown sampler": (

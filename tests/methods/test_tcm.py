@@ -246,10 +246,10 @@ MISTAKES = {
     "another batch size": ({"batch_sizes": [16]}, "teacher_batch_size: ect has no run with batch size 16; choose"),
     "another seed": ({"teacher_seed": 3}, "tcm.teacher_seed = 3: ect has no run with seed 3; choose from 0"),
     "no such snapshot": ({"teacher_iteration": 3}, "teacher_iteration = 3: ect has snapshots every 2 iterations up to"),
-    "t' above all": ({"t_boundary": 90.0}, "methods.tcm: t_min 90 is not below t_max 80"),
+    "t' above all": ({"t_boundary": 90.0}, "methods.tcm: t_boundary 90 must lie between 0.002 and t_max 80"),
     "t' below all": ({"t_boundary": 0.001}, "methods.tcm: t_boundary 0.001 must lie between 0.002 and"),
     "draws below t'": ({"t_min": 0.1}, "methods.tcm: t_min 0.1: noise levels are drawn from t_boundary 1 on"),
-    "r above t": ({"min_r": 2.0}, "methods.tcm: min_r 2 needs a t_min above it"),
+    "r above t": ({"min_r": 2.0}, "methods.tcm: min_r 2 must lie below t_boundary 1"),
     "no boundary sample": ({"boundary_share": 0.1}, "boundary_share = 0.1: no sample of a batch of 8 would be"),
     "no classifier": ({"distance": "features", "classifier": "mine"}, "tcm.classifier = 'mine': unknown classifier"),
 }
