@@ -102,3 +102,15 @@ def test_whole_experiments_in_pages_are_valid(page, tmp_path):
     (code,) = [code for code in blocks(DOCS / page, "yaml") if "dataset:" in code]
     (tmp_path / "mine.yaml").write_text(code)
     assert load([tmp_path / "mine.yaml"]).methods.keys() == {"ect", "ayt"}
+
+
+def test_actions_are_pinned_by_commit_with_the_release_beside_it():
+    lines = [
+        line.strip()
+        for file in (ROOT / ".github" / "workflows").iterdir()
+        for line in file.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert len(lines) > 4
+    pinned = re.compile(r"(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [line for line in lines if not pinned.fullmatch(line)] == []
