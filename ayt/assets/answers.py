@@ -147,7 +147,7 @@ class Exchange:
             answer.close()
             # Headers arrive as latin-1, whatever they are.
             url = _redirected(url, answer.headers["Location"].encode("latin-1").decode("utf-8", "replace"))
-        raise AddressError("redirects without an end")
+        raise AddressError("redirects endlessly")
 
 
 class _Session(requests.Session):
@@ -168,7 +168,7 @@ def _redirected(url: str, target: str) -> str:
     if not good:
         raise AddressError(f"redirects to {one_line(target)!r}, which is no address that can be fetched")
     if urlsplit(url).scheme == "https" and parts.scheme != "https":
-        raise AddressError("redirects to an address without encryption")
+        raise AddressError("redirects to an unencrypted address")
     return there
 
 
@@ -188,7 +188,7 @@ def _check(answer: requests.Response) -> None:
     for name, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
         encoding = answer.headers.get(name, plain).strip().lower()
         if encoding not in ("", plain):
-            raise AddressError(f"sends the file in another form than it was asked for ({name}: {one_line(encoding)})")
+            raise AddressError(f"sends the file in a different form than was asked for ({name}: {one_line(encoding)})")
 
 
 def cause(error: BaseException) -> str:

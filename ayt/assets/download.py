@@ -116,7 +116,7 @@ class Download:
             same = same and self.part.origin.size in (None, total)
             if not match or not start or int(match[1]) != start or not same:
                 self.part.drop()
-                raise PassingError("sends another part than it was asked for; starting over")
+                raise PassingError("sends a different part than was asked for; starting over")
             return start, total
         if answer.status_code != requests.codes.ok:
             self.part.drop()

@@ -46,7 +46,7 @@ def _hexadecimal(least: int, most: int) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(f"[0-9a-f]{{{least},{most}}}", value):
             digits = str(most) if least == most else f"{least} to {most}"
-            raise ValueError(f"must be {digits} hexadecimal digits in small letters, and has {len(value)} characters")
+            raise ValueError(f"must be {digits} lowercase hexadecimal digits, and has {len(value)} characters")
         return value
 
     return AfterValidator(check)

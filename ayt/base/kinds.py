@@ -71,7 +71,7 @@ class Registry(Generic[K]):
             self._discover()  # a name that is shipped is taken
         other = self._kinds.setdefault(kind.name, kind)
         if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
-            raise UserError(f"{here}: the name {kind.name!r} is that of another in {_source(other)}")
+            raise UserError(f"{here}: the name {kind.name!r} is taken by {_source(other)}")
         self._kinds[kind.name] = kind
         return kind
 
@@ -169,9 +169,7 @@ def load_extensions(files: Iterable[str]) -> None:
     for file in files:
         path = Path(file).resolve()
         if os.pathsep in str(path):
-            raise UserError(
-                f"extension {file}: {str(path)!r} has a {os.pathsep!r}, which stands between paths; rename it"
-            )
+            raise UserError(f"extension {file}: {str(path)!r} has a {os.pathsep!r}, which separates paths; rename it")
         # Files in different folders may have the same name.
         name = f"ayt_extension_{path.stem}_{zlib.crc32(bytes(path)):08x}"
         if name in sys.modules:

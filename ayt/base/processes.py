@@ -138,7 +138,7 @@ def joined() -> Iterator[Processes]:
     if not (0 <= rank < count and 0 < port < 2**16 and host):
         raise UserError(
             f"WORLD_SIZE = {count} in the environment: speaks of {count} processes, and RANK, MASTER_ADDR and"
-            " MASTER_PORT do not say how they meet; unset it for one process"
+            " MASTER_PORT do not say how they find each other; unset it for one process"
         )
     try:
         store = _meet(host, port, rank, count)
@@ -147,7 +147,8 @@ def joined() -> Iterator[Processes]:
         )
     except (RuntimeError, OSError) as error:  # all of torch.distributed's are of the first
         told = str(error).partition("\n")[0][:200]
-        raise UserError(f"MASTER_ADDR = {host}, MASTER_PORT = {port}: the processes cannot meet: {told}") from error
+        problem = f"the processes cannot find each other: {told}"
+        raise UserError(f"MASTER_ADDR = {host}, MASTER_PORT = {port}: {problem}") from error
     yield Processes(rank, count, distributed.new_group(backend="gloo"))
     # Not after an error: NCCL would wait for the other processes, and they for this one.
     distributed.destroy_process_group()

@@ -56,7 +56,7 @@ class ResultsLock:
             alive.close()
             holder = self._holder()
             who = f"{holder.get('user')}, process {holder.get('pid')} on {holder.get('host')}"
-            raise UserError(f"{self.folder}: another workflow works here ({who}); wait for its end, or stop it there")
+            raise UserError(f"{self.folder}: another workflow works here ({who}); wait until it ends, or stop it there")
         self._alive = alive
         self._own = {"user": _user(), "pid": os.getpid(), "host": socket.gethostname()}
         write_text(self._file, json.dumps(self._own) + "\n")

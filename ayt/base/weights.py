@@ -78,7 +78,7 @@ def read(path: Path, kind: str, run: str | None = None) -> tuple[dict[str, torch
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     # Files of older versions have none.
     if metadata.get(_DIGEST, "") not in ("", _digest(metadata, tensors)):
-        raise UserError(f"{path}: damaged: its digest is of other numbers; delete it to have it made again")
+        raise UserError(f"{path}: damaged: its digest does not match its numbers; delete it to have it made again")
     return tensors, metadata
 
 
@@ -112,7 +112,7 @@ def _checked(found: dict[str, str] | None, path: Path, kind: str, run: str | Non
         raise UserError(f"{path}: was not written by ayt")
     metadata = _parsed(text)
     if not {"format", "kind", "run", "iteration"} <= set(metadata):
-        raise UserError(f"{path}: damaged: says nothing of what it is; delete it to have it made again")
+        raise UserError(f"{path}: damaged: does not say what it is; delete it to have it made again")
     if metadata["format"] > FORMAT:
         raise UserError(f"{path}: format {metadata['format']} is newer than this version's {FORMAT}")
     if metadata["kind"] != kind:

@@ -49,7 +49,8 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         if alias and id(node) not in self._sizes:
-            raise yaml.composer.ComposerError(None, None, "an alias stands inside what it names", event.start_mark)
+            problem = "an alias stands for something that contains it"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         self._values += self._sizes[id(node)] if alias else 1
         if self._values > self._most:
             problem = f"aliases repeat so much that there are more than {self._most:,} values"
@@ -77,7 +78,8 @@ class _Loader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable) or key in seen:
-                problem = f"key {key!r} stands twice" if isinstance(key, Hashable) else "a key is a list or a mapping"
+                twice = f"key {key!r} is listed twice"
+                problem = twice if isinstance(key, Hashable) else "a key is a list or a mapping"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -135,8 +137,8 @@ def parse(text: str, source: str) -> Any:
     """Parse one YAML document; ``source`` names it in errors.
 
     Raises:
-        UserError: the text is not YAML, a key stands twice in one mapping, a value is not plain (text, numbers, true,
-            false, nothing, lists, mappings), or aliases make too much of it.
+        UserError: the text is not YAML, a key is listed twice in one mapping, a value is not plain (text, numbers,
+            true, false, nothing, lists, mappings), or aliases make too much of it.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -157,7 +159,7 @@ def read(path: Path) -> Any:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
-            raise UserError(f"{path}: larger than {LARGEST_FILE:,} bytes, which no such file is")
+            raise UserError(f"{path}: larger than {LARGEST_FILE:,} bytes, more than any such file has")
         text = content.decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

@@ -41,8 +41,8 @@ class Digits(Dataset):
             with gzip.open(path, "rt") as file:
                 rows = np.loadtxt(file, delimiter=",", dtype=np.int64)
         except (OSError, EOFError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); install scikit-learn anew") from None
+            raise UserError(f"{path}: cannot be read ({error}); reinstall scikit-learn") from None
         if rows.shape != (self.size, 65):
-            raise UserError(f"{path}: has {rows.shape} numbers instead of {(self.size, 65)}; install scikit-learn anew")
+            raise UserError(f"{path}: has {rows.shape} numbers instead of {(self.size, 65)}; reinstall scikit-learn")
         pixels = np.rint(rows[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
         return Arrays(pixels, rows[:, -1])

@@ -86,7 +86,7 @@ class _Legacy:
         self.next_pickle()  # the version, which never changed
         facts = self.next_pickle()
         if not (isinstance(facts, dict) and facts.get("little_endian", True) is True):
-            raise UserError(f"{self.budget.source}: was written on a machine with another order of bytes")
+            raise UserError(f"{self.budget.source}: was written on a machine with a different byte order")
         content = self.next_pickle(self.declare)
         keys = self.next_pickle()
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(self.declared):
@@ -161,7 +161,7 @@ class _Zip:
         """Refuse numbers in another order of bytes."""
         name = f"{self.prefix}byteorder"
         if name in self.archive.namelist() and self.archive.read(name) != b"little":
-            raise UserError(f"{self.budget.source}: was written on a machine with another order of bytes")
+            raise UserError(f"{self.budget.source}: was written on a machine with a different byte order")
 
     def declare(self, key: str, dtype: torch.dtype, count: int) -> Storage:
         """Read numbers that the pickle names."""

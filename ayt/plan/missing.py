@@ -39,6 +39,6 @@ def note_of_missing_snapshots(plan: Plan) -> str:
     if not gone:
         return ""
     return (
-        f"{len(gone)} snapshots of finished trainings are gone, the first {gone[0]}; what needs none of them is left as"
-        f" it is. To have one made again: the same command, ended by -- {gone[0]}"
+        f"{len(gone)} snapshots of finished training runs are gone, the first {gone[0]}; what needs none of them is"
+        f" left as it is. To have one made again: the same command, ended by -- {gone[0]}"
     )

@@ -178,7 +178,7 @@ class TrainingState:
         tensors, metadata = weights.read(path, "state", self.run)
         if others := [name for name, sha256 in self.origin.items() if metadata.get("origin", {}).get(name) != sha256]:
             raise UserError(
-                f"{path}: comes from other weights than those that are called {', '.join(others)} now; delete the"
+                f"{path}: comes from different weights than those now called {', '.join(others)}; delete the"
                 " run's folder to train it from these, or import the old ones again"
             )
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}

@@ -324,7 +324,7 @@ def test_a_redirect_is_followed_and_a_loop_of_them_is_not(server, asset, get, ro
     server.script["/file"] = [Reply(status=302, location="/file")]
     server.script["/mirror"] = [Reply(status=302, location="/true")]
     server.script["/true"] = [Reply(BODY)]
-    assert "redirects without an end" in error_of(get, asset())
+    assert "redirects endlessly" in error_of(get, asset())
     assert len(server.seen) <= 31
     get(asset("/file", "/mirror"))
     assert beside(root, "").read_bytes() == BODY
@@ -523,7 +523,7 @@ def test_encryption_is_not_given_up_on_the_way(server, asset, get, root, certifi
         server.script["/plain"] = [Reply(BODY)]
         assert "is not trusted" in error_of(get, asset(secure.url("/file")))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        assert "without encryption" in error_of(get, asset(secure.url("/file")))
+        assert "unencrypted" in error_of(get, asset(secure.url("/file")))
         assert get(asset(secure.url("/true"))).read_bytes() == BODY
 
 
@@ -541,7 +541,7 @@ ENTRY = {"file": "f.bin", "url": "https://example.org/f.bin", "licence": "none",
         ({"folder": "../elsewhere"}, "a.folder = '../elsewhere': must be a folder inside"),
         ({"folder": "/tmp"}, "a.folder = '/tmp': must be a folder inside"),
         ({"md5": "12ab"}, "a.md5 = '12ab': must be 32 hexadecimal digits"),
-        ({"sha256": SHA256.upper()}, "must be 64 hexadecimal digits in small letters"),
+        ({"sha256": SHA256.upper()}, "must be 64 lowercase hexadecimal digits"),
         ({"sha256_prefix": "12"}, "a.sha256_prefix = '12': must be 6 to 63"),
         ({"sha256_prefix": 12345678}, "a.sha256_prefix = 12345678: must be text; put it into quotes"),
         ({"size": 0}, "a.size = 0: must be greater than or equal to 1"),

@@ -162,9 +162,9 @@ def test_what_is_not_the_file_is_not_recorded(get, kind):
         ("http://127.0.0.1:99999999/", "cannot be asked"),
         ("ftp://127.0.0.1/data", "redirects to 'ftp://127.0.0.1/data', which is no address"),
         ("file:///etc/passwd", "redirects to 'file:///etc/passwd', which is no address"),
-        ("http://", "redirects without an end"),
+        ("http://", "redirects endlessly"),
         ("http://" + "a" * 300 + "/", "cannot be asked|no connection"),
-        ("\x1b[2J\xff", "redirects to|404|cannot be asked|without an end"),
+        ("\x1b[2J\xff", "redirects to|404|cannot be asked|endlessly"),
     ],
     ids=ascii,
 )

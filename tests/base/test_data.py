@@ -40,7 +40,7 @@ def test_digits_that_are_not_there_are_one_error(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with monkeypatch.context() as without:
         without.delitem(sys.modules, "sklearn", raising=False)
-        with pytest.raises(UserError, match=r"digits\.csv\.gz: cannot be read .*; install scikit-learn anew"):
+        with pytest.raises(UserError, match=r"digits\.csv\.gz: cannot be read .*; reinstall scikit-learn"):
             Digits().load()
 
 

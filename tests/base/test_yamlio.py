@@ -61,12 +61,12 @@ MERGED = "a: &a {x: 1}\n" + "".join(
         (f"a: {NINES}", "is too large: whole numbers have at most 100 digits"),
         (f"a: 0x{NINES}", "is too large: whole numbers have at most 100 digits"),
         (r'"\ud800"', "has half of a surrogate pair, which is no character"),
-        ("&a [*a]", "x:1:5: not valid YAML: an alias stands inside what it names"),
+        ("&a [*a]", "x:1:5: not valid YAML: an alias stands for something that contains it"),
         ("[" * 100_000, "x:1:41: not valid YAML: nested deeper than 40"),
         ("- " * 5000 + "a", "x:1:81: not valid YAML: nested deeper than 40"),
         (BOMB, "aliases repeat so much that there are more than 100,000 values"),
         (MERGED, "aliases repeat so much that there are more than 100,000 values"),
-        (f"? x{NINES}\n: 1\n? x{NINES}\n: 2", "stands twice"),
+        (f"? x{NINES}\n: 1\n? x{NINES}\n: 2", "is listed twice"),
     ],
 )
 def test_what_is_no_plain_value_is_refused_in_one_line(text, said):

@@ -197,7 +197,7 @@ def test_checkpoints_are_imported_and_used(ayt, tiny, tmp_path, checkpoint):
     assert ayt("import-checkpoint", "theirs.pt", cwd=tmp_path).returncode == 0
     again = ayt("train", paths.run_record(run.folder), "--start", 2, "--stop", 4, "--device", "cpu", cwd=tmp_path)
     assert again.returncode == 1
-    assert "comes from other weights than those that are called theirs now" in again.stderr
+    assert "comes from different weights than those now called theirs" in again.stderr
 
 
 def test_a_checkpoint_that_does_not_fit_is_listed(ayt, tiny, tmp_path, checkpoint):

@@ -438,7 +438,7 @@ def test_a_mistake_in_an_override_names_the_override(tmp_path):
     ("text", "expected"),
     [
         ("methods: [ect", "x.yaml:1:14: not valid YAML"),
-        ("a: 1\nb: 2\na: 3\n", "x.yaml:3:1: not valid YAML: key 'a' stands twice"),
+        ("a: 1\nb: 2\na: 3\n", "x.yaml:3:1: not valid YAML: key 'a' is listed twice"),
         ("- ect\n", "x.yaml: must be a mapping of keys to values, not a list"),
         ("", "x.yaml: must be a mapping of keys to values, not nothing"),
     ],

@@ -203,7 +203,7 @@ def test_a_removed_snapshot_is_said_to_be_gone_and_made_again_when_asked_for(fin
     finally:
         (finished.folder / "away").rename(gone)
     assert "Nothing to be done" in done.stdout + done.stderr
-    assert f"1 snapshots of finished trainings are gone, the first {shown}; what needs" in done.stderr
+    assert f"1 snapshots of finished training runs are gone, the first {shown}; what needs" in done.stderr
     assert f"To have one made again: the same command, ended by -- {shown}" in done.stderr
 
 
