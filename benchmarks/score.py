@@ -31,7 +31,7 @@ from ayt.base import paths
 from ayt.base.images import to_uint8
 from ayt.base.progress import ProgressLine
 from ayt.datasets.base import DATASETS
-from ayt.evaluation.extractors import build_extractor, read_reference
+from ayt.evaluation.extractors import build_extractor, read_real_features
 from ayt.evaluation.sampling import draw_samples
 from ayt.evaluation.score import Scorer, cut
 from ayt.methods.formulas.objective import Sampled
@@ -97,7 +97,7 @@ def ours(options: argparse.Namespace, device: torch.device = CPU) -> float:
     reference = Reference(run.dataset, FeatureSpace(None), "reference")
     score = Score(run.name, ONE_STEP, options.samples, 1, reference)
     with ProgressLine("ours", options.samples) as line:
-        real = read_reference(Path("reference.npz"))
+        real = read_real_features(Path("reference.npz"))
         scorer = Scorer(
             run.dataset, run.classes, build_extractor(reference, device), real, options.batch_size, device, line
         )

@@ -3,6 +3,8 @@
 import ast
 import re
 import tomllib
+from collections import defaultdict
+from functools import cache
 from graphlib import TopologicalSorter
 
 import pytest
@@ -71,6 +73,48 @@ def test_folders_of_a_level_import_each_other_in_no_circle():
         if ours in LEVEL:
             needs[ours] |= {folder(name) for name in imports(path)} - {ours, None}
     list(TopologicalSorter(needs).static_order())  # raises where there is one
+
+
+@cache
+def trees():
+    """The source files of the package, by module."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES}
+    return {module.removesuffix(".__init__"): ast.parse(path.read_text()) for module, path in modules.items()}
+
+
+def ambiguous(sources):
+    """Public names with several meanings: of classes, and of functions that someone imports without their module.
+
+    A network's settings and its module, which lie in files of one name, may share theirs.
+    """
+    defined, taken = defaultdict(set), set()
+    for module, tree in sources.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in sources:
+                taken |= {alias.name for alias in node.names}
+        for node in tree.body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                defined[node.name].add(re.sub(r"^ayt\.networks\.\w+\.", "ayt.networks.*.", module))
+                taken |= {node.name} if isinstance(node, ast.ClassDef) else set()
+    return {name: places for name, places in defined.items() if len(places) > 1 and name in taken}
+
+
+def test_a_name_has_one_meaning():
+    assert ambiguous(trees()) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("class Run: ...", {"Run"}),
+        ("def read_arrays(): ...", {"read_arrays"}),
+        ("def read(): ...", set()),
+        ("def read(): ...\nfrom ayt.base.yamlio import read", {"read"}),
+        ("def _read_score(): ...", set()),
+    ],
+)
+def test_another_meaning_is_seen(line, names):
+    assert set(ambiguous({**trees(), "ayt.another": ast.parse(line)})) == names
 
 
 def test_losses_know_no_networks_nor_what_reports_torch():

@@ -29,7 +29,7 @@ NOISE_LEVELS = 12
 """Strengths of each transformation, and of noise."""
 
 
-def measure(distance: Distance, data: Images, points: Points, group: str | None) -> dict[str, np.ndarray]:
+def measure_responses(distance: Distance, data: Images, points: Points, group: str | None) -> dict[str, np.ndarray]:
     """Compare MFD with image distance, |a - b|_2 of images in [-1, 1].
 
     Args:

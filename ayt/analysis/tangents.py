@@ -45,7 +45,7 @@ class Points(NamedTuple):
     eps: Tensor
 
 
-def choose(data: Images, count: int, seed: int) -> Points:
+def choose_points(data: Images, count: int, seed: int) -> Points:
     """Draw ``count`` images of a dataset without replacement, partners and noise; the same for every device.
 
     Raises:
@@ -96,7 +96,7 @@ def differentiate(D: Denoise, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     return tangent(D, x + t[:, None, None, None] * eps, eps, t)
 
 
-def measure(
+def measure_tangents(
     D: Denoise, points: Points, noise_levels: Sequence[float], method: Method, stage: int, distance: Distance
 ) -> dict[str, np.ndarray]:
     """Take all three tangents at each noise level.

@@ -31,7 +31,7 @@ def run_about(options: argparse.Namespace) -> None:
     from ayt.base.files import write_text
     from ayt.experiment import resolved
     from ayt.plan.plan import Plan
-    from ayt.reporting.about import about
+    from ayt.reporting.about import first_page
 
     plan = Plan(resolved.read(options.experiment))
-    write_text(paths.about(plan.experiment.name), about(plan))
+    write_text(paths.about(plan.experiment.name), first_page(plan))

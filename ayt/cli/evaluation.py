@@ -182,7 +182,7 @@ def run_reference(options: argparse.Namespace) -> None:
     published = extractors.read_statistics(options.statistics) if options.statistics else None
     extractor = extractors.build_extractor(record, device)
     features = extractors.compute_reference(extractor, images, options.batch_size, record.kept, published)
-    extractors.write_reference(options.record.with_suffix(".npz"), features)
+    extractors.write_real_features(options.record.with_suffix(".npz"), features)
 
 
 def run_score(options: argparse.Namespace) -> None:
@@ -217,7 +217,7 @@ def run_score(options: argparse.Namespace) -> None:
             run.dataset,
             run.classes,
             extractors.build_extractor(reference, device),
-            extractors.read_reference(reference.path),
+            extractors.read_real_features(reference.path),
             options.batch_size,
             device,
             line,
@@ -261,7 +261,7 @@ def run_anchor(options: argparse.Namespace) -> None:
             anchor.dataset,
             anchor.classes,
             extractors.build_extractor(anchor.reference, device),
-            extractors.read_reference(anchor.reference.path),
+            extractors.read_real_features(anchor.reference.path),
             options.batch_size,
             device,
             line,

@@ -24,9 +24,9 @@ def add_verbs(verbs: Verbs) -> None:
 def run_keys(options: argparse.Namespace) -> None:
     """Print the reference, or write it into a page."""
     from ayt.base.files import write_text
-    from ayt.operations.reference import reference, replace_reference
+    from ayt.operations.reference import describe_keys, replace_reference
 
     if options.into:
         write_text(options.into, replace_reference(options.into.read_text(encoding="utf-8")))
     else:
-        print(reference(), end="")
+        print(describe_keys(), end="")

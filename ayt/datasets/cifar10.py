@@ -74,7 +74,7 @@ class Cifar10(Dataset):
 
 def _read_batches(archive: Path) -> dict[str, dict[str, object]]:
     from ayt.foreign.archives import read_members
-    from ayt.foreign.checkpoints import read_arrays
+    from ayt.foreign.checkpoints import read_pickled_arrays
 
     members = read_members(archive, BATCHES, LARGEST_BATCH, LARGEST_ARCHIVE)
-    return {name: read_arrays(content, f"{archive}: {name}") for name, content in members}
+    return {name: read_pickled_arrays(content, f"{archive}: {name}") for name, content in members}

@@ -110,8 +110,8 @@ def _statistics(arrays: dict[str, np.ndarray], path: Path) -> tuple[Tensor, Tens
     return mu, sigma
 
 
-def read_reference(path: Path) -> FeatureSet:
-    """Read what `write_reference` wrote.
+def read_real_features(path: Path) -> FeatureSet:
+    """Read what `write_real_features` wrote.
 
     Raises:
         UserError: the file is missing, damaged or of other content.
@@ -120,7 +120,7 @@ def read_reference(path: Path) -> FeatureSet:
     return FeatureSet(*_statistics(arrays, path), torch.from_numpy(arrays["kept"]))
 
 
-def write_reference(path: Path, features: FeatureSet) -> None:
+def write_real_features(path: Path, features: FeatureSet) -> None:
     """Write features of real images."""
     arrays = {"mu": features.mean, "sigma": features.covariance, "kept": features.kept}
     write_arrays(path, {name: tensor.numpy() for name, tensor in arrays.items()})

@@ -217,8 +217,8 @@ class _Reader:
         usual = {name: {registry.key: name} for name in registry.defaults}
         return self.named(key, self.mapping(key, usual), lambda raw, where: self.kind(registry, raw, where))
 
-    def anchor(self, raw: Any, where: tuple[str, ...]) -> schema.Anchor | None:
-        return self.section(schema.Anchor, raw, where)
+    def anchor(self, raw: Any, where: tuple[str, ...]) -> schema.AnchorSettings | None:
+        return self.section(schema.AnchorSettings, raw, where)
 
     def toy(self, raw: Any, where: tuple[str, ...]) -> schema.Toy | None:
         return self.section(schema.Toy, raw, where)

@@ -117,7 +117,7 @@ class Evaluation(Section):
         return self
 
 
-class Anchor(Section):
+class AnchorSettings(Section):
     """Weights that are not trained here, scored as snapshots are: does the evaluation reproduce what is published?
 
     Tables `methods` and `scores` have a row of each.
@@ -224,7 +224,7 @@ class Experiment(Section):
     classifiers: dict[Name, Classifier]
     methods: dict[MethodName, Method]
     evaluation: Evaluation
-    anchors: dict[Name, Anchor]
+    anchors: dict[Name, AnchorSettings]
     toys: dict[Name, Toy]
     figures: dict[Name, Figure]
     tables: dict[Name, Table]

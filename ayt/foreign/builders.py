@@ -72,7 +72,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Name:
+class Global:
     """Something that the pickle asks for by name, and that is known here."""
 
     name: str
@@ -96,7 +96,7 @@ SCALARS = (str, bytes, int, float, bool, type(None))
 
 def describe(value: Any) -> str:
     """A few words on a value, however deep: never the value itself."""
-    if isinstance(value, Name):
+    if isinstance(value, Global):
         return value.name
     if isinstance(value, Module):
         return f"the module {value.class_name[:80]}"
@@ -146,8 +146,8 @@ def _method(owner: Any, name: Any) -> Module:
 
 def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
     """How protocols 0 and 1 make objects."""
-    plain = isinstance(base, Name) and base.name in ("builtins.object", "__builtin__.object") and state is None
-    check(isinstance(cls, Name) and plain, f"{describe(cls)} from {describe(base)}")
+    plain = isinstance(base, Global) and base.name in ("builtins.object", "__builtin__.object") and state is None
+    check(isinstance(cls, Global) and plain, f"{describe(cls)} from {describe(base)}")
     check(bool(TORCH_MODULE.fullmatch(cls.name)), cls.name)
     return Module(cls.name.rpartition(".")[2])
 
@@ -172,7 +172,7 @@ def _parameter(data: Any, *rest: Any) -> Tensor:
 
 
 def _new_array(kind: Any, shape: Any, code: Any) -> Array:
-    check(kind == Name("numpy.ndarray"), describe(kind))
+    check(kind == Global("numpy.ndarray"), describe(kind))
     return Array()
 
 

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ayt.base.errors import UserError
-from ayt.foreign import torchfiles
+from ayt.foreign import pickles, torchfiles
 from ayt.foreign.builders import MOST_DIMENSIONS, STORAGES, Array, Module
-from ayt.foreign.pickles import Budget, RefusedError, read
+from ayt.foreign.pickles import Budget, RefusedError
 from ayt.foreign.text import one_line
 
 ARRAY = b"\x93NUMPY"
@@ -45,7 +45,7 @@ PER_TENSOR = 1000
 """Bytes that a tensor is taken for beside its numbers."""
 
 
-class Comparison(NamedTuple):
+class NamesApart(NamedTuple):
     """Names of tensors by what is wrong with them."""
 
     missing: list[str]
@@ -53,10 +53,10 @@ class Comparison(NamedTuple):
     misshaped: list[str]
 
 
-def compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Comparison:
+def compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> NamesApart:
     """Compare named tensors with those that a network has."""
     common = [name for name in expected if name in tensors]
-    return Comparison(
+    return NamesApart(
         missing=sorted(set(expected) - set(tensors)),
         unexpected=sorted(set(tensors) - set(expected)),
         misshaped=[name for name in common if tensors[name].shape != expected[name].shape],
@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_arrays(data: bytes, source: str) -> dict[str, object]:
+def read_pickled_arrays(data: bytes, source: str) -> dict[str, object]:
     """Read a pickled dictionary of arrays and plain values, as CIFAR-10's batches are; keys become texts.
 
     Args:
@@ -103,7 +103,7 @@ def read_arrays(data: bytes, source: str) -> dict[str, object]:
         RefusedError: it asks for anything else.
         UserError: it is damaged, or no dictionary.
     """
-    content = read(data, source)
+    content = pickles.read(data, source)
     if not isinstance(content, dict):
         raise UserError(f"{source}: not a dictionary of arrays")
     found: dict[str, object] = {}

@@ -26,8 +26,8 @@ from ayt.foreign.builders import (
     UNREADABLE,
     Array,
     Dtype,
+    Global,
     Module,
-    Name,
     Storage,
     describe,
     is_key,
@@ -272,7 +272,7 @@ class Machine:
 
     def _do_newobj(self, _: Any) -> None:
         arguments, what = self.stack.pop(), self.stack.pop()
-        if not isinstance(what, Name):
+        if not isinstance(what, Global):
             self.refuse(f"a new object of {describe(what)}")
         if TORCH_MODULE.fullmatch(what.name) and arguments == ():
             self.stack.append(Module(what.name.rpartition(".")[2]))
@@ -325,12 +325,12 @@ class Machine:
         if full in DTYPES:
             self.stack.append(full)
         elif full in BUILDERS or full in DICTS or full in BARE or full in _OURS or TORCH_MODULE.fullmatch(full):
-            self.stack.append(Name(full))
+            self.stack.append(Global(full))
         else:
             self.refuse(full)
 
     def _call(self, what: Any, arguments: Any) -> Any:
-        if not isinstance(what, Name):
+        if not isinstance(what, Global):
             self.refuse(f"a call of {describe(what)}")
         if not isinstance(arguments, tuple) or len(arguments) > MOST_ARGUMENTS:
             self.refuse(f"{what.name} with {describe(arguments)} as arguments")
@@ -356,7 +356,7 @@ class Machine:
 
     def typed(self, what: Any, kind: Any, arguments: Any, state: Any) -> Any:
         """A tensor with attributes of its own, which do not matter here."""
-        if not isinstance(what, Name) or what.name in _OURS:
+        if not isinstance(what, Global) or what.name in _OURS:
             self.refuse(f"a tensor made by {describe(what)}")
         return self._call(what, arguments)
 
@@ -368,7 +368,7 @@ class Machine:
         good = (
             isinstance(asked, tuple) and len(asked) in (5, 6) and asked[0] == "storage" and asked[5:] in ((), (None,))
         )
-        good = good and isinstance(asked[1], Name) and asked[1].name in STORAGES
+        good = good and isinstance(asked[1], Global) and asked[1].name in STORAGES
         if not good or not isinstance(asked[2], str):
             self.refuse("opcode BINPERSID of anything but a tensor's numbers")
         self.stack.append(self.declared(asked[2], STORAGES[asked[1].name], product((asked[4],))))

@@ -59,7 +59,7 @@ def find_owned(experiments: list[Experiment], config: Path) -> list[Owned]:
         found |= {*_files(plan), *_folders(plan)} - claimed
         found |= _own(plan.experiment.name)
     there = [path for path in found if path.exists() and not any(parent in found for parent in path.parents)]
-    return [Owned(path, measure(path)) for path in sorted(there)]
+    return [Owned(path, size_of(path)) for path in sorted(there)]
 
 
 def remove(owned: Iterable[Owned]) -> None:
@@ -71,7 +71,7 @@ def remove(owned: Iterable[Owned]) -> None:
             path.unlink()
 
 
-def measure(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; a file with several names counts once."""
     files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
     found = {(stat.st_dev, stat.st_ino): stat.st_size for stat in (file.lstat() for file in files if not file.is_dir())}

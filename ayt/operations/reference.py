@@ -49,7 +49,7 @@ PARTS: tuple[tuple[str, Registry[Any] | None, type[Section], str], ...] = (
     ),
     ("evaluation", None, schema.Evaluation, ""),
     ("evaluation.metrics", METRICS, Metric, "`metrics` is a list of these names."),
-    ("anchors", None, schema.Anchor, ""),
+    ("anchors", None, schema.AnchorSettings, ""),
     ("toys", None, schema.Toy, "Toy experiments by names of your choice."),
     ("figures", FIGURES, Figure, "Figures by names of your choice; the key `kind` is one of these."),
     ("tables", TABLES, Table, "Tables by names of your choice; the key `kind` is one of these."),
@@ -72,10 +72,10 @@ def replace_reference(page: str) -> str:
     head, mark, _ = page.partition(MARK + "\n")
     if not mark:
         raise UserError(f"no line says where the reference begins: {MARK}")
-    return f"{head}{mark}\n{reference()}"
+    return f"{head}{mark}\n{describe_keys()}"
 
 
-def reference() -> str:
+def describe_keys() -> str:
     """The reference in Markdown; with extensions loaded, their kinds too."""
     return "\n\n".join(paragraph for part in PARTS for paragraph in _part(*part)) + "\n"
 

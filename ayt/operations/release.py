@@ -41,7 +41,7 @@ for number, image in enumerate(to_uint8(sample(denoiser(None), noise))):
 """
 
 
-def load(folder: Path | str) -> tuple[EDMPrecond, RunRecord]:
+def load_network(folder: Path | str) -> tuple[EDMPrecond, RunRecord]:
     """The network D(x; sigma) of a folder made by `export`, on the CPU in eval mode, and how it was trained.
 
     It is the trained one: `load_sampled` gives the denoiser where that is made of several.
@@ -63,7 +63,7 @@ def load_sampled(folder: Path | str, device: torch.device | str = "cpu") -> tupl
         UserError: as `load` does.
     """
     folder, device = Path(folder), torch.device(device)
-    network, run = load(folder)
+    network, run = load_network(folder)
     files = {role: folder / f"{role}.safetensors" for role in run.training.sampled_with}
     return run.training.sampled(work_of(run, folder, device, network.to(device), files)), run
 

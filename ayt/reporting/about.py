@@ -20,7 +20,7 @@ from ayt.metrics.base import DenoisingMetric, Metric
 from ayt.operations.status import RunStatus, statuses
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
-from ayt.reporting.escapes import one_line
+from ayt.reporting.escapes import unbroken
 from ayt.reporting.pages import menu_entries, read_part
 from ayt.reporting.scores import read_failure, read_score
 from ayt.reporting.wording import noise_levels, plural
@@ -48,7 +48,7 @@ Results, as in the menu at the left, where the eye shows one and the i says how 
 {% endif %}"""
 
 
-def about(plan: Plan) -> str:
+def first_page(plan: Plan) -> str:
     """The page as reStructuredText that Jinja renders first; what it says is read off the files that the runs left.
 
     The same files give the same text.
@@ -331,7 +331,7 @@ def _bullets(lines: Iterable[str]) -> str:
 
 def _plain(text: str) -> str:
     """Text that docutils takes for nothing else."""
-    escaped = re.sub(r"([\\*`_|])", r"\\\1", one_line(text))
+    escaped = re.sub(r"([\\*`_|])", r"\\\1", unbroken(text))
     # An empty escape before what could be a list's marker.
     return rf"\ {escaped}" if re.match(r"\W|\w{1,4}[.)]( |$)", text) else escaped
 

@@ -13,7 +13,7 @@ FORMULA = re.compile(r"'*[=+\-@]")
 """What a spreadsheet takes for a formula, and what is made of it."""
 
 
-def one_line(text: str) -> str:
+def unbroken(text: str) -> str:
     """The text with single spaces in place of line breaks and the like."""
     return " ".join(text.split())
 
@@ -36,7 +36,7 @@ def as_drawn(text: str) -> str:
 
 def markdown(text: str) -> str:
     """For a paragraph or a cell of Markdown."""
-    escaped = re.sub(r"([\\`*\[\]<>|~$]|&(?=#?\w+;))", r"\\\1", one_line(text))
+    escaped = re.sub(r"([\\`*\[\]<>|~$]|&(?=#?\w+;))", r"\\\1", unbroken(text))
     escaped = re.sub("_+", _underscores, escaped)
     return re.sub(r"^(\d{0,9})([-+=#.)])(?=[-+=#\s]|$)", r"\1\\\2", escaped)  # would begin a list, a heading, a line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from ayt.reporting.escapes import one_line
+from ayt.reporting.escapes import unbroken
 
 # A star or a bracket at the beginning of a row would belong to the \\ before it.
 TEXT = {
@@ -76,7 +76,7 @@ def escape(text: str) -> str:
 
     What no command of LaTeX sets stands there as it is for engines that read Unicode, and as its number for others.
     """
-    return "".join(map(_character, unicodedata.normalize("NFC", one_line(text))))
+    return "".join(map(_character, unicodedata.normalize("NFC", unbroken(text))))
 
 
 def _character(character: str) -> str:

@@ -100,7 +100,7 @@ def files(folder):
 @pytest.mark.parametrize("method", ["ect", "ayt", "hybrid"])
 def test_training_further_trains_as_training_does_and_writes_nothing(trained, method):
     run = run_of(trained, method)
-    images, points = digits(), tangents.choose(digits(), 2, 0)
+    images, points = digits(), tangents.choose_points(digits(), 2, 0)
     before = files(paths.RESULTS)
     reached = []
     for state in oscillation.train_further(Snapshot(run.record, 4), 4, images):
@@ -206,7 +206,7 @@ def test_transformations_from_record_to_figure(trained, tmp_path):
 def test_a_network_is_told_the_labels_of_the_images(trained):
     run = run_of(trained, "ect")
     network = build_network(run.record)
-    points = tangents.choose(digits(), 3, 0)
+    points = tangents.choose_points(digits(), 3, 0)
     for parameter in network.parameters():  # else the last layers make 0 of everything
         torch.nn.init.normal_(parameter, std=0.1)
     outputs = [
@@ -231,12 +231,12 @@ def test_colour_images(tmp_path):
     torch.manual_seed(0)
     network = EDMPrecond(DDPMpp(32, 3, channels=8, channel_mult=(1, 1), blocks=1, attention=()))
     features = mfd(frozen(VGG(32, 3, 15, widths=[8, 8], convs=[1, 1])))
-    points = tangents.choose(images, 4, 0)
-    found = tangents.measure(network.eval().requires_grad_(False), points, [0.1, 1.0, 10.0], ECT, 0, features)
+    points = tangents.choose_points(images, 4, 0)
+    found = tangents.measure_tangents(network.eval().requires_grad_(False), points, [0.1, 1.0, 10.0], ECT, 0, features)
     assert found["feature"].shape == (3, 4, 3, 32, 32)
     draw_tangents(found, tmp_path / "a", "", "the network")
     check_pictures(tmp_path / "a", ["t"])
-    responses = manifold.measure(features, images, points, "geo_clr_deg")
+    responses = manifold.measure_responses(features, images, points, "geo_clr_deg")
     assert len(responses["kinds"]) == 10
     control = {f"untrained_{name}": responses[name] for name in ("ratio", "pair_ratio")}
     draw_manifold({**responses, **control}, tmp_path / "b", "", "the network")

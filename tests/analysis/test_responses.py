@@ -25,8 +25,8 @@ def test_noise_has_exactly_the_norms_stated():
 def test_the_image_distance_itself_responds_to_everything_alike():
     """With the L2 distance in MFD's place every ratio is 1, and at twice the strength mixup is twice as far."""
     images = Images.of(Photos(crops=64).load())
-    points = tangents.choose(images, 6, 0)
-    found = manifold.measure(lambda a, b: (a - b).flatten(1).norm(dim=1), images, points, "geo")
+    points = tangents.choose_points(images, 6, 0)
+    found = manifold.measure_responses(lambda a, b: (a - b).flatten(1).norm(dim=1), images, points, "geo")
     for name in ("ratio", "pair_ratio"):
         known = found[name][np.isfinite(found[name])]
         assert len(known) > 0.8 * found[name].size

@@ -58,7 +58,7 @@ def test_the_difference_goes_to_the_derivative_with_its_step():
     points = tangents.Points(torch.arange(3), torch.zeros(3, 4), x, torch.zeros(3).long(), eps)
     errors = []
     for q in (256.0, 2560.0, 25600.0):
-        found = tangents.measure(network, points, [0.5, 2.0], ECT.model_copy(update={"q": q}), 0, l2)
+        found = tangents.measure_tangents(network, points, [0.5, 2.0], ECT.model_copy(update={"q": q}), 0, l2)
         lengths = np.abs(found["difference_norm"] / found["derivative_norm"] - 1).max()
         errors.append(max(lengths, np.linalg.norm(found["difference"] - found["derivative"], axis=(3, 4)).max()))
     assert errors[0] < 0.1
@@ -95,13 +95,13 @@ def test_a_tangent_of_nothing_is_nothing():
 
 def test_points_are_images_of_the_dataset_with_their_labels_and_others():
     images = digits()
-    points = tangents.choose(images, 20, seed=1)
+    points = tangents.choose_points(images, 20, seed=1)
     assert torch.equal(points.x, to_float(images.pixels[points.places]))
     assert torch.equal(points.labels, images.labels[points.places])
     assert (points.others != points.places[:, None]).all()
-    assert not torch.equal(points.x, tangents.choose(images, 20, seed=2).x)
+    assert not torch.equal(points.x, tangents.choose_points(images, 20, seed=2).x)
     with pytest.raises(UserError, match="cannot look at 2000 images: the dataset has 1797"):
-        tangents.choose(images, 2000, 0)
+        tangents.choose_points(images, 2000, 0)
 
 
 def test_a_method_that_compares_no_outputs_has_no_tangent_of_its_own():

@@ -49,7 +49,7 @@ def normals(*shape, seed=1):
 @pytest.fixture(scope="module")
 def results():
     """What tiny trainings measure, by manifold."""
-    return {name: experiment.run(Toy(**{**TINY, "manifold": name}), CPU) for name in ("curve", "surface")}
+    return {name: experiment.run_toy(Toy(**{**TINY, "manifold": name}), CPU) for name in ("curve", "surface")}
 
 
 @pytest.mark.parametrize("build", MANIFOLDS)
@@ -146,7 +146,7 @@ def test_measured_energies_are_those_of_the_closed_form(distance, t):
     x, eps = manifold.embed(angles(manifold)), normals(64, 2)
     images = (points[:, :, None, None] for points in (x, eps))
     chosen = {"pixels": pseudo_huber, "features": mfd(Linear())}[distance]
-    found = experiment.take_tangents(Linear(), chosen, next(images), t, next(images))
+    found = experiment.toy_tangents(Linear(), chosen, next(images), t, next(images))
     share, towards = experiment.compare_with_manifold(manifold, found)
 
     r = float(t_to_r(torch.tensor(t, dtype=torch.float64)))
@@ -163,7 +163,7 @@ def test_measured_energies_are_those_of_the_closed_form(distance, t):
 def test_labels_tell_how_points_were_transformed():
     draws = Draws(0, 0, 512, CPU)
     x = experiment.draw_points(surface(), draws)
-    moved, labels = experiment.transform(x, draws)
+    moved, labels = experiment.transform_points(x, draws)
     scale, translation, noise = labels[:, :1], labels[:, 1:9], labels[:, 9:]
     left = (moved.flatten(1) - x.flatten(1) * 2 ** (0.2 * scale) - 0.125 * translation).norm(dim=1, keepdim=True)
     torch.testing.assert_close(left, noise * 8**0.5, rtol=1e-5, atol=1e-6)
@@ -174,7 +174,7 @@ def test_labels_tell_how_points_were_transformed():
 
 def test_models_learn_the_curve():
     spec = Toy(seeds=[0], iterations=300, pretrain_iterations=300, classifier_iterations=300, measure_every=300)
-    found = experiment.run(spec, CPU)
+    found = experiment.run_toy(spec, CPU)
     assert (found["distance"][..., -1] < 0.8 * found["distance"][..., 0]).all()
     pixels, features = found["parallel"][:, 0, -1].mean(1)
     assert pixels > features

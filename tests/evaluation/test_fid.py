@@ -238,13 +238,13 @@ def test_reference_keeps_features_of_the_dataset(scorer, extractor):
 
 
 def test_reference_survives_writing(scorer, tmp_path):
-    extractors.write_reference(tmp_path / "r.npz", scorer.real)
-    again = extractors.read_reference(tmp_path / "r.npz")
+    extractors.write_real_features(tmp_path / "r.npz", scorer.real)
+    again = extractors.read_real_features(tmp_path / "r.npz")
     for name in ("mean", "covariance", "kept"):
         assert torch.equal(getattr(again, name), getattr(scorer.real, name))
     (tmp_path / "r.npz").write_bytes((tmp_path / "r.npz").read_bytes()[:5000])
     with pytest.raises(UserError, match=r"r\.npz: not arrays"):
-        extractors.read_reference(tmp_path / "r.npz")
+        extractors.read_real_features(tmp_path / "r.npz")
 
 
 def test_published_statistics_replace_the_datasets_own(scorer, extractor, tmp_path):

@@ -26,7 +26,7 @@ from torch import nn
 
 from ayt.base.errors import UserError
 from ayt.foreign import torchfiles
-from ayt.foreign.checkpoints import compare, read_arrays, read_checkpoint
+from ayt.foreign.checkpoints import compare, read_checkpoint, read_pickled_arrays
 from ayt.foreign.pickles import RefusedError
 from ayt.networks.modules.ddpmpp import DDPMpp
 from ayt.networks.modules.precond import EDMPrecond
@@ -131,7 +131,7 @@ def test_plain_values_of_every_protocol():
 def test_a_batch_of_cifar10_as_python_2_wrote_it():
     data = np.random.default_rng(0).integers(0, 256, (4, 3072), dtype=np.uint8)
     batch = {"data": data, "labels": [3, 1, 4, 1], "batch_label": "training batch 1 of 5", "filenames": ["a", "b"]}
-    found = read_arrays(python2_batch(batch), "x")
+    found = read_pickled_arrays(python2_batch(batch), "x")
     assert np.array_equal(found["data"], data)
     assert found["labels"] == [3, 1, 4, 1]
     # What Python itself makes of it, for trust in the batch.
@@ -142,7 +142,7 @@ def test_a_batch_of_cifar10_as_python_2_wrote_it():
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_arrays(dtype, protocol):
     array = np.arange(6).reshape(2, 3).astype(dtype)
-    found = read_arrays(
+    found = read_pickled_arrays(
         pickle.dumps({"c": array, "fortran": np.asfortranarray(array), "one": array[0, 1]}, protocol), "x"
     )
     assert np.array_equal(found["c"], array) and found["c"].dtype == array.dtype

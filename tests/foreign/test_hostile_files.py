@@ -19,7 +19,7 @@ from ayt.base.errors import UserError
 from ayt.cli.foreign import add_verbs, run_import
 from ayt.foreign import pickles
 from ayt.foreign.arrays import read_npz
-from ayt.foreign.checkpoints import read_arrays, read_checkpoint
+from ayt.foreign.checkpoints import read_checkpoint, read_pickled_arrays
 
 MEGABYTE = 2**20
 FEW_STEPS = 200_000
@@ -248,11 +248,13 @@ def test_noise_in_torch_files_is_never_more_than_an_error(tmp_path, legacy):
 
 def test_arrays_of_a_batch_are_bounded_too():
     with pytest.raises(UserError, match="a tensor's numbers"):
-        read_arrays(pickle.dumps({"data": torch.zeros(3)}), "x")
+        read_pickled_arrays(pickle.dumps({"data": torch.zeros(3)}), "x")
     deep = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
     shape = b"(" + b"K\x01" * 100_000 + b"t"
     with pytest.raises(UserError, match="100000 dimensions"):
-        read_arrays(deep + b"(K\x01" + shape + b"cnumpy\ndtype\nX\x02\x00\x00\x00u1K\x00K\x01\x87R\x89C\x01atb.", "x")
+        read_pickled_arrays(
+            deep + b"(K\x01" + shape + b"cnumpy\ndtype\nX\x02\x00\x00\x00u1K\x00K\x01\x87R\x89C\x01atb.", "x"
+        )
 
 
 def npz(**options):

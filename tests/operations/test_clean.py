@@ -10,7 +10,7 @@ from ayt import cli
 from ayt.base import paths
 from ayt.base.errors import UserError
 from ayt.experiment import load, resolved
-from ayt.operations.clean import find_owned, measure, remove
+from ayt.operations.clean import find_owned, remove, size_of
 from ayt.plan.plan import Plan
 
 
@@ -136,4 +136,4 @@ def test_sizes_are_those_of_files_once_and_links_lead_nowhere(tmp_path):
     (tmp_path / "a" / "again").hardlink_to(tmp_path / "a" / "file")
     write(tmp_path / "large", "x" * 10_000)
     (tmp_path / "a" / "link").symlink_to(tmp_path / "large")
-    assert measure(tmp_path / "a") == 5 + len(str(tmp_path / "large"))
+    assert size_of(tmp_path / "a") == 5 + len(str(tmp_path / "large"))

@@ -6,7 +6,7 @@ from ayt.base.errors import UserError
 from ayt.base.kinds import Kind
 from ayt.base.sections import keys
 from ayt.experiment import schema
-from ayt.operations.reference import MARK, PARTS, explanations, reference, replace_reference
+from ayt.operations.reference import MARK, PARTS, describe_keys, explanations, replace_reference
 
 MODELS = [kind for _, registry, base, _ in PARTS for kind in (registry.kinds.values() if registry else [base])]
 
@@ -17,7 +17,7 @@ def test_every_key_has_a_meaning(model):
 
 
 def test_every_key_and_kind_is_in_it():
-    text = reference()
+    text = describe_keys()
     for model in MODELS:
         assert all(f"| `{key}` |" in text for key in keys(model))
         if issubclass(model, Kind):
@@ -37,7 +37,7 @@ def test_every_key_and_kind_is_in_it():
     ],
 )
 def test_a_row_says_values_default_and_meaning(row):
-    assert row in reference()
+    assert row in describe_keys()
 
 
 def test_every_section_of_a_file_is_in_it():
@@ -46,6 +46,6 @@ def test_every_section_of_a_file_is_in_it():
 
 
 def test_it_replaces_what_a_page_has_below_the_mark():
-    assert replace_reference(f"Mine.\n\n{MARK}\nold") == f"Mine.\n\n{MARK}\n\n{reference()}"
+    assert replace_reference(f"Mine.\n\n{MARK}\nold") == f"Mine.\n\n{MARK}\n\n{describe_keys()}"
     with pytest.raises(UserError, match="no line says where"):
         replace_reference("Mine.")

@@ -11,7 +11,7 @@ from ayt.base.files import write_text
 from ayt.experiment import load
 from ayt.plan.plan import Plan
 from ayt.reporting.scores import gather_scores, write_scores
-from ayt.reporting.tables.best import choose, judge
+from ayt.reporting.tables.best import choose_snapshots, judge
 
 BY_ITERATION = {2: [5.0, 9.0, 11.0], 4: [7.0, 4.0, 6.0], 6: [8.0, 3.0, 3.0], 8: [9.0, 7.0, 9.0]}
 """The fourth iteration has the lowest number of all but one; the second is what the first sampling run prefers."""
@@ -19,20 +19,20 @@ BY_ITERATION = {2: [5.0, 9.0, 11.0], 4: [7.0, 4.0, 6.0], 6: [8.0, 3.0, 3.0], 8: 
 
 def test_the_choice_does_not_see_what_it_is_judged_by():
     snapshots = [judge(iteration, values) for iteration, values in BY_ITERATION.items()]
-    assert {which: (judged.iteration, judged.others) for which, judged in choose(snapshots, "lower")} == {
+    assert {which: (judged.iteration, judged.others) for which, judged in choose_snapshots(snapshots, "lower")} == {
         "chosen": (2, 10.0),
         "last": (8, 8.0),
     }
-    assert next(choose(snapshots, "higher"))[1].iteration == 8
+    assert next(choose_snapshots(snapshots, "higher"))[1].iteration == 8
 
 
 def test_what_is_not_finite_is_not_chosen_and_not_averaged():
     snapshots = [judge(2, [None, 1.0]), judge(4, [3.0, None]), judge(6, [4.0, 1.0])]
-    assert [(which, judged.iteration, judged.others) for which, judged in choose(snapshots, "lower")] == [
+    assert [(which, judged.iteration, judged.others) for which, judged in choose_snapshots(snapshots, "lower")] == [
         ("chosen", 4, None),
         ("last", 6, 1.0),
     ]
-    assert [which for which, _ in choose(snapshots[:1], "lower")] == ["last"]
+    assert [which for which, _ in choose_snapshots(snapshots[:1], "lower")] == ["last"]
 
 
 def test_the_table_from_score_files(tiny, tmp_path, monkeypatch):

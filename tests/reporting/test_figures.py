@@ -11,7 +11,7 @@ from ayt.datasets.digits import Digits
 from ayt.reporting import grids, style
 from ayt.reporting.figures.curves import draw_curves, over_seeds
 from ayt.reporting.figures.final import draw_final
-from ayt.reporting.figures.samples import Row, draw_samples
+from ayt.reporting.figures.samples import Row, draw_rows
 from ayt.reporting.published import batch_size_curves
 from ayt.reporting.score_plots import choose_steps
 
@@ -190,10 +190,10 @@ def test_grids_of_samples(tmp_path, shape):
         Row(f"{label}\nbatch size 8", label, 8, f"run-{label}", 200, pixels)
         for label in ("ECT", "AYT", "class-label features")
     ]
-    draw_samples(rows, tmp_path / "a", "Title", 10, "Caption.")
+    draw_rows(rows, tmp_path / "a", "Title", 10, "Caption.")
     check_pictures(tmp_path / "a")
     assert list(pd.read_csv(tmp_path / "a.csv")["run"]) == ["run-ECT", "run-AYT", "run-class-label features"]
-    draw_samples(rows, tmp_path / "b", "Title", 10, "Caption.", smooth=True)
+    draw_rows(rows, tmp_path / "b", "Title", 10, "Caption.", smooth=True)
     check_pictures(tmp_path / "b")
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
@@ -214,7 +214,7 @@ def test_missing_scores_and_samples_are_named(tmp_path):
     with pytest.raises(UserError, match="no scores with 4 sampling steps; there are scores with: 1, 2"):
         choose_steps(table(), [4])
     with pytest.raises(UserError, match="no run to show"):
-        draw_samples([], tmp_path / "a", "", 8, "")
+        draw_rows([], tmp_path / "a", "", 8, "")
 
 
 def test_small_images_are_enlarged_smoothly():

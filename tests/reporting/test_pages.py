@@ -20,7 +20,7 @@ from ayt.experiment import load, resolved
 from ayt.experiment.outputs import FIGURES, TABLES
 from ayt.plan.plan import Plan
 from ayt.reporting import pages
-from ayt.reporting.about import about, differences
+from ayt.reporting.about import differences, first_page
 from ayt.reporting.figures.curves import draw_curves
 from ayt.reporting.figures.final import draw_final
 from ayt.reporting.score_plots import choose_steps
@@ -172,7 +172,7 @@ def test_a_finished_experiment_says_what_was_run(plan):
         write(paths.table("tiny", name, "csv"))
     first, *_ = plan.analyses.values()
     write(first.path)
-    text = read(about(plan))
+    text = read(first_page(plan))
     assert "Experiment tiny" in text
     assert "Look first at curves, under Scores in the menu" in text
     assert "1,797 grey images of 8 × 8 pixels" in text
@@ -189,7 +189,7 @@ def test_a_finished_experiment_says_what_was_run(plan):
     )
     assert "FD (digits features) cannot be compared with any FID" in section(text, "What this does not show")
     assert "One seed each: ECT, AYT." in section(text, "What this does not show")
-    assert about(plan) == about(plan)
+    assert first_page(plan) == first_page(plan)
 
 
 def test_a_half_finished_experiment_says_what_is_missing(plan):
@@ -205,7 +205,7 @@ def test_a_half_finished_experiment_says_what_is_missing(plan):
     write_scores(plan, bad, None)
     write(paths.failure(failed.folder), '{"iteration": 3, "reason": "the loss is not finite at iteration 3"}')
     write(paths.figure("tiny", "curves", "png"))
-    text = read(about(plan))
+    text = read(first_page(plan))
     missing = section(text, "What was not")
     assert "Trained: 2 of 4 runs" in text
     assert "On: CPU (some) (6 of 7 training states); NVIDIA H100 (1 of 7 training states)" in text
@@ -223,7 +223,7 @@ def test_a_half_finished_experiment_says_what_is_missing(plan):
 
 
 def test_nothing_done_yet_is_said(plan):
-    text = read(about(plan))
+    text = read(first_page(plan))
     assert "Trained: 0 of 4 runs" in text
     assert "When: nothing yet" in text
 
@@ -237,7 +237,7 @@ def test_no_text_of_an_experiment_breaks_the_page(tiny, tmp_path, monkeypatch):
         content["figures"] = {"curves": {"kind": "curves", "title": f"{label} {TITLE}"}}
         experiment = tmp_path / "tiny.yaml"
         experiment.write_text(yaml.safe_dump(content))
-        text = read(about(Plan(load([experiment]))))
+        text = read(first_page(Plan(load([experiment]))))
         shown = label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         assert f"runs finished {shown} 4, 8" in text
 
@@ -245,7 +245,7 @@ def test_no_text_of_an_experiment_breaks_the_page(tiny, tmp_path, monkeypatch):
 def test_links_lead_to_the_reports_sections(plan):
     targets = "\n.. _Toy experiment: javascript:x\n.. _Tables: javascript:y\n"
     categories = {type("Category", (), {"name": name}): {} for name in ("Tables",)}
-    text = read(about(plan) + targets, categories)
+    text = read(first_page(plan) + targets, categories)
     assert "Tables" in text.partition("What was run")[0]
     assert "Toy experiment" not in text
 
@@ -275,4 +275,4 @@ def test_the_verb_writes_the_first_page(plan, ayt, tmp_path):
     resolved.write(paths.resolved_experiment("tiny"), plan.experiment)
     done = ayt("about", paths.resolved_experiment("tiny"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert paths.about("tiny").read_text() == about(plan)
+    assert paths.about("tiny").read_text() == first_page(plan)

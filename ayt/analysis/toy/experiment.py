@@ -104,7 +104,7 @@ def recognition_lesson(manifold: Manifold) -> Lesson:
     """Mean squared error of the predicted parameters of random transformations."""
 
     def lesson(network: nn.Module, draws: Draws) -> LossOutput:
-        x, labels = transform(draw_points(manifold, draws), draws)
+        x, labels = transform_points(draw_points(manifold, draws), draws)
         error = F.mse_loss(network(x), labels)
         return LossOutput(error, error.detach().sqrt())
 
@@ -124,7 +124,7 @@ def consistency_lesson(manifold: Manifold, loss: Loss) -> Lesson:
     return lesson
 
 
-def transform(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+def transform_points(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """Rescale by 2^(0.2 w), translate by 0.125 w in each coordinate, add noise of norm w sqrt(D).
 
     Each is applied with `PROBABILITY`, else its label is 0; w is standard normal, U(0, 0.5) for noise.
@@ -147,7 +147,7 @@ def transform(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     return as_images(moved), torch.cat([scale, translation, strength], dim=1)
 
 
-def take_tangents(D: Denoise, distance: Distance, x: Tensor, t: float, eps: Tensor) -> Tangents:
+def toy_tangents(D: Denoise, distance: Distance, x: Tensor, t: float, eps: Tensor) -> Tangents:
     """What a denoiser makes of points (B, C, 1, 1) with noise of level t, and the direction of a distance there."""
     level = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
     with torch.no_grad():
@@ -169,7 +169,7 @@ def compare_with_manifold(manifold: Manifold, found: Tangents) -> tuple[float, f
     return float(share.nanmean()), float(towards.mean())
 
 
-def measure(manifold: Manifold, state: TrainingState, distance: Distance, device: torch.device) -> Measurement:
+def measure_training(manifold: Manifold, state: TrainingState, distance: Distance, device: torch.device) -> Measurement:
     """Look at a training: at the same points, noise and starts of samples each time.
 
     Tangents are those of the weights in training, samples those of their average.
@@ -177,13 +177,13 @@ def measure(manifold: Manifold, state: TrainingState, distance: Distance, device
     draws = Draws(derived_seed(0, 0, "measurements"), 0, POINTS, device)
     x = draw_points(manifold, draws)
     eps, start = (draws.normal(purpose, *x.shape[1:]) for purpose in ("noise", "start"))
-    found = [take_tangents(state.network, distance, x, t, eps) for t in TIMES]
+    found = [toy_tangents(state.network, distance, x, t, eps) for t in TIMES]
     samples = sample(state.average, start[None]).flatten(1)
     return Measurement(found, float(manifold.distance(samples).mean()))
 
 
 def summarise(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
-    """What `run` tells of one training: ``parallel``, ``towards``, ``cosine`` (M, T) and ``distance`` (M,)."""
+    """What `run_toy` tells of one training: ``parallel``, ``towards``, ``cosine`` (M, T) and ``distance`` (M,)."""
     energies = np.array([[compare_with_manifold(manifold, found) for found in each.tangents] for each in measurements])
     cosine = np.full(energies.shape[:2], np.nan)
     for index, (before, after) in enumerate(pairwise(measurements), 1):
@@ -194,7 +194,7 @@ def summarise(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[s
 
 
 @dataclass(frozen=True)
-class Trainer:
+class ToyTrainer:
     """Trains networks on points of a manifold that are drawn anew for each iteration."""
 
     settings: Toy
@@ -225,13 +225,13 @@ class Trainer:
         """Train a consistency model, and measure it at its start and every so many iterations."""
         lesson = consistency_lesson(self.manifold, descent.loss)
         return [
-            measure(self.manifold, state, descent.distance, self.device)
+            measure_training(self.manifold, state, descent.distance, self.device)
             for state in self.states(copy.deepcopy(start), lesson, self.settings.iterations, seed)
             if state.iteration % self.settings.measure_every == 0
         ]
 
 
-def run(settings: Toy, device: torch.device) -> dict[str, np.ndarray]:
+def run_toy(settings: Toy, device: torch.device) -> dict[str, np.ndarray]:
     """Train and measure.
 
     Args:
@@ -250,7 +250,7 @@ def run(settings: Toy, device: torch.device) -> dict[str, np.ndarray]:
     upstream = settings.pretrain_iterations + settings.classifier_iterations
     total = upstream + 2 * len(settings.seeds) * settings.iterations
     with ProgressLine(f"toy {settings.manifold}", total) as line:
-        trainer = Trainer(settings, manifold, device, line)
+        trainer = ToyTrainer(settings, manifold, device, line)
         denoiser, features = build_networks(settings, manifold)
         start = trainer.train(denoiser, denoising_lesson(manifold), settings.pretrain_iterations)
         trainer.train(features, recognition_lesson(manifold), settings.classifier_iterations)
@@ -291,7 +291,7 @@ def build_networks(settings: Toy, manifold: Manifold) -> tuple[EDMPrecond, Point
 
 
 def picture_flow(manifold: Manifold, followed: Sequence[Sequence[Measurement]]) -> dict[str, np.ndarray]:
-    """The flow of tangents in the plane, for the measurements of each loss; see `run`."""
+    """The flow of tangents in the plane, for the measurements of each loss; see `run_toy`."""
     last = len(followed[0]) - 1
     moments = (min(1, last - 1), last)
     shown = [[each[moment].tangents[TIMES.index(FLOW_TIME)] for moment in moments] for each in followed]

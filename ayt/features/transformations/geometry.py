@@ -79,7 +79,7 @@ def padding(A: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
     )
 
 
-def normalised(A: Tensor, pads: tuple[int, int, int, int], height: int, width: int) -> Tensor:
+def normalised_maps(A: Tensor, pads: tuple[int, int, int, int], height: int, width: int) -> Tensor:
     """The maps (B, 2, 3) for `torch.nn.functional.affine_grid` at twice the resolution, after padding."""
     x0, x1, y0, y1 = pads
     # Fixed maps on both sides, multiplied on the host: few small products and copies to a GPU are fewer still.
@@ -92,7 +92,7 @@ def normalised(A: Tensor, pads: tuple[int, int, int, int], height: int, width: i
 def _resample(images: Tensor, A: Tensor) -> Tensor:
     height, width = images.shape[2:]
     pads = padding(A, height, width)
-    theta = normalised(A, pads, height, width).to(images)
+    theta = normalised_maps(A, pads, height, width).to(images)
     images = _upsample(F.pad(images, pads, mode="reflect"))
     size = [*images.shape[:2], 2 * (height + 2 * MARGIN), 2 * (width + 2 * MARGIN)]
     grid = F.affine_grid(theta, size, align_corners=False)

@@ -34,7 +34,10 @@ def kid(
         UserError: fewer than two features on a side.
     """
     size = _subset_size(len(features), len(reference), subset_size)
-    x, y = choose(len(features), size, subsets, seed, "samples"), choose(len(reference), size, subsets, seed, "real")
+    x, y = (
+        choose_subsets(len(features), size, subsets, seed, "samples"),
+        choose_subsets(len(reference), size, subsets, seed, "real"),
+    )
     return _mean_mmd(
         within(features, x, size), within(reference, y, size), kernel_sums(features, reference, x, y), size
     )
@@ -43,12 +46,14 @@ def kid(
 def kid_of_sets(samples: FeatureSet, real: FeatureSet) -> float:
     """`kid` of the features that two sets keep; what it takes of real images alone is computed once."""
     size = _subset_size(len(samples.kept), len(real.kept), SUBSET_SIZE)
-    x, y = (choose(len(part.kept), size, SUBSETS, 0, name) for part, name in ((samples, "samples"), (real, "real")))
+    x, y = (
+        choose_subsets(len(part.kept), size, SUBSETS, 0, name) for part, name in ((samples, "samples"), (real, "real"))
+    )
     within_real = real.derive(("KID", size), lambda: within(real.kept, y, size))
     return _mean_mmd(within(samples.kept, x, size), within_real, kernel_sums(samples.kept, real.kept, x, y), size)
 
 
-def choose(count: int, size: int, subsets: int, seed: int, side: str) -> Tensor:
+def choose_subsets(count: int, size: int, subsets: int, seed: int, side: str) -> Tensor:
     """Subsets (subsets, count) of ``size`` out of ``count`` features: 1 where one is in, 0 elsewhere."""
     source = generator(seed, 0, f"KID, {side}")
     chosen = torch.zeros(subsets, count, dtype=torch.float64)

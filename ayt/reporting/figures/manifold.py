@@ -76,8 +76,8 @@ class ManifoldFigure(ClassifierFigure):
         """Measure both distances, and what an untrained network of the same shape makes of the same images."""
         import torch
 
-        from ayt.analysis.manifold import measure
-        from ayt.analysis.tangents import choose
+        from ayt.analysis.manifold import measure_responses
+        from ayt.analysis.tangents import choose_points
         from ayt.base.images import Images
         from ayt.features.distance import frozen, mfd
         from ayt.training.work import build_frozen, build_network
@@ -85,12 +85,12 @@ class ManifoldFigure(ClassifierFigure):
         classifier = self.trained(analysis)
         dataset = classifier.run.dataset
         data = Images.of(dataset.load()).to(device)
-        points = choose(data, self.images, analysis.seed)
+        points = choose_points(data, self.images, analysis.seed)
         trained = cast("FeatureModule", build_frozen(classifier, dataset, device))
         torch.manual_seed(analysis.seed)
         untrained = cast("FeatureModule", frozen(build_network(classifier.run).to(device)))
         found, control = (
-            measure(mfd(network), data, points, classifier.recognises) for network in (trained, untrained)
+            measure_responses(mfd(network), data, points, classifier.recognises) for network in (trained, untrained)
         )
         return {**found, **{f"untrained_{name}": control[name] for name in ("ratio", "pair_ratio")}}
 

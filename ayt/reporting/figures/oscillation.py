@@ -128,7 +128,7 @@ class OscillationFigure(Figure):
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
         """Train a run further, and follow its tangents."""
         from ayt.analysis.oscillation import Probe, follow
-        from ayt.analysis.tangents import choose
+        from ayt.analysis.tangents import choose_points
         from ayt.base.images import Images
         from ayt.features.distance import mfd
         from ayt.training.work import build_frozen
@@ -137,7 +137,7 @@ class OscillationFigure(Figure):
         assert isinstance(model, Snapshot)
         dataset = model.run.dataset
         data = Images.of(dataset.load()).to(device)
-        points = choose(data, self.images, analysis.seed)
+        points = choose_points(data, self.images, analysis.seed)
         probe = Probe(data, points, sorted(self.times), self.neighbours, self.dimensions)
         if classifier is None:
             return follow(model, self.iterations, probe)

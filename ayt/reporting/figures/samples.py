@@ -136,7 +136,7 @@ class Samples(Figure):
             f"{' Drawn smoothly between pixels.' if self.smooth else ''}"
             f" {say_which('Not there yet', missing)}"
         )
-        draw_samples(rows, out, self.title, self.columns, caption.strip(), self.smooth)
+        draw_rows(rows, out, self.title, self.columns, caption.strip(), self.smooth)
 
     def _teacher(self, plan: Plan, images: np.ndarray) -> Row:
         trained = plan.pretrained
@@ -170,7 +170,7 @@ class Row(NamedTuple):
     images: np.ndarray
 
 
-def draw_samples(rows: Sequence[Row], out: Path, title: str, columns: int, caption: str, smooth: bool = False) -> None:
+def draw_rows(rows: Sequence[Row], out: Path, title: str, columns: int, caption: str, smooth: bool = False) -> None:
     """Draw a row of samples for each run; a column shows what all make of the same noise.
 
     Args:

@@ -111,7 +111,7 @@ class TangentsFigure(Figure):
         """Take the tangents."""
         import torch
 
-        from ayt.analysis.tangents import choose, measure
+        from ayt.analysis.tangents import choose_points, measure_tangents
         from ayt.base.images import Images
         from ayt.features.distance import mfd
         from ayt.methods.formulas.schedules import stage_at
@@ -123,12 +123,12 @@ class TangentsFigure(Figure):
         assert isinstance(method, Method)
         # The difference of two outputs that nearly agree would be lost in TF32's rounding.
         torch.backends.cudnn.allow_tf32 = False
-        points = choose(Images.of(run.dataset.load()).to(device), self.images, analysis.seed)
+        points = choose_points(Images.of(run.dataset.load()).to(device), self.images, analysis.seed)
         work = work_of(run, run.folder, device, build_frozen(model, run.dataset, device))
         classifier = cast("FeatureModule", build_frozen(analysis.weights["classifier"], run.dataset, device))
         stage = stage_at(model.iteration - 1, method.stage_iterations)
         D = method.sampled(work)(points.labels)
-        return measure(D, points, sorted(self.times), method, stage, mfd(classifier))
+        return measure_tangents(D, points, sorted(self.times), method, stage, mfd(classifier))
 
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
@@ -141,7 +141,7 @@ def draw_tangents(arrays: Mapping[str, np.ndarray], out: Path, title: str, netwo
     """Draw the tangents of a few images, and cosines between tangents and their lengths over noise levels.
 
     Args:
-        arrays: what `ayt.analysis.tangents.measure` returned.
+        arrays: what `ayt.analysis.tangents.measure_tangents` returned.
         out: where to, without ending.
         title: of the figure.
         network: what it is, for the caption.

@@ -64,9 +64,9 @@ class ToyFigure(Figure):
 
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
         """Train and measure."""
-        from ayt.analysis.toy.experiment import run
+        from ayt.analysis.toy.experiment import run_toy
 
-        return run(cast(Toy, analysis.parts["toy"]), device)
+        return run_toy(cast(Toy, analysis.parts["toy"]), device)
 
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
@@ -84,7 +84,7 @@ def draw_toy(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
     much tangents turn between measurements, and whether they lead to the manifold.
 
     Args:
-        arrays: what `ayt.analysis.toy.experiment.run` returned.
+        arrays: what `ayt.analysis.toy.experiment.run_toy` returned.
         out: where to, without ending.
         title: of the figure.
     """

@@ -67,7 +67,7 @@ class Best(ChosenScores, Table):
             for _, run in plan.chosen(self.methods)
             if not self.batch_sizes or run.record.batch_size in self.batch_sizes
             for steps, snapshots in self._judged(plan, run)
-            for which, judged in choose(snapshots, better)
+            for which, judged in choose_snapshots(snapshots, better)
         ]
         columns = ["label", "batch_size", "seed", "steps", "snapshot", "iteration", "mean"]
         tabulate_best(pd.DataFrame(found, columns=columns).astype({"mean": float}), out, self.title, metric, note)
@@ -97,7 +97,7 @@ def judge(iteration: int, values: list[float | None]) -> Judged:
     return Judged(iteration, first, sum(finite) / len(finite) if len(finite) == len(others) else None)
 
 
-def choose(snapshots: list[Judged], better: str) -> Iterator[tuple[str, Judged]]:
+def choose_snapshots(snapshots: list[Judged], better: str) -> Iterator[tuple[str, Judged]]:
     """The best snapshot by the first sampling run, the earliest of equals, if one is finite; and the last.
 
     Args:

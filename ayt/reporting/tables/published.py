@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @TABLES.register
-class Published(Table):
+class PublishedTable(Table):
     """FIDs that others have published on the dataset, with their sources."""
 
     name: ClassVar[str] = "published"
