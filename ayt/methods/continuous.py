@@ -1,4 +1,4 @@
-"""What the methods of continuous-time consistency distillation have in common."""
+"""What the methods of consistency training in continuous time have in common."""
 
 from __future__ import annotations
 
@@ -20,13 +20,8 @@ SCHEDULE = {"q", "max_ratio", "min_r", "n", "k", "b", "stage_iterations", "weigh
 """Settings of pairs (t, r), of which there are none."""
 
 
-class Distillation(Method):
-    """Continuous-time consistency distillation: the output moves against its tangent along the teacher's trajectory.
-
-    The teacher is the diffusion model that training starts from, frozen. The weight is 1 / t.
-    """
-
-    needs_diffusion: ClassVar[bool] = True
+class Continuous(Method):
+    """Consistency training in the limit r -> t: the output moves against its normalised tangent along a trajectory."""
 
     c: Positive = 0.1
     """Added to the root mean square of a tangent before it is divided by that."""
@@ -39,24 +34,29 @@ class Distillation(Method):
         """None: nothing depends on the length of the training."""
         yield from ()
 
+
+class Distillation(Continuous):
+    """Continuous-time consistency distillation: the output moves against its tangent along the teacher's trajectory.
+
+    The teacher is the diffusion model that training starts from, frozen. The weight is 1 / t.
+    """
+
+    needs_diffusion: ClassVar[bool] = True
+
     def seen(self, work: Work) -> Seen | None:
         """What of the output is compared; None: its pixels."""
         return None
 
     def objective(self, work: Work) -> Objective:
         """`tangent_loss` along the teacher's velocity (x_t - D_teacher) / t, with one dropout mask for both passes."""
-        import torch
-
-        from ayt.methods.formulas.continuous import tangent, tangent_loss
+        from ayt.methods.formulas.continuous import tangent, tangent_loss, velocity
 
         start, seen = work.frozen_denoiser("start"), self.seen(work)
 
         def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
             t = self.draw_t(draws)
-            T = t[:, None, None, None]
-            x_t = images + T * draws.normal("noise", *images.shape[1:])
-            with torch.no_grad():
-                v = (x_t - start(labels)(x_t, t)) / T
+            x_t = images + t[:, None, None, None] * draws.normal("noise", *images.shape[1:])
+            v = velocity(start(labels), x_t, t)
             g = tangent(work.differentiable(labels, draws), x_t, v, t, seen)
             D_t = work.denoiser(labels, draws)(x_t, t)
             return tangent_loss(seen(D_t) if seen else D_t, g, 1 / t, self.c, draws.size)

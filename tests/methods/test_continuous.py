@@ -1,4 +1,4 @@
-"""Continuous-time consistency distillation: golden numbers, and runs of it."""
+"""Consistency training in continuous time: golden numbers of distillation, and runs of all its methods."""
 
 import pytest
 import torch
@@ -11,7 +11,8 @@ from ayt.base.images import Images
 from ayt.experiment import load
 from ayt.features.distance import all_features, frozen
 from ayt.methods.ccd import Ccd
-from ayt.methods.formulas.continuous import normalised, tangent, tangent_loss
+from ayt.methods.formulas.continuous import normalised, tangent, tangent_loss, velocity
+from ayt.methods.scd import Scd
 from ayt.networks.modules.ddpmpp import DDPMpp
 from ayt.networks.modules.precond import EDMPrecond
 from ayt.networks.modules.vgg import VGG
@@ -38,17 +39,12 @@ def teacher(x, t):
     return x * (0.25 / (0.25 + t**2))[:, None, None, None]
 
 
-def velocity(x_t, t, D):
-    with torch.no_grad():
-        return (x_t - D(x_t, t)) / t[:, None, None, None]
-
-
 @pytest.mark.golden
 def test_pixels():
     arrays = golden("ccd")
     network, t = Analytic(arrays["an_a"]), arrays["an_t"]
     x_t = arrays["an_x0"] + t[:, None, None, None] * arrays["an_eps"]
-    v = velocity(x_t, t, teacher)
+    v = velocity(teacher, x_t, t)
     torch.testing.assert_close(v, arrays["an_v"], rtol=1e-5, atol=1e-5)
     g = tangent(network, x_t, v, t)
     torch.testing.assert_close(g, arrays["an_raw_tangent"], rtol=1e-4, atol=1e-5)
@@ -72,7 +68,7 @@ def test_a_u_net():
     )
     t = arrays["unet_t"]
     x_t = arrays["unet_x0"] + t[:, None, None, None] * arrays["unet_eps"]
-    g = tangent(network, x_t, velocity(x_t, t, start), t)
+    g = tangent(network, x_t, velocity(start, x_t, t), t)
     loss = tangent_loss(network(x_t, t), g, 1 / t, 0.1).loss
     torch.testing.assert_close(loss.detach(), arrays["unet_loss"], rtol=1e-3, atol=0)
     loss.backward()
@@ -89,7 +85,7 @@ def test_features_weighted_one_by_one():
     network, t = Analytic(arrays["an_a"]), arrays["ayt_t"]
     seen = all_features(frozen(load_recipe(VGG(), int(arrays["ayt_clf_seed"]), 2**0.5)))
     x_t = arrays["ayt_x0"] + t[:, None, None, None] * arrays["ayt_eps"]
-    g = tangent(network, x_t, velocity(x_t, t, teacher), t, seen)
+    g = tangent(network, x_t, velocity(teacher, x_t, t), t, seen)
     F, index = seen(network(x_t, t)), arrays["ayt_index"]
     assert F.shape == g.shape == (2, int(arrays["ayt_feat_dim"]))
     direction = normalised(g, 0.1)[0]
@@ -111,13 +107,14 @@ def test_losses_of_parts_add_up():
     torch.testing.assert_close(parts[0].distance + parts[1].distance, whole.distance)
 
 
-def test_the_schedule_of_pairs_changes_no_run():
-    plain, other = (Ccd(batch_sizes=[4], **more) for more in ({}, {"q": 2.0, "stage_iterations": 1}))
-    assert plain.identity() == other.identity() != Ccd(batch_sizes=[4], c=0.2).identity()
+@pytest.mark.parametrize("kind", [Ccd, Scd])
+def test_the_schedule_of_pairs_changes_no_run(kind):
+    plain, other = (kind(batch_sizes=[4], **more) for more in ({}, {"q": 2.0, "stage_iterations": 1}))
+    assert plain.identity() == other.identity() != kind(batch_sizes=[4], c=0.2).identity()
     assert not list(other.misfits())
 
 
-@pytest.mark.parametrize("method", ["ccd", "ccd_ayt"])
+@pytest.mark.parametrize("method", ["ccd", "ccd_ayt", "sct", "scd"])
 def test_a_run_cut_or_in_parts(tiny, tmp_path, method):
     training = {"iterations": 4, "segment": 4, "snapshot_every": 2, "dropout": 0.2, "lr": 1e-3}
     plan = Plan(load([tiny], {"methods": {method: {}}, "training": training, "batch_sizes": [6]}))

@@ -133,6 +133,11 @@ MISTAKES = {
         {"ccd": {}},
         "ccd.loss = 'ccd': has the start as its teacher, which must be",
     ),
+    "a teacher in TrigFlow that is none": (
+        {},
+        {"sct": {}, "scd": {}},
+        "scd.loss = 'scd': has the start as its teacher, which must be",
+    ),
 }
 
 

@@ -53,7 +53,7 @@ def run_ayt(count, *arguments, cwd):
 def plan():
     tiny = ROOT / "tests" / "experiments" / "tiny.yaml"
     training = {"iterations": 6, "segment": 6, "snapshot_every": 3, "dropout": 0.2}
-    methods = {"ect": {}, "ayt": {}, "ccd": {}, "tcm": {"boundary_share": 0.5}}
+    methods = {"ect": {}, "ayt": {}, "ccd": {}, "scd": {"tangent_warmup": 3}, "tcm": {"boundary_share": 0.5}}
     return Plan(load([tiny], {"methods": methods, "training": training, "batch_sizes": [8]}))
 
 
@@ -100,7 +100,7 @@ def distance(one, other):
 def alone(plan, upstream):
     """Weights that one process trains, and how far they moved."""
     found = {}
-    for method in ("ect", "ayt", "ccd", "tcm"):  # the last starts from the first
+    for method in ("ect", "ayt", "ccd", "scd", "tcm"):  # the last starts from the first
         run = chosen(plan, method)
         train(1, upstream, run)
         before = weights.read(upstream / paths.snapshot(plan.pretrained.folder, 8), "snapshot")[0]
@@ -118,7 +118,11 @@ def empty(root, run):
 
 @pytest.mark.parametrize(
     ("count", "method", "more"),
-    [(2, "ect", ()), (4, "ayt", ()), (2, "ayt", ("--microbatch", 3)), (2, "ccd", ()), (2, "tcm", ())],
+    [
+        *((2, method, ()) for method in ("ect", "ccd", "scd", "tcm")),
+        (4, "ayt", ()),
+        (2, "ayt", ("--microbatch", 3)),
+    ],
 )
 def test_processes_train_what_one_trains(plan, folder, upstream, alone, count, method, more):
     run = chosen(plan, method)

@@ -41,6 +41,18 @@ def tangent(D: Denoise, x_t: Tensor, v: Tensor, t: Tensor, seen: Seen | None = N
     return found
 
 
+@torch.no_grad()
+def velocity(D: Denoise, x_t: Tensor, t: Tensor) -> Tensor:
+    """The velocity dx_t / dt = (x_t - D(x_t; t)) / t of a diffusion model's probability flow, without gradient.
+
+    Args:
+        D: its denoiser.
+        x_t: noisy images (B, C, H, W).
+        t: (B,) noise levels, above 0.
+    """
+    return (x_t - D(x_t, t)) / t[:, None, None, None]
+
+
 def normalised(g: Tensor, c: float) -> tuple[Tensor, Tensor]:
     """The tangents g / (rms(g) + c) of g (B, ...), and rms(g), the root mean square over each sample, (B,)."""
     rms = g.flatten(1).square().mean(1).sqrt()
