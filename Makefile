@@ -17,9 +17,8 @@ ablations: install  ## groups of transformations and feature networks of AYT, on
 		--report results/embedded_ablations/report.html --quiet
 	@$(BIN)/ayt summary results/embedded_ablations/experiment.yaml
 
-test: install  ## the tests, on at most four cores; a file's tests share what they need, so that each file stays on one
-	$(BIN)/python -m pytest -m "not slurm and not report" --numprocesses logical --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder
+test: install  ## the tests, in a few processes; a file's tests share what they need, so that each file stays in one
+	$(BIN)/python -m pytest -m "not slurm and not report" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-avx2: install  ## golden numbers once more, as on a CPU without AVX-512
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m golden `grep -rl --include='*.py' mark.golden tests`

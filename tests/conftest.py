@@ -26,6 +26,11 @@ BIN = Path(sys.executable).parent
 LONGEST = ("workflow/", "plugin/", "datasets/", "training/")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores, four at most: tests of the workflow and of its plugin mostly wait."""
+    return min((os.cpu_count() or 1) + 1, 4)
+
+
 def pytest_collection_modifyitems(items):
     places = {f"tests/{folder}": place for place, folder in enumerate(LONGEST)}
     items.sort(key=lambda item: next((places[name] for name in places if item.nodeid.startswith(name)), len(places)))

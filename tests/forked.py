@@ -85,6 +85,11 @@ class Started:
         self.wait(timeout)
         return self.said()
 
+    def finish(self, timeout=None):
+        """Wait for its end; returns what `subprocess.run` does."""
+        said = self.communicate(timeout)
+        return subprocess.CompletedProcess(self.args, self.returncode, *said)
+
     def wait(self, timeout=None):
         """Wait for its end; returns its exit status."""
         if self._wait(timeout) is None:
@@ -98,14 +103,17 @@ class Started:
 
 def run(*arguments, timeout=120, **options):
     """The finished process."""
-    started = Started(*arguments, **options)
-    said = started.communicate(timeout)
-    return subprocess.CompletedProcess(started.args, started.returncode, *said)
+    return Started(*arguments, **options).finish(timeout)
+
+
+def started_snakemake(arguments, environment=None):
+    """A Snakemake whose jobs' programs are forked as well."""
+    return Started(*arguments, program="snakemake", executable=programs() / "python", env=environment)
 
 
 def snakemake(arguments, environment=None):
-    """A finished Snakemake, whose jobs' programs were forked as well."""
-    return run(*arguments, program="snakemake", executable=programs() / "python", env=environment, timeout=1200)
+    """The same, finished."""
+    return started_snakemake(arguments, environment).finish(1200)
 
 
 def wait_until(condition, seconds=90):

@@ -9,7 +9,8 @@ from conftest import BIN, ROOT
 class Workflow:
     """Snakemake in a folder of its own, with the repository's rules and the profile `local`.
 
-    What `run` runs is forked, its jobs' programs too; `command` is for those that are to start as users start it.
+    What `run` and `start` run is forked, its jobs' programs too; `command` is for those that are to start as users
+    start it.
     """
 
     def __init__(self, folder, snakefile=ROOT / "workflow" / "Snakefile"):
@@ -25,6 +26,9 @@ class Workflow:
 
     def run(self, experiment, *more):
         return forked.snakemake(self.arguments(experiment, *more))
+
+    def start(self, experiment, *more):
+        return forked.started_snakemake(self.arguments(experiment, *more))
 
     def planned(self, experiment, *more):
         """The jobs of a dry run: (rule, run or None)."""

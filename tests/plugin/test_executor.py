@@ -15,7 +15,7 @@ from snakemake_executor_plugin_submitit import Executor, ExecutorSettings
 
 def local(folder, rules, *arguments, cluster="local"):
     (folder / "Snakefile").write_text(rules)
-    return Main(folder, dict(os.environ), "--submitit-cluster", cluster, "--submitit-signal-seconds", 30, *arguments)
+    return Main(folder, dict(os.environ), "--submitit-cluster", cluster, "--submitit-signal-seconds", 48, *arguments)
 
 
 JOBS = """
@@ -43,7 +43,7 @@ rule long:
     shell: "python3 {workflow.basedir}/long.py {output} > {log} 2>&1"
 """
 
-# Counts to 80 in half seconds; asked to leave, it notes where it is and leaves.
+# Counts for longer than the 12 s after which a job of one minute is asked to leave: it notes where it is, and leaves.
 LONG = """
 import pathlib, signal, sys, time
 state = pathlib.Path("state")
@@ -54,7 +54,7 @@ def leave(number, frame):
     state.write_text(str(at))
     sys.exit(128 + number)
 signal.signal(signal.SIGUSR2, leave)
-while at < 80:
+while at < 26:
     time.sleep(0.5)
     at += 1
 pathlib.Path(sys.argv[1]).touch()
@@ -81,7 +81,7 @@ def test_a_job_near_its_limit_is_asked_to_leave_and_goes_on(jobs):
     """Only the task that submitit runs gets the signal; Snakemake and the shell between wait for the program."""
     starts = [int(line) for line in (jobs.folder / "starts").read_text().splitlines()]
     assert starts[0] == 0
-    assert len(starts) > 1 and 0 < starts[1] < 80
+    assert len(starts) > 1 and 0 < starts[1] < 26
     (own,) = (jobs.folder / "logs").glob("long.local-*.log")
     assert "SIGUSR2: handed on to the command" in own.read_text()
     assert jobs.output.count("long: local job") == 1

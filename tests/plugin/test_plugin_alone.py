@@ -15,6 +15,7 @@ from snakemake_executor_plugin_submitit.request import KNOWN
 
 PLUGIN = ROOT / "snakemake_executor_plugin_submitit"
 CONSTRAINTS = ROOT / "constraints.txt"
+PIP = (sys.executable, "-m", "pip")
 RULE = "rule a:\n    output: 'a'\n    shell: 'echo made > {output}'\n"
 
 
@@ -22,6 +23,11 @@ def run(*command, **options):
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=400, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def install(python, what):
+    """Into another environment, by this one's pip; what is never imported is not compiled."""
+    run(*PIP, "--python", python, "install", "--quiet", "--no-compile", "--constraint", CONSTRAINTS, what)
 
 
 def alone():
@@ -32,7 +38,7 @@ def alone():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, PLUGIN)
+    run(*PIP, "wheel", "--no-deps", "--wheel-dir", folder, PLUGIN)
     (wheel,) = folder.glob("snakemake_executor_plugin_submitit-*.whl")
     return wheel
 
@@ -41,8 +47,8 @@ def wheel(tmp_path_factory):
 def python(wheel):
     """Of an environment into which first the wheel alone is installed."""
     folder = wheel.parent / "venv"
-    run(sys.executable, "-m", "venv", folder)
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, wheel)
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    install(folder / "bin" / "python", wheel)
     return folder / "bin" / "python"
 
 
@@ -63,7 +69,7 @@ def test_it_is_imported_without_snakemake_as_the_catalog_does(python):
 
 
 def test_with_snakemake_it_runs_a_workflow(python, tmp_path):
-    run(python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, "snakemake")
+    install(python, "snakemake")
     (tmp_path / "Snakefile").write_text(RULE)
     run(
         *(python, "-m", "snakemake", "--executor", "submitit", "--submitit-cluster", "local", "--jobs", 1),
@@ -71,7 +77,7 @@ def test_with_snakemake_it_runs_a_workflow(python, tmp_path):
         env=alone(),
     )
     assert (tmp_path / "a").read_text() == "made\n"
-    installed = run(python, "-m", "pip", "list", "--format", "freeze")
+    installed = run(*PIP, "--python", python, "list", "--format", "freeze")
     assert "torch" not in installed and "ayt" not in installed
 
 

@@ -285,7 +285,7 @@ rule bad:
 
 def test_a_held_job_is_said_once(fake, tmp_path):
     fake[0].turn(run="hold")
-    main = start(fake, tmp_path / "w", BY_SHELL.format(word="x"))
+    main = start(fake, tmp_path / "w", BY_SHELL.format(word="x"), "--seconds-between-status-checks", 0)
     until(fake[0].jobs, "the submission")
     fake[0].set("101", reason="JobHeldUser")
     until(lambda: "JobHeldUser" in main.output, "the remark")

@@ -2,20 +2,20 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import BIN, ROOT
+from forked import wait_until
 from workflows import Workflow
 
 from ayt.experiment import load, resolved
+from ayt.training.log import read_rows
 
 # Jobs that look at what is there; none of them trains or scores.
 GATHERING = {"gather", "analyse", "grid_steps1", "figure", "table", "about", "all"}
@@ -320,7 +320,7 @@ def test_report_is_one_page(finished, experiment):
 def longer(experiment):
     """One pretraining that takes seconds, and nothing else."""
     content = yaml.safe_load(experiment.read_text())
-    content["start"] = {"pretrain": {"iterations": 600, "batch_size": 16, "segment": 300}}
+    content["start"] = {"pretrain": {"iterations": 300, "batch_size": 16, "segment": 150}}
     content["execution"] = {"device": "cpu", "log_every": 5, "resume_seconds": 0.2}
     content.update(figures={}, tables={}, batch_sizes=[4])
     path = experiment.parent / "edits" / "longer.yaml"
@@ -329,16 +329,15 @@ def longer(experiment):
     return path
 
 
-def wait_for(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+def trained(folder):
+    """How many iterations of the pretraining are saved."""
+    logs = folder.glob("results/runs/digits/pretrain-*/resume/log.csv")
+    return max((row["iteration"] for log in logs for row in read_rows(log)), default=0)
 
 
 def processes(folder):
-    """Ids of processes that train in this folder."""
-    found = []
+    """Ids of processes that train in this folder; forked ones end with who asked for them."""
+    found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -346,7 +345,7 @@ def processes(folder):
             except OSError:
                 continue
             if "ayt train " in command and (entry / "cwd").readlink() == folder:
-                found.append(int(entry.name))
+                found.add(int(entry.name))
     return found
 
 
@@ -359,11 +358,9 @@ def target(experiment):
 
 def test_a_second_workflow_says_so_and_harms_nothing(experiment, tmp_path):
     workflow, slow = Workflow(tmp_path), longer(experiment)
-    first = subprocess.Popen(
-        workflow.command(slow, target(slow)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    first = workflow.start(slow, target(slow))
     try:
-        wait_for(lambda: list(tmp_path.glob("results/runs/digits/pretrain-*/resume/log.csv")))
+        wait_until(lambda: trained(tmp_path))
         second = workflow.run(slow, target(slow))
         assert second.returncode != 0
         assert "cannot be locked" in second.stderr + second.stdout
@@ -380,14 +377,11 @@ def test_killed_workflows_give_the_same_bytes(experiment, tmp_path):
     expected = (tmp_path / "whole" / target(slow)).read_bytes()
 
     workflow = Workflow(tmp_path / "killed")
-    moments = random.Random(1)
     result = tmp_path / "killed" / target(slow)
-    for index in range(int(os.environ.get("AYT_KILLS", "3"))):
-        victims = ("main", "training", "both")[index % 3]
-        main = subprocess.Popen(
-            workflow.command(slow, target(slow)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(moments.uniform(3.0, 9.0))
+    for moment, victims in ((1, "main"), (75, "training"), (200, "both")):  # 200: of the second segment
+        before = processes(workflow.folder)  # those of a killed main go on
+        main = workflow.start(slow, target(slow))
+        wait_until(lambda: trained(workflow.folder) >= moment and processes(workflow.folder) - before)  # noqa: B023
         if victims != "main":
             for pid in processes(workflow.folder):
                 os.kill(pid, signal.SIGKILL)
