@@ -18,6 +18,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
 
+# Fixtures of tests that name it as a plugin, after they have imported it.
+pytest.register_assert_rewrite("downloads")
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
