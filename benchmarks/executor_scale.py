@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float, float]:
+def measure(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float, float]:
     """Seconds, CPU seconds of the process itself, and the most memory it had, in MB."""
     begin = time.monotonic()
     with (folder / "log").open("w") as log:
@@ -70,9 +70,9 @@ def main() -> None:
             fake, environment = install(folder / "bin")
             fake.turn(run="touch")
             common = [str(SNAKEMAKE), "--jobs", str(jobs), "--quiet", "all"]
-            _, planned, plan = measured([*common, "--dry-run"], folder, environment)
+            _, planned, plan = measure([*common, "--dry-run"], folder, environment)
             command = [*common, "--executor", "submitit", "--seconds-between-status-checks", "10"]
-            seconds, cpu, memory = measured(command, folder, environment)
+            seconds, cpu, memory = measure(command, folder, environment)
             calls = fake.count()
             files = sum(path.is_file() for path in (folder / ".snakemake" / "submitit").rglob("*"))
             shown = ", ".join(f"{command} {count}" for command, count in calls.items())

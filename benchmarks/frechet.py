@@ -39,7 +39,7 @@ def features(count: int, dimension: int, seed: int) -> np.ndarray:
     return points @ directions.T + 0.01 * random.standard_normal(dimension)
 
 
-def timed(work: Callable[[], float]) -> tuple[float, float]:
+def time_call(work: Callable[[], float]) -> tuple[float, float]:
     begin = time.perf_counter()
     value = work()
     return time.perf_counter() - begin, value
@@ -58,8 +58,8 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # pytorch-fid's call of scipy
             for _ in range(options.rounds):
-                ours = timed(lambda given=tensors: frechet_distance(*given))
-                theirs = timed(lambda given=numpys: float(calculate_frechet_distance(*given)))
+                ours = time_call(lambda given=tensors: frechet_distance(*given))
+                theirs = time_call(lambda given=numpys: float(calculate_frechet_distance(*given)))
                 rounds.append((ours, theirs))
         ratios = sorted(ours[0] / theirs[0] for ours, theirs in rounds)
         ours, theirs = rounds[0][0][1], rounds[0][1][1]

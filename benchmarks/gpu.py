@@ -153,8 +153,8 @@ def scoring_row(options: argparse.Namespace, device: torch.device) -> Row:
         os.chdir(folder)
         try:
             score.prepare(settings)
-            score.ours(argparse.Namespace(**{**vars(settings), "samples": min(500, options.samples)}), device)
-            taken = seconds(lambda: score.ours(settings, device), device)
+            score.score_here(argparse.Namespace(**{**vars(settings), "samples": min(500, options.samples)}), device)
+            taken = seconds(lambda: score.score_here(settings, device), device)
         finally:
             os.chdir(here)
     return {"what": f"scoring of {options.samples} images, with its start", "images/s": round(options.samples / taken)}

@@ -80,7 +80,7 @@ def prepare(options: argparse.Namespace) -> None:
     )
 
 
-def described(options: argparse.Namespace) -> RunRecord:
+def describe_run(options: argparse.Namespace) -> RunRecord:
     """The run whose network is sampled."""
     network = DENOISERS.kinds["ddpmpp"](channels=options.channels)
     return RunRecord(DATASETS.kinds["cifar10"](), network, Pretraining(), batch_size=1, seed=0)
@@ -92,8 +92,8 @@ def denoiser(run: RunRecord, device: torch.device = CPU) -> Sampled:
     return lambda labels: bind(network, labels)
 
 
-def ours(options: argparse.Namespace, device: torch.device = CPU) -> float:
-    run = described(options)
+def score_here(options: argparse.Namespace, device: torch.device = CPU) -> float:
+    run = describe_run(options)
     reference = Reference(run.dataset, FeatureSpace(None), "reference")
     score = Score(run.name, ONE_STEP, options.samples, 1, reference)
     with ProgressLine("ours", options.samples) as line:
@@ -104,10 +104,10 @@ def ours(options: argparse.Namespace, device: torch.device = CPU) -> float:
         return scorer.score(denoiser(run, device), score)["frechet"][0]
 
 
-def theirs(options: argparse.Namespace) -> float:
+def score_with_pytorch_fid(options: argparse.Namespace) -> float:
     folder = Path("png")
     folder.mkdir(exist_ok=True)
-    run = described(options)
+    run = describe_run(options)
     network = denoiser(run)
     for places in cut(options.samples, options.batch_size):
         batch = to_uint8(draw_samples(network, ONE_STEP, 0, places, run.dataset.shape, 0, CPU))
@@ -135,7 +135,7 @@ def measure(options: argparse.Namespace, part: str) -> tuple[float, float, float
 def main() -> None:
     options = parse()
     if options.part:
-        fid = {"ours": ours, "theirs": theirs}[options.part](options)
+        fid = {"ours": score_here, "theirs": score_with_pytorch_fid}[options.part](options)
         usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         print(fid, max(usage) / 2**20)
         return

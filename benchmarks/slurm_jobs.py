@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def counting(folder: Path) -> Path:
+def count_commands(folder: Path) -> Path:
     """A folder for PATH whose commands note that they were called."""
     folder.mkdir()
     for command in COMMANDS:
@@ -58,7 +58,7 @@ def measure(executor: str, jobs: int, environment: dict[str, str]) -> tuple[floa
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "Snakefile").write_text(SNAKEFILE.format(jobs=jobs))
-        commands = counting(folder / "commands")
+        commands = count_commands(folder / "commands")
         command = [str(SNAKEMAKE), "--executor", executor, "--jobs", str(jobs)]
         command += ["--default-resources", "slurm_partition=gpu", "--seconds-between-status-checks", "10"]
         command += ["--latency-wait", "30"]
@@ -79,7 +79,7 @@ def measure(executor: str, jobs: int, environment: dict[str, str]) -> tuple[floa
 
 
 @contextmanager
-def at_its_usual_place(configuration: str) -> Iterator[None]:
+def keep_configuration(configuration: str) -> Iterator[None]:
     """The official executor's jobs lose the variable that says where Slurm's configuration is."""
     usual = Path("/etc/slurm/slurm.conf")
     usual.parent.mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def main() -> None:
     print(f"snakemake {version('snakemake')}, {options.jobs} jobs, 3 nodes of 8 CPUs on {os.cpu_count()} cores")
     print(f"({platform.machine()})\n")
     seconds: dict[str, list[float]] = {executor: [] for executor in names}
-    with started() as cluster, at_its_usual_place(cluster.environment["SLURM_CONF"]):
+    with started() as cluster, keep_configuration(cluster.environment["SLURM_CONF"]):
         for _ in range(options.rounds):
             for executor, name in names.items():
                 took, calls = measure(executor, options.jobs, cluster.environment)

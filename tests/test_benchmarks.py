@@ -52,7 +52,7 @@ def test_a_small_score(monkeypatch, tmp_path):
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "score.py"))
     options = benchmark["parse"]()
     benchmark["prepare"](options)
-    assert benchmark["ours"](options) > 0
+    assert benchmark["score_here"](options) > 0
 
 
 def test_gpu_on_a_cpu(start, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def measure_responses(distance: Distance, data: Images, points: Points, group: s
     """Compare MFD with image distance, |a - b|_2 of images in [-1, 1].
 
     Args:
-        distance: MFD, of networks that are `frozen`.
+        distance: MFD, of networks that are frozen by `freeze`.
         data: the dataset, on the device.
         points: K images, on the device, and the direction of each one's noise.
         group: of the transformations that the network was trained to recognise; None: it knows class labels.
@@ -53,10 +53,10 @@ def measure_responses(distance: Distance, data: Images, points: Points, group: s
     magnitudes = [[FALL.get(name, 0.5) ** power for power in range(LEVELS)] for name in kinds]
     moved = [[move(x, name, value) for value in row] for name, row in zip(kinds, magnitudes, strict=True)]
     partners = _partners(points, data)
-    image, mfd = _both(distance, x, moved)
-    pair_image, pair_mfd = _both(distance, x, partners)
+    image, mfd = _measure_both(distance, x, moved)
+    pair_image, pair_mfd = _measure_both(distance, x, partners)
     norms = _spread(torch.cat([image.flatten(), pair_image.flatten()]))
-    noise_image, noise_mfd = _both(distance, x, [[add_noise(x, points.eps, float(norm)) for norm in norms]])
+    noise_image, noise_mfd = _measure_both(distance, x, [[add_noise(x, points.eps, float(norm)) for norm in norms]])
     axis, curve = noise_image[0].T.log(), noise_mfd[0].T.log()  # (K, N)
     return {
         "pairs": np.array(["nearest neighbours", "random pairs"]),
@@ -115,7 +115,7 @@ def _partners(points: Points, data: Images) -> list[list[Tensor]]:
 
 
 @torch.no_grad()
-def _both(distance: Distance, x: Tensor, moved: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
+def _measure_both(distance: Distance, x: Tensor, moved: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
     """Image distances and MFDs between x and each of Q lists of L batches, (Q, L, K) each, on the host."""
     image = [[torch.linalg.vector_norm((to - x).flatten(1), dim=1) for to in row] for row in moved]
     mfd = [[distance(x, to) for to in row] for row in moved]

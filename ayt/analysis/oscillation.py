@@ -149,7 +149,7 @@ def follow(model: Snapshot, iterations: int, probe: Probe, distance: Distance | 
     start = next(states)
     work = work_of(run, run.folder, data.pixels.device, start.network)
     followed = choose_tangents(method.pair_loss(work), distance)
-    D = method.sampled(work)(points.labels)
+    D = method.sampled_denoiser(work)(points.labels)
     stage = stage_at(model.iteration, method.stage_iterations)
     apart = points.x - to_float(data.pixels[points.others[:, 0].to(data.pixels.device)])
     taken, shares, sizes, image_shares = [], [], [], []

@@ -146,7 +146,7 @@ class Exchange:
                 return answer
             answer.close()
             # Headers arrive as latin-1, whatever they are.
-            url = _redirected(url, answer.headers["Location"].encode("latin-1").decode("utf-8", "replace"))
+            url = _follow_redirect(url, answer.headers["Location"].encode("latin-1").decode("utf-8", "replace"))
         raise AddressError("redirects endlessly")
 
 
@@ -157,7 +157,7 @@ class _Session(requests.Session):
         return None
 
 
-def _redirected(url: str, target: str) -> str:
+def _follow_redirect(url: str, target: str) -> str:
     """Where a redirect leads; never from an encrypted address to a plain one."""
     try:
         there = urljoin(url, target)

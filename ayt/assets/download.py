@@ -16,7 +16,7 @@ import requests
 
 from ayt.assets import drive, formats
 from ayt.assets.answers import WEB_PAGE, AddressError, Exchange, PassingError, StalledError
-from ayt.assets.hashes import digest_of, expected_hashes, mismatch, record_hash, set_aside, unwritable
+from ayt.assets.hashes import describe_write_error, digest_of, expected_hashes, mismatch, record_hash, set_aside
 from ayt.assets.parts import Origin, Part
 from ayt.assets.table import Asset
 from ayt.base.errors import UserError
@@ -53,7 +53,7 @@ class Download:
             if reasons and not self.part.resumable:
                 self.part.drop()
         except OSError as error:
-            raise UserError(f"{unwritable(self.target, error)}{self.part.kept}") from error
+            raise UserError(f"{describe_write_error(self.target, error)}{self.part.kept}") from error
         if reasons:
             told = "cannot be fetched; fetch it elsewhere and name its folder with --prefetched"
             raise UserError("\n  ".join([f"{self.target}: {told}{self.part.kept}", *reasons]))
@@ -78,7 +78,7 @@ class Download:
 
     def through_requests(self, url: str) -> None:
         """Complete the part from ``url``, in as many attempts as bring it further, and a few more."""
-        furthest, failures = self.part.size if self.part.resumable_from(url) else 0, 0
+        furthest, failures = self.part.size if self.part.can_resume_from(url) else 0, 0
         while not (self.part.whole and self.part.origin.url == url):
             began = time.monotonic()
             try:
@@ -97,7 +97,7 @@ class Download:
 
     def attempt(self, url: str) -> None:
         """Ask for what is missing, and append it to the part."""
-        start = self.part.size if self.part.resumable_from(url) else 0
+        start = self.part.size if self.part.can_resume_from(url) else 0
         headers = {"Range": f"bytes={start}-", "If-Range": str(self.part.origin.validator)} if start else {}
         exchange = Exchange(url, headers, self.timeout)
         try:

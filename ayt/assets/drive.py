@@ -45,7 +45,7 @@ def download(
     try:
         with _Watch(timeout, check_rate, cancel) as watch:
 
-            def told(done: int, _: int | None) -> None:
+            def report_length(done: int, _: int | None) -> None:
                 check_length(done)
                 watch.done = done
                 update(done, done / max(time.monotonic() - began, 1e-3))
@@ -57,7 +57,7 @@ def download(
                 use_cookies=False,
                 timeout=timeout,
                 retries=attempts - 1,
-                progress=told,
+                progress=report_length,
                 cancel=cancel,
             )
     except DownloadCancelled:

@@ -14,10 +14,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ayt.assets.download import Download, Say
-from ayt.assets.hashes import digest_of, expected_hashes, mismatch, record_hash, record_path, set_aside, unwritable
+from ayt.assets.hashes import (
+    describe_write_error,
+    digest_of,
+    expected_hashes,
+    mismatch,
+    record_hash,
+    record_path,
+    set_aside,
+)
 from ayt.assets.table import Asset
 from ayt.base.errors import UserError
-from ayt.base.files import written_beside
+from ayt.base.files import write_beside
 
 
 def fetch(
@@ -54,7 +62,7 @@ def fetch(
         raise UserError(f"{prefetched}: no such folder of prefetched files")
     if _is_there(asset, target):
         return target
-    with _alone(target, say):
+    with _hold_lock(target, say):
         # Another process may have fetched it meanwhile.
         if _is_there(asset, target):
             return target
@@ -95,7 +103,7 @@ def verify(asset: Asset, root: Path) -> str:
 
 
 @contextmanager
-def _alone(target: Path, say: Say) -> Iterator[None]:
+def _hold_lock(target: Path, say: Say) -> Iterator[None]:
     """Hold the file's lock, which ends with the process."""
     lock = target.with_name(f"{target.name}.lock")
     with ExitStack() as stack:
@@ -108,7 +116,7 @@ def _alone(target: Path, say: Say) -> Iterator[None]:
                 say(f"{target}: waiting for another process that fetches it")
                 fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
-            raise UserError(unwritable(lock, error)) from error
+            raise UserError(describe_write_error(lock, error)) from error
         yield
 
 
@@ -125,7 +133,7 @@ def _prefetched_file(asset: Asset, prefetched: Path | None) -> Path | None:
 
 def _copy(asset: Asset, source: Path, target: Path) -> None:
     """Put a prefetched file in its place; the copy is checked, not the source."""
-    with written_beside(target) as beside:
+    with write_beside(target) as beside:
         shutil.copyfile(source, beside)
         problem = mismatch(asset, beside, target)
         if problem:

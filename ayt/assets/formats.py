@@ -61,7 +61,7 @@ def problem(path: Path, kind: FileFormat | None) -> str | None:
         return f"is a text: {_begin(head)}" if _is_text(head) else None
     if not STARTS[kind].match(head):
         return f"is no {kind}: {_begin(head)}"
-    return f"is cut: a {kind} ends otherwise" if not _ends_well(path, kind, head) else None
+    return f"is cut: a {kind} ends otherwise" if not _has_end(path, kind, head) else None
 
 
 def _begin(head: bytes) -> str:
@@ -77,7 +77,7 @@ def _is_text(head: bytes) -> bool:
     return all(sign.isprintable() or sign.isspace() for sign in text)
 
 
-def _ends_well(path: Path, kind: FileFormat, head: bytes) -> bool:
+def _has_end(path: Path, kind: FileFormat, head: bytes) -> bool:
     """Whether the end of a file is there, where its kind has one that can be told."""
     if re.match(_ZIP, head):
         return zipfile.is_zipfile(path)

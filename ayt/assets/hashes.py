@@ -70,7 +70,7 @@ def set_aside(path: Path, target: Path, problem: str) -> str:
     try:
         path.replace(rejected)
     except OSError as error:
-        raise UserError(unwritable(rejected, error)) from error
+        raise UserError(describe_write_error(rejected, error)) from error
     return f"{problem} (kept as {rejected.name})"
 
 
@@ -84,6 +84,6 @@ def record_hash(target: Path, digest: str) -> None:
     write_text(record_path(target), f"{digest}  {target.name}\n")
 
 
-def unwritable(path: Path, error: OSError) -> str:
+def describe_write_error(path: Path, error: OSError) -> str:
     """One line for a file that cannot be written."""
     return f"{path}: cannot be written: {error.strerror or error}"

@@ -18,7 +18,7 @@ class Part:
         self.path = target.with_name(f"{target.name}.part")
         self._memo = target.with_name(f"{target.name}.part.json")
         try:
-            self.origin = Origin.remembered(json.loads(self._memo.read_text(encoding="utf-8")))
+            self.origin = Origin.from_memo(json.loads(self._memo.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError):
             # Nothing says what the bytes belong to: they are of no use.
             self.origin = Origin()
@@ -38,7 +38,7 @@ class Part:
         """Whether the rest can be asked for: without a validator it could be the rest of another version."""
         return self.size > 0 and self.origin.validator is not None
 
-    def resumable_from(self, url: str) -> bool:
+    def can_resume_from(self, url: str) -> bool:
         """Whether the rest can be asked of ``url``."""
         return self.resumable and self.origin.url == url
 
@@ -76,7 +76,7 @@ class Origin:
     size: int | None = None
 
     @classmethod
-    def remembered(cls, memo: dict[str, Any]) -> Origin:
+    def from_memo(cls, memo: dict[str, Any]) -> Origin:
         """From what was written of it, which may be damaged."""
         origin = cls(**memo)
         texts = all(isinstance(text, str | None) for text in (origin.url, origin.validator))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ayt.base.errors import UserError
-from ayt.base.files import written_beside
+from ayt.base.files import write_beside
 
 
 def read_arrays(path: Path, *required: str, made_by: str = "") -> dict[str, np.ndarray]:
@@ -49,5 +49,5 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool 
     Raises:
         UserError: the file cannot be written.
     """
-    with written_beside(path) as beside:
+    with write_beside(path) as beside:
         (np.savez_compressed if compressed else np.savez)(beside, **arrays)  # type: ignore[arg-type]

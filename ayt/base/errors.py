@@ -20,15 +20,15 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("\n".join(_bounded(printable(line)) for line in message.split("\n")))
+        super().__init__("\n".join(_shorten_line(escape_unprintable(line)) for line in message.split("\n")))
 
 
-def _bounded(line: str) -> str:
+def _shorten_line(line: str) -> str:
     place = line[:LONGEST].find(": ") + 2
     return shorten(line, max(LONGEST, place + AFTER_PLACE), TAIL)
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """The text with escapes for what would not be seen, or would be obeyed by a terminal."""
     if text.isprintable():
         return text

@@ -16,7 +16,7 @@ from ayt.base.errors import UserError
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
+def write_beside(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; it becomes ``path`` when the block ends without an error.
 
     Raises:
@@ -33,14 +33,14 @@ def written_beside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
     finally:
         # Where nothing can be written, nothing can be removed either, and the first error is the one to show.
         with suppress(OSError):
             beside.unlink(missing_ok=True)
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
+def write_error(path: Path, error: OSError) -> UserError:
     """What to say where a file or folder cannot be written."""
     return UserError(f"{path}: cannot be written: {error.strerror or error}")
 
@@ -61,7 +61,7 @@ def lock(file: IO[str]) -> bool:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what `written_beside` left in a folder when its process was killed; the caller alone writes there."""
+    """Remove what `write_beside` left in a folder when its process was killed; the caller alone writes there."""
     for part in folder.glob(".*.part*"):
         part.unlink(missing_ok=True)
 
@@ -75,13 +75,13 @@ def _umask() -> int:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with written_beside(path) as beside:
+    with write_beside(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def link(source: Path, target: Path) -> None:
     """Let ``target`` be the same file as ``source``; a copy where the file system has no hard links."""
-    with written_beside(target) as beside:
+    with write_beside(target) as beside:
         try:
             os.link(source, beside)
         except OSError as error:

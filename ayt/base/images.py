@@ -42,9 +42,9 @@ class Images:
 
         Each epoch is shuffled anew and gone through without replacement; its last, incomplete part is dropped.
         """
-        return self.at(self.chosen(batch_size, seed, iteration))
+        return self.at(self.choose(batch_size, seed, iteration))
 
-    def chosen(self, batch_size: int, seed: int, iteration: int) -> Tensor:
+    def choose(self, batch_size: int, seed: int, iteration: int) -> Tensor:
         """Which images (B,) one iteration sees, on the dataset's device."""
         epoch, part = divmod(iteration, len(self) // batch_size)
         order = _order(len(self), seed, epoch, self.pixels.device)

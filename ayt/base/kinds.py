@@ -95,7 +95,7 @@ class Registry(Generic[K]):
         """The kind of this name; None if there is none."""
         return self.kinds.get(name) if isinstance(name, str) else None
 
-    def unknown(self, name: Any) -> str:
+    def describe_unknown(self, name: Any) -> str:
         """What to say of a name that no kind has."""
         return f"unknown {self.what}; {choices(name, self.kinds)}"
 
@@ -130,13 +130,13 @@ class Registry(Generic[K]):
         model = self.get(name)
         if model is None:
             hint = f"; if an extension defines it, {EXTENSIONS} must name its file"
-            raise UserError(f"{source}: {self.key} = {name!r}: {self.unknown(name)}{hint}")
+            raise UserError(f"{source}: {self.key} = {name!r}: {self.describe_unknown(name)}{hint}")
         if version != model.version:
             raise UserError(
                 f"{source}: was written for version {version} of the {self.what} {name!r}; this is version"
                 f" {model.version}, whose results are others"
             )
-        return validated(model, settings, source)
+        return validate(model, settings, source)
 
 
 def _source(kind: type[Kind]) -> str:
@@ -147,7 +147,7 @@ def _source(kind: type[Kind]) -> str:
 S = TypeVar("S", bound=Section)
 
 
-def validated(model: type[S], content: Any, source: str) -> S:
+def validate(model: type[S], content: Any, source: str) -> S:
     """A section from a record.
 
     Raises:

@@ -45,7 +45,7 @@ def run_folder(dataset: str, run: str) -> Path:
     return RUNS / dataset / run
 
 
-def beside(folder: Path, run: str) -> Path:
+def sibling_folder(folder: Path, run: str) -> Path:
     """The folder of another run of the same dataset: where upstream weights are."""
     return folder.parent / run
 
@@ -57,7 +57,7 @@ def run_record(folder: Path) -> Path:
 
 def snapshot(folder: Path, iteration: int | str) -> Path:
     """The EMA weights after ``iteration`` iterations."""
-    return numbered(folder / "snapshots", iteration, "safetensors")
+    return numbered_file(folder / "snapshots", iteration, "safetensors")
 
 
 def snapshots(folder: Path) -> list[int]:
@@ -67,12 +67,12 @@ def snapshots(folder: Path) -> list[int]:
 
 def state(folder: Path, iteration: int) -> Path:
     """The training state at the end of the segment that stops at ``iteration``."""
-    return numbered(folder / "states", iteration, "safetensors")
+    return numbered_file(folder / "states", iteration, "safetensors")
 
 
 def training_log(folder: Path, stop: int) -> Path:
     """The training log of the segment that stops at iteration ``stop``."""
-    return numbered(folder / "logs", stop, "csv")
+    return numbered_file(folder / "logs", stop, "csv")
 
 
 def resume_folder(folder: Path) -> Path:
@@ -110,7 +110,7 @@ def analysis(name: str) -> Path:
     return ANALYSES / name
 
 
-def numbered(folder: Path, iteration: int | str, suffix: str) -> Path:
+def numbered_file(folder: Path, iteration: int | str, suffix: str) -> Path:
     """What was made of the snapshot after ``iteration`` iterations; a wildcard stays as it is."""
     return folder / f"{_digits(iteration)}.{suffix}"
 
@@ -120,7 +120,7 @@ def experiment_folder(experiment: str) -> Path:
     return RESULTS / experiment
 
 
-def so_far(experiment: str) -> str:
+def partial_name(experiment: str) -> str:
     """What stands for the experiment's name where its results are drawn from what is there, while some is missing.
 
     A folder of its own: the workflow would take what it finds in the usual place for finished.

@@ -66,7 +66,7 @@ class Processes:
             return network
         wrapped = DistributedDataParallel(network)
         # A lambda: PyTorch compares a hook's annotations with its own classes, and cannot read ours.
-        wrapped.register_comm_hook(None, lambda _, bucket: _summed(bucket.buffer()))
+        wrapped.register_comm_hook(None, lambda _, bucket: _sum_gradients(bucket.buffer()))
         return wrapped
 
     def sum(self, values: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def local_rank() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def join_processes() -> Iterator[Processes]:
     """Meet the other processes, if there are any, for as long as the block lasts.
 
     Raises:
@@ -187,7 +187,7 @@ def _listen(host: str, port: int, count: int) -> socket.socket | None:
     return None
 
 
-def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:
+def _sum_gradients(gradients: Tensor) -> torch.futures.Future[Tensor]:
     """Gradients, summed over the processes once they are."""
     future = distributed.all_reduce(gradients, async_op=True).get_future()
     return future.then(lambda done: done.value()[0])

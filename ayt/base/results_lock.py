@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ayt.base.errors import UserError
-from ayt.base.files import cannot_write, lock, write_text
+from ayt.base.files import lock, write_error, write_text
 
 TOUCH_SECONDS = 10.0
 """Between two signs of life."""
@@ -51,7 +51,7 @@ class ResultsLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             alive = place.open("a")
         except OSError as error:
-            raise cannot_write(place, error) from None
+            raise write_error(place, error) from None
         if not lock(alive) or self._is_elsewhere():
             alive.close()
             holder = self._holder()
@@ -85,7 +85,7 @@ class ResultsLock:
         except FileNotFoundError:
             return False  # it has just left
         except OSError as error:
-            raise cannot_write(self.folder, error) from None
+            raise write_error(self.folder, error) from None
         return age < SILENT_SECONDS
 
     def _holder(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ Place = Annotated[str, Field(min_length=1, max_length=LONGEST_PATH), AfterValida
 """Where a file or a folder is."""
 
 
-def repeated(values: Iterable[Any]) -> list[Any]:
+def find_repeated(values: Iterable[Any]) -> list[Any]:
     """The values that stand there more than once, each once; lists and mappings are looked at by what they say."""
     seen, found = set(), {}
     for value in values:
@@ -57,13 +57,13 @@ def repeated(values: Iterable[Any]) -> list[Any]:
     return list(found.values())
 
 
-def _unique(values: list[Any]) -> list[Any]:
-    for value in repeated(values):
+def _require_unique(values: list[Any]) -> list[Any]:
+    for value in find_repeated(values):
         raise ValueError(f"{value} is listed twice")
     return values
 
 
-Choices = AfterValidator(_unique)
+Choices = AfterValidator(_require_unique)
 Counts = Annotated[list[Count], Field(min_length=1), Choices]
 Seeds = Annotated[list[Whole], Field(min_length=1), Choices]
 NoiseLevels = Annotated[list[Positive], Field(min_length=1), Choices]
@@ -81,7 +81,7 @@ class Section(BaseModel):
 
     version: ClassVar[int] = 1
 
-    def unnamed(self) -> set[str]:
+    def unhashed_fields(self) -> set[str]:
         """The fields that change no result."""
         return {name for name, field in type(self).model_fields.items() if UNNAMED in field.metadata}
 
@@ -90,12 +90,12 @@ class Section(BaseModel):
 
         Fields at their defaults are left out: a new field with a default renames nothing.
         """
-        named = self.model_dump(mode="json", exclude_defaults=True, exclude=self.unnamed())
+        named = self.model_dump(mode="json", exclude_defaults=True, exclude=self.unhashed_fields())
         return {"version": self.version, **named}
 
     def settings(self) -> dict[str, Any]:
         """All that `identity` depends on, defaults included: what a record holds."""
-        return self.model_dump(mode="json", by_alias=True, exclude=self.unnamed())
+        return self.model_dump(mode="json", by_alias=True, exclude=self.unhashed_fields())
 
 
 LISTED = 200
@@ -198,13 +198,13 @@ def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
     for key in loc[:-1]:
         field = model.model_fields.get(str(key))
         annotation = field.annotation if field else None
-        for part in map(_plain, (annotation, *get_args(annotation))):  # a section, or one of several types
+        for part in map(_strip_notes, (annotation, *get_args(annotation))):  # a section, or one of several types
             if isinstance(part, type) and issubclass(part, BaseModel):
                 model = part
     return model
 
 
-def _plain(annotation: Any) -> Any:
+def _strip_notes(annotation: Any) -> Any:
     """A type without what is noted beside it."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 import ayt
 from ayt.base.errors import UserError
-from ayt.base.files import written_beside
+from ayt.base.files import write_beside
 
 FORMAT = 1
 """Of snapshot and state files; a newer one is refused."""
@@ -54,7 +54,7 @@ def write(path: Path, kind: str, run: str, iteration: int, tensors: dict[str, to
     }
     on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     metadata[_DIGEST] = _digest(metadata, on_cpu)
-    with written_beside(path) as beside:
+    with write_beside(path) as beside:
         try:
             save_file(on_cpu, beside, {_KEY: json.dumps(metadata, sort_keys=True)})
         except SafetensorError as error:
@@ -73,8 +73,8 @@ def read(path: Path, kind: str, run: str | None = None) -> tuple[dict[str, torch
         UserError: the file is missing, damaged, not ours, of another kind or run than that, of another iteration than
             it is called by, or of a newer format.
     """
-    with _opened(path) as file:
-        metadata = _checked(file.metadata(), path, kind, run)
+    with _open(path) as file:
+        metadata = _check(file.metadata(), path, kind, run)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     # Files of older versions have none.
     if metadata.get(_DIGEST, "") not in ("", _digest(metadata, tensors)):
@@ -84,12 +84,12 @@ def read(path: Path, kind: str, run: str | None = None) -> tuple[dict[str, torch
 
 def metadata(path: Path, kind: str, run: str | None = None) -> dict[str, Any]:
     """Read the metadata alone, without a look at the numbers; see `read`."""
-    with _opened(path) as file:
-        return _checked(file.metadata(), path, kind, run)
+    with _open(path) as file:
+        return _check(file.metadata(), path, kind, run)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
@@ -106,11 +106,11 @@ def _opened(path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: damaged or truncated ({error}); delete it to have it made again") from None
 
 
-def _checked(found: dict[str, str] | None, path: Path, kind: str, run: str | None) -> dict[str, Any]:
+def _check(found: dict[str, str] | None, path: Path, kind: str, run: str | None) -> dict[str, Any]:
     text = (found or {}).get(_KEY)
     if text is None:
         raise UserError(f"{path}: was not written by ayt")
-    metadata = _parsed(text)
+    metadata = _parse(text)
     if not {"format", "kind", "run", "iteration"} <= set(metadata):
         raise UserError(f"{path}: damaged: does not say what it is; delete it to have it made again")
     if metadata["format"] > FORMAT:
@@ -125,7 +125,7 @@ def _checked(found: dict[str, str] | None, path: Path, kind: str, run: str | Non
     return metadata
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parse(text: str) -> dict[str, Any]:
     """The metadata in a text; empty where a damaged one says none."""
     try:
         found = json.loads(text)

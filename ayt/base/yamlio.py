@@ -63,10 +63,10 @@ class _Loader(yaml.SafeLoader):
         try:
             value = super().construct_object(node, deep)
         except (ValueError, LookupError):  # of a tag that its value does not fit
-            problem = f"{_short(node)} cannot be read as {node.tag.removeprefix(TAG)}"
+            problem = f"{_shorten(node)} cannot be read as {node.tag.removeprefix(TAG)}"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
         if isinstance(value, str) and not value.isascii() and re.search(r"[\ud800-\udfff]", value):
-            problem = f"{_short(node)} has half of a surrogate pair, which is no character"
+            problem = f"{_shorten(node)} has half of a surrogate pair, which is no character"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return value
 
@@ -95,7 +95,7 @@ class _Loader(yaml.SafeLoader):
         elif node.tag == f"{TAG}int" and len(text) > MOST_DIGITS:
             problem = f"is too large: whole numbers have at most {MOST_DIGITS} digits"
         if problem:
-            raise yaml.constructor.ConstructorError(None, None, f"{_short(node)} {problem}", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"{_shorten(node)} {problem}", node.start_mark)
         return self.construct_yaml_int(node) if node.tag == f"{TAG}int" else self.construct_yaml_float(node)
 
 
@@ -128,7 +128,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_implicit_resolver(f"{TAG}float", NUMBER, list("-+0123456789"))
 
 
-def _short(node: yaml.Node) -> str:
+def _shorten(node: yaml.Node) -> str:
     """What stands in the file."""
     return repr(shorten(str(node.value), 40)) if isinstance(node, yaml.ScalarNode) else "this"
 

@@ -107,17 +107,17 @@ def run_fetch(options: argparse.Namespace) -> None:
             print(note_of(name, asset), file=sys.stderr)
         return str(fetch(asset, options.folder, prefetched=options.prefetched, say=_say))
 
-    _each(options, get)
+    _for_each(options, get)
 
 
 def run_verify(options: argparse.Namespace) -> None:
     """Print the SHA-256 of each asset that is what the table says, as sha256sum does."""
     from ayt.assets.fetch import verify
 
-    _each(options, lambda name, asset: f"{verify(asset, options.folder)}  {asset.path(options.folder)}")
+    _for_each(options, lambda name, asset: f"{verify(asset, options.folder)}  {asset.path(options.folder)}")
 
 
-def _each(options: argparse.Namespace, work: Callable[[str, Asset], str]) -> None:
+def _for_each(options: argparse.Namespace, work: Callable[[str, Asset], str]) -> None:
     """Print what the work on each asset asked for returns; raise what failed at the end."""
     from ayt.assets.table import read_table
     from ayt.base.sections import choices

@@ -65,13 +65,13 @@ def _print_scores(first: Experiment, second: Experiment, *names: str) -> None:
     shown = Table("method", "batch size", "steps", "metric", *names, box=box.SIMPLE_HEAD)
     digits = choose_digits(scores["mean_first"])
     for row in scores[differ].to_dict("records"):
-        cells = [_told({name: row[f"{name}_{end}"] for name in measured}, digits) for end in ends]
+        cells = [_format_score({name: row[f"{name}_{end}"] for name in measured}, digits) for end in ends]
         shown.add_row(row["label"], str(row["batch_size"]), str(row["steps"]), row["metric"], *cells)
     if any(differ):
         choose_console().print(shown)
 
 
-def _told(score: dict[str, Any], digits: int) -> str:
+def _format_score(score: dict[str, Any], digits: int) -> str:
     """``40.00 ± 14.14 at 600 (2 seeds)``."""
     from ayt.reporting.summaries import format_mean
     from ayt.reporting.wording import plural

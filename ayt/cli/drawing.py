@@ -90,7 +90,7 @@ def run_draw(options: argparse.Namespace) -> None:
     problems = draw_what_is_there(plan)
     for problem in problems:
         print(f"not there yet: {problem}")
-    print(paths.experiment_folder(paths.so_far(plan.experiment.name)) / "index.html")
+    print(paths.experiment_folder(paths.partial_name(plan.experiment.name)) / "index.html")
 
 
 def _require(options: argparse.Namespace, what: str, known: Iterable[str]) -> None:

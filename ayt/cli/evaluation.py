@@ -190,7 +190,7 @@ def run_score(options: argparse.Namespace) -> None:
     from ayt.base import paths
     from ayt.base.errors import UserError
     from ayt.base.images import Images
-    from ayt.base.processes import joined
+    from ayt.base.processes import join_processes
     from ayt.base.progress import ProgressLine
     from ayt.evaluation import extractors
     from ayt.evaluation.score import Scorer, write_score
@@ -212,7 +212,7 @@ def run_score(options: argparse.Namespace) -> None:
     size = run.dataset.size
     each = [min(score.samples, size) if isinstance(score, DenoisingScore) else score.samples for score in scores]
     images = len(options.iteration) * sum(score.repeats * count for score, count in zip(scores, each, strict=True))
-    with joined() as processes, ProgressLine(f"scoring {run.name}", images) as line:
+    with join_processes() as processes, ProgressLine(f"scoring {run.name}", images) as line:
         scorer = Scorer(
             run.dataset,
             run.classes,
@@ -225,7 +225,7 @@ def run_score(options: argparse.Namespace) -> None:
             processes,
         )
         for iteration in options.iteration:
-            network = _sampled(run, folder, iteration, device)
+            network = _load_sampled(run, folder, iteration, device)
             for score in scores:
                 if isinstance(score, DenoisingScore):
                     values = scorer.score_denoised(network, score)
@@ -239,7 +239,7 @@ def run_score(options: argparse.Namespace) -> None:
 def run_anchor(options: argparse.Namespace) -> None:
     """Write the scores."""
     from ayt.base import weights
-    from ayt.base.processes import joined
+    from ayt.base.processes import join_processes
     from ayt.base.progress import ProgressLine
     from ayt.evaluation import extractors
     from ayt.evaluation.score import Scorer, write_anchor
@@ -254,7 +254,7 @@ def run_anchor(options: argparse.Namespace) -> None:
     network = build_frozen(found, anchor.dataset, device)
     origin = weights.metadata(found.path, "checkpoint")["sha256"] if isinstance(found, Published) else found.name
     with (
-        joined() as processes,
+        join_processes() as processes,
         ProgressLine(f"scoring {found.name}", anchor.repeats * anchor.samples) as line,
     ):
         scorer = Scorer(
@@ -267,7 +267,7 @@ def run_anchor(options: argparse.Namespace) -> None:
             line,
             processes=processes,
         )
-        values = scorer.score(Work(device, network, network, lambda role: network).bound, anchor)
+        values = scorer.score(Work(device, network, network, lambda role: network).bound_denoiser, anchor)
         if processes.first:
             write_anchor(options.record.with_suffix(".json"), anchor, origin, values)
         processes.wait()  # whose first writes last
@@ -289,7 +289,7 @@ def run_grid(options: argparse.Namespace) -> None:
     device = choose_device(options)
     with ProgressLine(f"sampling {run.name}", grid.images * len(options.iteration)) as line:
         for iteration in options.iteration:
-            network = _sampled(run, folder, iteration, device)
+            network = _load_sampled(run, folder, iteration, device)
             images = torch.cat(_draw(network, run, grid.sampling, grid.images, options.batch_size, device, line))
             write_arrays(grid.result(folder, iteration), {"images": images.numpy()})
 
@@ -335,7 +335,7 @@ def run_sample(options: argparse.Namespace) -> None:
                 network, run = release.load_sampled(options.model, device)
             else:
                 run = read_run(options.record)
-                network = _sampled(run, options.record.parent, iteration, device)
+                network = _load_sampled(run, options.record.parent, iteration, device)
             images = _draw(network, run, sampling, options.samples, options.batch_size, device, line)
             pictures.append(grids.tile(torch.cat(images).numpy(), options.columns, options.scale))
     if options.output.suffix == ".gif":
@@ -387,10 +387,10 @@ def _iterations(options: argparse.Namespace) -> list[int]:
     return found if animated else found[-1:]
 
 
-def _sampled(run: RunRecord, folder: Path, iteration: int, device: torch.device) -> Sampled:
+def _load_sampled(run: RunRecord, folder: Path, iteration: int, device: torch.device) -> Sampled:
     """A snapshot of a run as it is sampled."""
     from ayt.base import paths
     from ayt.training.work import load_denoiser, work_of
 
     network = load_denoiser(run, paths.snapshot(folder, iteration)).to(device)
-    return run.training.sampled(work_of(run, folder, device, network))
+    return run.training.sampled_denoiser(work_of(run, folder, device, network))

@@ -71,9 +71,9 @@ def run(options: argparse.Namespace) -> int:
 
     from ayt.base.errors import UserError
     from ayt.base.images import Images
-    from ayt.base.processes import joined
+    from ayt.base.processes import join_processes
     from ayt.plan.runs import Segment, read_run
-    from ayt.training.compilation import keep_compiled, missing, pays
+    from ayt.training.compilation import find_missing, keep_compiled, pays
     from ayt.training.loop import Interrupted, train
 
     record = read_run(options.record)
@@ -86,11 +86,11 @@ def run(options: argparse.Namespace) -> int:
     keep_compiled()
     compiled = options.compile == "always"
     if options.compile == "auto" and pays(device, options.stop - options.start):
-        compiled = not (lacking := missing())
+        compiled = not (lacking := find_missing())
         if lacking:
             print(f"{record.name}: not compiled, and so slower: {lacking}", file=sys.stderr, flush=True)
     try:
-        with joined() as processes, memory_told(record.name, device):
+        with join_processes() as processes, explain_memory_errors(record.name, device):
             train(
                 record,
                 options.record.parent,
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def memory_told(run: str, device: torch.device) -> Iterator[None]:
+def explain_memory_errors(run: str, device: torch.device) -> Iterator[None]:
     """A block in which a GPU whose memory does not suffice is the user's mistake, and said in one line."""
     import torch
 

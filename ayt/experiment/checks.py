@@ -35,7 +35,7 @@ def check_size(experiment: Experiment, mistake: Mistake) -> None:
         if own > most:
             mistake(("methods", base_name(name)), ABSENT, f"asks for {own:,} training jobs and scores; {CONFIRM}")
             return
-    for named, training in _trained_before(experiment):
+    for named, training in _list_upstream(experiment):
         if (own := training.iterations // (training.segment or training.iterations)) > most:
             mistake(named, ABSENT, f"asks for {own:,} training jobs; {CONFIRM}")
             return
@@ -44,7 +44,7 @@ def check_size(experiment: Experiment, mistake: Mistake) -> None:
         mistake(("methods",), ABSENT, f"the experiment asks for {jobs:,} training jobs and scores; {CONFIRM}")
 
 
-def _trained_before(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Training]]:
+def _list_upstream(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Training]]:
     """What may be trained upstream of methods, and where it stands."""
     if experiment.start.pretraining:
         yield ("start", "pretrain"), experiment.start.pretraining
@@ -208,7 +208,7 @@ def _check_evaluation(experiment: Experiment, mistake: Mistake) -> None:
     for name in evaluation.metrics:
         metric = METRICS.get(name)
         if metric is None:
-            mistake(("evaluation", "metrics"), name, METRICS.unknown(name))
+            mistake(("evaluation", "metrics"), name, METRICS.describe_unknown(name))
         elif metric.needs_colour and grey:
             mistake(("evaluation", "metrics"), name, _needs_colour(experiment))
 

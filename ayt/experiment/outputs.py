@@ -96,7 +96,7 @@ class Output(Kind):
 
         Args:
             plan: of the experiment.
-            place: the folder of results in which scores are looked for: the experiment's name, or `paths.so_far`.
+            place: the folder of results in which scores are looked for: the experiment's name, or `paths.partial_name`.
             out: where to, without ending.
 
         Raises:
@@ -145,6 +145,6 @@ FIGURES: Registry[Figure] = Registry("figure", key="kind", package="ayt.reportin
 TABLES: Registry[Table] = Registry("table", key="kind", package="ayt.reporting.tables")
 
 
-def shown(names: Sequence[str], name: str, base: str) -> bool:
+def is_shown(names: Sequence[str], name: str, base: str) -> bool:
     """Whether a method is among the names, which are with or without variants; of no names all are meant."""
     return not names or name in names or base in names

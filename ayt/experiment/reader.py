@@ -19,10 +19,10 @@ from ayt.base.sections import (
     LONGEST_PATH,
     Section,
     choices,
+    find_repeated,
     keys,
     kind_of,
     problems,
-    repeated,
     takes_list,
 )
 from ayt.datasets.base import DATASETS
@@ -114,13 +114,13 @@ class _Reader:
             ),
             "network": self.kind(DENOISERS, self.raw.get("network", {}), ("network",)),
             "start": self.section(schema.Start, self.raw.get("start", {}), ("start",)),
-            "classifiers": self.named(
+            "classifiers": self.read_named(
                 "classifiers", {**DEFAULT_CLASSIFIERS, **self.mapping("classifiers")}, self.classifier
             ),
             "methods": self.methods(),
             "evaluation": self.section(schema.Evaluation, self.raw.get("evaluation", {}), ("evaluation",)),
-            "anchors": self.named("anchors", self.mapping("anchors"), self.anchor),
-            "toys": self.named("toys", self.mapping("toys"), self.toy),
+            "anchors": self.read_named("anchors", self.mapping("anchors"), self.anchor),
+            "toys": self.read_named("toys", self.mapping("toys"), self.toy),
             "figures": self.outputs("figures", FIGURES),
             "tables": self.outputs("tables", TABLES),
             "assets": self.section(schema.Assets, self.raw.get("assets", {}), ("assets",)),
@@ -174,7 +174,7 @@ class _Reader:
     def mapping(self, key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
         value = self.raw.get(key, default if default is not None else {})
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            for item in repeated(value):
+            for item in find_repeated(value):
                 self.mistake((key,), value, f"{item} is listed twice")
             value = dict.fromkeys(value)
         if not isinstance(value, dict):
@@ -182,7 +182,7 @@ class _Reader:
             return {}
         return value
 
-    def named(
+    def read_named(
         self, key: str, raws: dict[str, Any], build: Callable[[Any, tuple[str, ...]], Section | None]
     ) -> dict[str, Section]:
         """Build a mapping of named sections."""
@@ -192,7 +192,7 @@ class _Reader:
     def kind(self, registry: Registry[K], raw: Any, where: tuple[str, ...]) -> K | None:
         """A section whose class is chosen by one of its keys."""
         if raw is None:
-            self.missing(where)
+            self.report_missing(where)
             return None
         if isinstance(raw, str):
             raw = {registry.key: raw}
@@ -207,7 +207,7 @@ class _Reader:
             self.mistake(
                 (*where, registry.key),
                 at_hand,
-                registry.unknown(name) if name else f"is missing; {choices('', registry.kinds)}",
+                registry.describe_unknown(name) if name else f"is missing; {choices('', registry.kinds)}",
             )
             return None
         return self.section(model, own, where, more_keys=(registry.key,))
@@ -215,7 +215,7 @@ class _Reader:
     def outputs(self, key: str, registry: Registry[K]) -> dict[str, Section]:
         """Figures or tables by name; where the file has no such key, those that are usual, named as their kinds."""
         usual = {name: {registry.key: name} for name in registry.defaults}
-        return self.named(key, self.mapping(key, usual), lambda raw, where: self.kind(registry, raw, where))
+        return self.read_named(key, self.mapping(key, usual), lambda raw, where: self.kind(registry, raw, where))
 
     def anchor(self, raw: Any, where: tuple[str, ...]) -> schema.AnchorSettings | None:
         return self.section(schema.AnchorSettings, raw, where)
@@ -232,7 +232,7 @@ class _Reader:
         family, checkpoint = own.pop(FEATURE_NETWORKS.key, FEATURE_NETWORKS.default), own.pop("checkpoint", None)
         model = FEATURE_NETWORKS.get(family)
         if model is None:
-            self.mistake((*where, FEATURE_NETWORKS.key), family, FEATURE_NETWORKS.unknown(family))
+            self.mistake((*where, FEATURE_NETWORKS.key), family, FEATURE_NETWORKS.describe_unknown(family))
             return None
         of_network = {key: own.pop(key) for key in list(own) if key in keys(model)}
         if checkpoint is not None:
@@ -269,7 +269,7 @@ class _Reader:
                 stated = METHODS.key in (options or {})
                 hint = "" if stated else " (or name one of these as its loss)"
                 place = (*where, METHODS.key) if stated else where
-                self.mistake(place, loss if stated else ABSENT, METHODS.unknown(loss) + hint)
+                self.mistake(place, loss if stated else ABSENT, METHODS.describe_unknown(loss) + hint)
                 continue
             fields = keys(model)
             inherited = {key: value for key, value in training.items() if key in fields}
@@ -305,7 +305,7 @@ class _Reader:
                 self.mistake(("training", key), training[key], f"unknown key; {choices(key, sorted(known))}")
         return training
 
-    def missing(self, where: tuple[str, ...]) -> None:
+    def report_missing(self, where: tuple[str, ...]) -> None:
         self.mistake(where, ABSENT, "is missing" if where[0] not in self.raw else "is empty")
 
     def section(
@@ -326,7 +326,7 @@ class _Reader:
             more_keys: that may stand beside the section's own.
         """
         if raw is None and where:
-            self.missing(where)
+            self.report_missing(where)
             return None
         try:
             return model.model_validate(raw)

@@ -31,7 +31,7 @@ from ayt.base.sections import (
     check_divides,
 )
 from ayt.datasets.base import DATASETS, Dataset
-from ayt.experiment.outputs import FIGURES, TABLES, Figure, Table, shown
+from ayt.experiment.outputs import FIGURES, TABLES, Figure, Table, is_shown
 from ayt.methods.base import METHODS, Method, base_name
 from ayt.methods.classification import ClassifierTraining
 from ayt.methods.mid_training import MidTraining
@@ -236,9 +236,9 @@ class Experiment(Section):
         """The names by which figures and tables may choose methods: with the variants of sweeps, and without."""
         return sorted({base_name(key) for key in self.methods} | set(self.methods))
 
-    def chosen(self, names: Sequence[str]) -> list[str]:
+    def choose_methods(self, names: Sequence[str]) -> list[str]:
         """The methods of some names, variants of sweeps one by one; of no names all."""
-        return [method for method in self.methods if shown(names, method, base_name(method))]
+        return [method for method in self.methods if is_shown(names, method, base_name(method))]
 
     def batch_sizes(self, methods: Sequence[str] | None = None) -> list[int]:
         """The batch sizes of some methods; None: of all."""

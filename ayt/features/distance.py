@@ -21,7 +21,7 @@ class Tapped(Protocol):
         """The features of (B, C, H, W) images at each tapped layer, the predictions last."""
 
 
-def frozen(network: Module) -> Module:
+def freeze(network: Module) -> Module:
     """The same network in eval mode, its parameters without gradients: what a distance wants."""
     return network.eval().requires_grad_(False)
 
@@ -44,7 +44,7 @@ def feature_distance(taps_a: Sequence[Tensor], taps_b: Sequence[Tensor], e: floa
 
 
 def mfd(network: Tapped, e: float = 1e-5) -> Distance:
-    """Manifold feature distance: `feature_distance` of the network's taps. The network should be `frozen`."""
+    """Manifold feature distance: `feature_distance` of the network's taps. The network should be frozen by `freeze`."""
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
         return feature_distance(network.taps(a), network.taps(b), e)
@@ -62,7 +62,7 @@ def all_features(network: Tapped) -> Callable[[Tensor], Tensor]:
 
 
 def lpips_like(network: Tapped) -> Distance:
-    """LPIPS's formula (arXiv 1801.03924) without its learnt weights, on any network; it should be `frozen`.
+    """LPIPS's formula (arXiv 1801.03924) without its learnt weights, on any network; it should be frozen by `freeze`.
 
     Over each max-pool's output: features scaled to unit length over channels, squared difference, sum over
     channels, mean over pixels; summed over layers.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ayt.base.errors import UserError
-from ayt.features.distance import Distance, frozen
+from ayt.features.distance import Distance, freeze
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +46,7 @@ def lpips_network(vgg16: Path) -> nn.Module:
 
 def lpips(vgg16: Path, device: torch.device) -> Distance:
     """LPIPS between (B, C, H, W) images in [-1, 1] as they are, not enlarged; ``vgg16`` as in `lpips_network`."""
-    network = frozen(lpips_network(vgg16).to(device))
+    network = freeze(lpips_network(vgg16).to(device))
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
         result: Tensor = network(a, b)

@@ -126,7 +126,7 @@ def is_key(value: Any) -> bool:
     return isinstance(value, SCALARS) and not (isinstance(value, int) and abs(value) >= 2**60)
 
 
-def _persistent(meta: Any) -> Module:
+def _rebuild_persistent(meta: Any) -> Module:
     """An object that EDM's library pickled together with its source."""
     check(isinstance(meta, dict), "not a dictionary")
     name, source, state = meta.get("class_name"), meta.get("module_src"), meta.get("state")
@@ -188,7 +188,7 @@ def _scalar(dtype: Any, content: Any) -> Any:
     return np.frombuffer(content, dtype.value, count=1)[0].item()
 
 
-def _encoded(text: Any, encoding: Any) -> bytes:
+def _encode(text: Any, encoding: Any) -> bytes:
     """How protocol 2 writes bytes."""
     check(isinstance(text, str) and encoding in ("latin1", "latin-1"), "not a text in latin1")
     return str(text).encode("latin-1")
@@ -199,7 +199,7 @@ def _set(items: Any = ()) -> set[Any]:
     return set(items)
 
 
-def _ordered(*pairs: Any) -> dict[Any, Any]:
+def _order_pairs(*pairs: Any) -> dict[Any, Any]:
     check(len(pairs) < 2, "several values")
     items = pairs[0] if pairs else []
     good = isinstance(items, list) and all(isinstance(item, list | tuple) and len(item) == 2 for item in items)
@@ -225,7 +225,7 @@ BARE = {
 }
 """Names that others take as arguments; they make nothing themselves."""
 BUILDERS: dict[str, Callable[..., Any]] = {
-    "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
+    "torch_utils.persistence._reconstruct_persistent_obj": _rebuild_persistent,
     "builtins.getattr": _method,
     "__builtin__.getattr": _method,
     "copy_reg._reconstructor": _reconstructor,
@@ -236,10 +236,10 @@ BUILDERS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch.Size": _size,
     "torch.device": _device,
-    "collections.OrderedDict": _ordered,
+    "collections.OrderedDict": _order_pairs,
     "builtins.set": _set,
     "__builtin__.set": _set,
-    "_codecs.encode": _encoded,
+    "_codecs.encode": _encode,
     "numpy.dtype": _dtype,
     "numpy.core.multiarray._reconstruct": _new_array,
     "numpy._core.multiarray._reconstruct": _new_array,

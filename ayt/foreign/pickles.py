@@ -88,7 +88,7 @@ class Budget:
 
 
 _MARK = object()
-_OURS = {"torch.storage._load_from_bytes": "storage", "torch._tensor._rebuild_from_type_v2": "typed"}
+_OURS = {"torch.storage._load_from_bytes": "storage", "torch._tensor._rebuild_from_type_v2": "rebuild_subclass"}
 """Names whose builders need the machine."""
 
 
@@ -187,7 +187,7 @@ class Machine:
         reason = "which could run code; only tensors and plain containers are read"
         raise RefusedError(f"{self.source}: refused: asks for {one_line(what, 200)}, {reason}")
 
-    def marked(self) -> list[Any]:
+    def pop_to_mark(self) -> list[Any]:
         """Take everything above the last mark from the stack."""
         at = len(self.stack) - 1
         while self.stack[at] is not _MARK:
@@ -202,13 +202,13 @@ class Machine:
         self.stack.pop()
 
     def _do_pop_mark(self, _: Any) -> None:
-        self.marked()
+        self.pop_to_mark()
 
     def _do_dup(self, _: Any) -> None:
         self.stack.append(self.stack[-1])
 
     def _do_tuple(self, _: Any) -> None:
-        self.stack.append(tuple(self.marked()))
+        self.stack.append(tuple(self.pop_to_mark()))
 
     def _do_tuple1(self, _: Any) -> None:
         self._tuple(1)
@@ -220,17 +220,17 @@ class Machine:
         self._tuple(3)
 
     def _do_list(self, _: Any) -> None:
-        self.stack.append(self.marked())
+        self.stack.append(self.pop_to_mark())
 
     def _do_append(self, _: Any) -> None:
         value = self.stack.pop()
         self._extend([value])
 
     def _do_appends(self, _: Any) -> None:
-        self._extend(self.marked())
+        self._extend(self.pop_to_mark())
 
     def _do_dict(self, _: Any) -> None:
-        items = self.marked()
+        items = self.pop_to_mark()
         self.stack.append({})
         self._set(items)
 
@@ -239,16 +239,16 @@ class Machine:
         self._set([key, value])
 
     def _do_setitems(self, _: Any) -> None:
-        self._set(self.marked())
+        self._set(self.pop_to_mark())
 
     def _do_additems(self, _: Any) -> None:
-        items, target = self.marked(), self.stack[-1]
+        items, target = self.pop_to_mark(), self.stack[-1]
         if not isinstance(target, set):
             self.refuse(f"additions to {describe(target)}")
         target.update(self._key(item) for item in items)
 
     def _do_frozenset(self, _: Any) -> None:
-        self.stack.append(frozenset(self._key(item) for item in self.marked()))
+        self.stack.append(frozenset(self._key(item) for item in self.pop_to_mark()))
 
     def _do_global(self, argument: str) -> None:
         self._name(*argument.split(" ", 1))
@@ -263,7 +263,7 @@ class Machine:
         self.refuse(argument.replace(" ", "."))
 
     def _do_obj(self, _: Any) -> None:
-        made = self.marked()
+        made = self.pop_to_mark()
         self.refuse(f"an object of {describe(made[0])}")
 
     def _do_reduce(self, _: Any) -> None:
@@ -354,7 +354,7 @@ class Machine:
             self.refuse(f"a tensor's numbers in {describe(content)}")
         return self.storage_of(content, self.budget)
 
-    def typed(self, what: Any, kind: Any, arguments: Any, state: Any) -> Any:
+    def rebuild_subclass(self, what: Any, kind: Any, arguments: Any, state: Any) -> Any:
         """A tensor with attributes of its own, which do not matter here."""
         if not isinstance(what, Global) or what.name in _OURS:
             self.refuse(f"a tensor made by {describe(what)}")

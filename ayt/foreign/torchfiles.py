@@ -90,7 +90,7 @@ class _Legacy:
         content = self.next_pickle(self.declare)
         keys = self.next_pickle()
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(self.declared):
-            raise self.damaged("the tensors' numbers are not those of its content")
+            raise self.damage_error("the tensors' numbers are not those of its content")
         for key in keys:
             self.fill(self.declared[str(key)])
         return content
@@ -112,11 +112,11 @@ class _Legacy:
         count = int.from_bytes(self.file.read(COUNT), "little")
         content = self.file.read(values.nbytes)
         if count != len(values) or len(content) < values.nbytes:
-            raise self.damaged("a tensor's numbers are missing")
+            raise self.damage_error("a tensor's numbers are missing")
         if count:
             values.copy_(torch.frombuffer(bytearray(content), dtype=values.dtype))
 
-    def damaged(self, problem: str) -> UserError:
+    def damage_error(self, problem: str) -> UserError:
         return UserError(f"{self.budget.source}: damaged or truncated ({problem})")
 
 

@@ -10,7 +10,7 @@ from ayt.methods.continuous import Distillation
 from ayt.methods.training import ClassifierNeed
 
 if TYPE_CHECKING:
-    from ayt.methods.formulas.continuous import Seen
+    from ayt.methods.formulas.continuous import Embed
     from ayt.methods.formulas.objective import Work
 
 
@@ -31,7 +31,7 @@ class CcdAyt(Distillation):
         """The transformation classifier."""
         return {"classifier": ClassifierNeed(self.classifier, "transformations")}
 
-    def seen(self, work: Work) -> Seen:
+    def embedding(self, work: Work) -> Embed:
         """The features at all tapped layers, beside each other."""
         from ayt.features.distance import all_features
 

@@ -50,10 +50,10 @@ class ClassifierTraining(Decaying):
             return {**given, "ramp": iterations // 8} if isinstance(iterations, int) else given
         return given
 
-    def unnamed(self) -> set[str]:
+    def unhashed_fields(self) -> set[str]:
         """The fields that change no result; class labels have no transformations."""
         meaningless = {"group", "probability", "ramp"} if self.task == "labels" else set()
-        return super().unnamed() | meaningless
+        return super().unhashed_fields() | meaningless
 
     @property
     def stem(self) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ayt.base.randomness import Draws
-    from ayt.methods.formulas.continuous import Seen
+    from ayt.methods.formulas.continuous import Embed
     from ayt.methods.formulas.losses import LossOutput
     from ayt.methods.formulas.objective import Objective, Work
 
@@ -26,9 +26,9 @@ class Continuous(Method):
     c: Positive = 0.1
     """Added to the root mean square of a tangent before it is divided by that."""
 
-    def unnamed(self) -> set[str]:
+    def unhashed_fields(self) -> set[str]:
         """The fields that change no result; there are no pairs, so nothing of their schedule does."""
-        return super().unnamed() | SCHEDULE
+        return super().unhashed_fields() | SCHEDULE
 
     def misfits(self) -> Iterator[tuple[str, Any, str]]:
         """None: nothing depends on the length of the training."""
@@ -43,7 +43,7 @@ class Distillation(Continuous):
 
     needs_diffusion: ClassVar[bool] = True
 
-    def seen(self, work: Work) -> Seen | None:
+    def embedding(self, work: Work) -> Embed | None:
         """What of the output is compared; None: its pixels."""
         return None
 
@@ -51,14 +51,14 @@ class Distillation(Continuous):
         """`tangent_loss` along the teacher's velocity (x_t - D_teacher) / t, with one dropout mask for both passes."""
         from ayt.methods.formulas.continuous import tangent, tangent_loss, velocity
 
-        start, seen = work.frozen_denoiser("start"), self.seen(work)
+        start, embed = work.frozen_denoiser("start"), self.embedding(work)
 
         def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
             t = self.draw_t(draws)
             x_t = images + t[:, None, None, None] * draws.normal("noise", *images.shape[1:])
             v = velocity(start(labels), x_t, t)
-            g = tangent(work.differentiable(labels, draws), x_t, v, t, seen)
+            g = tangent(work.differentiable_denoiser(labels, draws), x_t, v, t, embed)
             D_t = work.denoiser(labels, draws)(x_t, t)
-            return tangent_loss(seen(D_t) if seen else D_t, g, 1 / t, self.c, draws.size)
+            return tangent_loss(embed(D_t) if embed else D_t, g, 1 / t, self.c, draws.size)
 
         return objective

@@ -82,9 +82,9 @@ class Tcm(Method):
             raise ValueError(f"min_r {self.min_r:g} must lie below t_boundary {self.t_boundary:g}")
         return self
 
-    def unnamed(self) -> set[str]:
+    def unhashed_fields(self) -> set[str]:
         """The fields that change no result; ``t_min`` says what ``t_boundary`` says."""
-        return super().unnamed() | {"t_min"}
+        return super().unhashed_fields() | {"t_min"}
 
     def misfits(self) -> Iterator[tuple[str, Any, str]]:
         """Keys whose values cannot be for so many iterations or such batches, with their values and why."""
@@ -103,12 +103,12 @@ class Tcm(Method):
         """The first stage."""
         return RunNeed(self.teacher, self.teacher_batch_size, self.teacher_seed, self.teacher_iteration, "teacher")
 
-    def sampled(self, work: Work) -> Sampled:
+    def sampled_denoiser(self, work: Work) -> Sampled:
         """Both networks, each on its side of t'."""
-        from ayt.methods.formulas.truncation import truncated
+        from ayt.methods.formulas.truncation import combine
 
-        student, teacher = work.bound, work.frozen_denoiser("start")
-        return lambda labels: truncated(student(labels), teacher(labels), self.t_boundary)
+        student, teacher = work.bound_denoiser, work.frozen_denoiser("start")
+        return lambda labels: combine(student(labels), teacher(labels), self.t_boundary)
 
     def pair_loss(self, work: Work) -> Loss:
         """ECT's or AYT's."""
@@ -126,7 +126,7 @@ class Tcm(Method):
         from ayt.methods.formulas.truncation import (
             TruncatedStudentT,
             boundary_samples,
-            selected,
+            select,
             separate_means,
         )
 
@@ -141,7 +141,7 @@ class Tcm(Method):
             r = self.pair_with(t, stage_at(draws.iteration, self.stage_iterations))
             D, teacher = work.denoiser(labels, draws), start(labels, draws)
             # r lies below t' for all boundary samples: their targets are the teacher's.
-            target = selected(D, teacher, self.t_boundary)
+            target = select(D, teacher, self.t_boundary)
             eps = draws.normal("noise", *images.shape[1:])
             D_t, D_r = consistency_pair(D, images, t, r, eps, target)
             w = separate_means(self.weigh(t, r), is_boundary, draws.size, share, self.boundary_weight)

@@ -128,9 +128,9 @@ class Training(Kind):
         """Published networks that it looks through."""
         return []
 
-    def sampled(self, work: Work) -> Sampled:
+    def sampled_denoiser(self, work: Work) -> Sampled:
         """The denoiser as it is sampled and scored: class labels (B,) to D(x; sigma)."""
-        return work.bound
+        return work.bound_denoiser
 
     @abstractmethod
     def objective(self, work: Work) -> Objective:
@@ -143,9 +143,9 @@ class Decaying(Training):
     decay: bool
     """Whether the learning rate falls linearly to 0 at the end."""
 
-    def unnamed(self) -> set[str]:
+    def unhashed_fields(self) -> set[str]:
         """The fields that change no result."""
-        return super().unnamed() - ({"iterations"} if self.decay else set())
+        return super().unhashed_fields() - ({"iterations"} if self.decay else set())
 
     @property
     def decay_iterations(self) -> int | None:

@@ -46,7 +46,7 @@ class TrigFlow(Continuous):
             t, eps = self.draw_t(draws), draws.normal("noise", *images.shape[1:])
             x_t = images + t[:, None, None, None] * eps
             v = flow(x_t, t, eps, labels)
-            derivative = tangent(work.differentiable(labels, draws), x_t, v, t)
+            derivative = tangent(work.differentiable_denoiser(labels, draws), x_t, v, t)
             D_t = work.denoiser(labels, draws)(x_t, t)
             warmup = ramp(draws.iteration, self.tangent_warmup)
             g = trigflow_tangent(D_t.detach(), derivative, x_t, v, t, warmup)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ayt.base import paths
 from ayt.base.errors import UserError
 from ayt.experiment import Experiment, load, resolved
-from ayt.operations.status import held
+from ayt.operations.status import is_held
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
 
@@ -53,7 +53,7 @@ def find_owned(experiments: list[Experiment], config: Path) -> list[Owned]:
     for plan in plans:
         for run in plan.runs.values():
             if run.folder not in kept:
-                if held(paths.resume_folder(run.folder) / "holder.lock"):
+                if is_held(paths.resume_folder(run.folder) / "holder.lock"):
                     raise UserError(f"{run.folder}: is being trained; stop that first")
                 found |= {run.folder, *paths.LOGS.glob(f"*/{run.record.dataset.name}/{run.name}")}
         found |= {*_files(plan), *_folders(plan)} - claimed

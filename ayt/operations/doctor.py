@@ -92,9 +92,9 @@ def _torch() -> Iterator[Finding]:
             reason = "is built for CPUs" if not torch.version.cuda else f"needs a driver for CUDA {torch.version.cuda}"
             yield Finding("GPU", "note", f"{present} ({version}), but this torch {reason}: jobs run on the CPU")
         return
-    from ayt.training.compilation import missing  # noqa: PLC0415 - it needs torch
+    from ayt.training.compilation import find_missing  # noqa: PLC0415 - it needs torch
 
-    if lacking := missing():
+    if lacking := find_missing():
         yield Finding("torch.compile", "note", f"{lacking}: training runs are slower on a GPU")
     compiled = torch.cuda.get_arch_list()
     for index in range(torch.cuda.device_count()):

@@ -64,7 +64,7 @@ class Estimate:
 
 def estimate(plan: Plan) -> Estimate:
     """What has to be done for an experiment, judged by which files are missing."""
-    speeds = _measured()
+    speeds = _read_speeds()
     costs = [_run_cost(run, speeds) for run in plan.runs.values()]
     left = [cost for cost in costs if cost.segments]
     scoring_jobs = images = 0
@@ -132,7 +132,7 @@ def kind_of_work(record: RunRecord) -> str:
     return json.dumps({**described, "upstream": upstream}, sort_keys=True)
 
 
-def _measured() -> dict[str, list[float]]:
+def _read_speeds() -> dict[str, list[float]]:
     """Images per second in the logs of all finished segments, by kind of work."""
     found: dict[str, list[float]] = {}
     for record in paths.RUNS.glob("*/*/run.yaml"):

@@ -14,7 +14,7 @@ import ayt
 from ayt.assets.table import find_table, read_table
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
-from ayt.base.files import sha256, write_text, written_beside
+from ayt.base.files import sha256, write_beside, write_text
 from ayt.methods.formulas.objective import Sampled
 from ayt.metrics.base import METRICS
 from ayt.networks.base import Denoiser
@@ -65,7 +65,7 @@ def load_sampled(folder: Path | str, device: torch.device | str = "cpu") -> tupl
     folder, device = Path(folder), torch.device(device)
     network, run = load_network(folder)
     files = {role: folder / f"{role}.safetensors" for role in run.training.sampled_with}
-    return run.training.sampled(work_of(run, folder, device, network.to(device), files)), run
+    return run.training.sampled_denoiser(work_of(run, folder, device, network.to(device), files)), run
 
 
 def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET_TABLE) -> None:
@@ -90,7 +90,7 @@ def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET
         raise UserError(f"{folder}: is not an empty folder; name a new one")
     metadata = weights.metadata(snapshot, "snapshot", run.name)
     for source, name in [(snapshot, WEIGHTS), (record, RECORD), *_others(run, record.parent)]:
-        with written_beside(folder / name) as beside:
+        with write_beside(folder / name) as beside:
             shutil.copyfile(source, beside)
     write_text(folder / CARD, _card(run, metadata, _scores(record.parent, iteration), folder, table))
     load_sampled(folder)
@@ -99,7 +99,7 @@ def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET
 def _others(run: RunRecord, folder: Path) -> Iterator[tuple[Path, str]]:
     """The files of networks upstream that a run in a folder is sampled with, and their names in a folder of its own."""
     for role in run.training.sampled_with:
-        yield run.upstream[role].beside(folder), f"{role}.safetensors"
+        yield run.upstream[role].path_from(folder), f"{role}.safetensors"
 
 
 def _scores(run: Path, iteration: int) -> list[dict[str, Any]]:

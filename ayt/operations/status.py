@@ -53,7 +53,7 @@ def statuses(plan: Plan) -> list[RunStatus]:
     found = [_status(plan, run) for run in plan.runs.values()]
     queue = _queue(status.job for status in found if status.job and status.state != "done")
     found = [replace(status, state=queue.get(status.job, status.state)) for status in found]
-    return [_with_time_left(run, status) for run, status in zip(plan.runs.values(), found, strict=True)]
+    return [_add_time_left(run, status) for run, status in zip(plan.runs.values(), found, strict=True)]
 
 
 def _status(plan: Plan, run: Run) -> RunStatus:
@@ -64,7 +64,7 @@ def _status(plan: Plan, run: Run) -> RunStatus:
     written = [path.stat().st_mtime for path in (*logs, resume / "state.safetensors") if path.exists()]
     if all(paths.snapshot(run.folder, snapshot.iteration).exists() for snapshot in run.snapshots):
         state = "done"
-    elif held(resume / "holder.lock"):
+    elif is_held(resume / "holder.lock"):
         state = "running"
     else:
         state = "not running" if row else "waiting"
@@ -80,7 +80,7 @@ def _status(plan: Plan, run: Run) -> RunStatus:
     )
 
 
-def _with_time_left(run: Run, status: RunStatus) -> RunStatus:
+def _add_time_left(run: Run, status: RunStatus) -> RunStatus:
     """With the time that is left at the last speed, for a run that somebody trains."""
     if status.state.lower() != "running" or not status.images_per_second:
         return status
@@ -93,7 +93,7 @@ def last_row(log: Path) -> dict[str, float]:
     return (read_rows(log) or [{}])[-1]
 
 
-def held(lock: Path) -> bool:
+def is_held(lock: Path) -> bool:
     """Whether a process of a machine that shares its locks with this one trains the run."""
     try:
         with lock.open() as file:

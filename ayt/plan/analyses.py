@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ayt.base import paths
-from ayt.base.kinds import validated
+from ayt.base.kinds import validate
 from ayt.base.sections import Section
 from ayt.datasets.base import DATASETS, Dataset
 from ayt.experiment.outputs import FIGURES, Figure
@@ -88,7 +88,7 @@ class Analysis(Record):
             seed=part(content, "seed", int, source),
             weights={role: parse_weights(found, f"{source}.weights.{role}") for role, found in weights.items()},
             parts={
-                name: validated(model, part(parts, name, dict, f"{source}.parts"), f"{source}.parts.{name}")
+                name: validate(model, part(parts, name, dict, f"{source}.parts"), f"{source}.parts.{name}")
                 for name, model in figure.parts.items()
             },
             dataset=DATASETS.parse(content["dataset"], f"{source}.dataset") if "dataset" in content else None,

@@ -182,7 +182,7 @@ class SnapshotRecord(Record):
 
     def result(self, run: Path, iteration: int | str) -> Path:
         """What was made of the snapshot after so many iterations."""
-        return paths.numbered(self.folder(run), iteration, self.suffix)
+        return paths.numbered_file(self.folder(run), iteration, self.suffix)
 
     def record(self, run: Path) -> Path:
         """Where its record is."""

@@ -55,13 +55,13 @@ class Plan:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self._classifiers: dict[str, Run | Published] = {}
-        self.pretrained = self._pretrained()
+        self.pretrained = self._plan_pretraining()
         self.diffusion: Weights = (
             self.pretrained.last
             if self.pretrained
             else Published(experiment.start.checkpoint or "", experiment.network)
         )
-        self.mid_trained = self._mid_trained()
+        self.mid_trained = self._plan_mid_training()
         self.start = self.mid_trained.last if self.mid_trained else self.diffusion
         self._made: dict[tuple[str, int, int], Run] = {}
         self._methods = list(self._consistency())
@@ -110,9 +110,9 @@ class Plan:
             if name == method and (run.record.batch_size, run.record.seed) == (batch_size, seed)
         )
 
-    def chosen(self, methods: Sequence[str]) -> list[tuple[str, Run]]:
+    def choose_runs(self, methods: Sequence[str]) -> list[tuple[str, Run]]:
         """The consistency runs of some methods, by their names with or without variants; of all if none are named."""
-        names = self.experiment.chosen(methods)
+        names = self.experiment.choose_methods(methods)
         return [(name, run) for name, run in self._methods if name in names]
 
     def segments(self, *stages: Stage) -> dict[Segment, list[Run]]:
@@ -302,7 +302,7 @@ class Plan:
             more=self._more,
         )
 
-    def _pretrained(self) -> Run | None:
+    def _plan_pretraining(self) -> Run | None:
         settings = self.experiment.start.pretraining
         if settings is None:
             return None
@@ -311,7 +311,7 @@ class Plan:
         )
         return _cut(record, settings)
 
-    def _mid_trained(self) -> Run | None:
+    def _plan_mid_training(self) -> Run | None:
         settings = self.experiment.start.mid_train
         if settings is None:
             return None

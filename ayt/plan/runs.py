@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ayt.base import paths
 from ayt.base.errors import UserError
-from ayt.base.kinds import validated
+from ayt.base.kinds import validate
 from ayt.datasets.base import DATASETS, Dataset
 from ayt.methods.base import METHODS, Method
 from ayt.methods.classification import ClassifierTraining
@@ -46,7 +46,7 @@ class Published:
         """Where the weights are."""
         return paths.checkpoint(self.checkpoint)
 
-    def beside(self, folder: Path) -> Path:
+    def path_from(self, folder: Path) -> Path:
         """Where the weights are, seen from the folder of a run that is made from them."""
         return self.path
 
@@ -77,9 +77,9 @@ class Snapshot:
         """Where the weights are."""
         return paths.snapshot(self.run.folder, self.iteration)
 
-    def beside(self, folder: Path) -> Path:
+    def path_from(self, folder: Path) -> Path:
         """Where the weights are, seen from the folder of a run of the same dataset that is made from them."""
-        return paths.snapshot(paths.beside(folder, self.run.name), self.iteration)
+        return paths.snapshot(paths.sibling_folder(folder, self.run.name), self.iteration)
 
     @property
     def network(self) -> Denoiser | FeatureNetwork:
@@ -162,7 +162,7 @@ class RunRecord(Record):
     def content(self) -> dict[str, Any]:
         """As its file has it."""
         training = self.training
-        settings = METHODS.dump(training) if isinstance(training, Method) else _fixed_dump(training)
+        settings = METHODS.dump(training) if isinstance(training, Method) else _dump_fixed(training)
         return {
             "stage": training.stage,
             "dataset": DATASETS.dump(self.dataset),
@@ -233,7 +233,7 @@ FIXED: dict[str, type[Training]] = {
 """Stages that have one kind of training each."""
 
 
-def _fixed_dump(training: Training) -> dict[str, Any]:
+def _dump_fixed(training: Training) -> dict[str, Any]:
     return {"version": training.version, **training.settings()}
 
 
@@ -242,7 +242,7 @@ def _parse_fixed(model: type[Training], content: dict[str, Any], source: str) ->
     version = settings.pop("version", None)
     if version != model.version:
         raise UserError(f"{source}: was written for version {version}; this is version {model.version}")
-    return validated(model, settings, source)
+    return validate(model, settings, source)
 
 
 def _identity(network: Denoiser | FeatureNetwork) -> dict[str, Any]:

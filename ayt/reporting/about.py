@@ -55,7 +55,7 @@ def first_page(plan: Plan) -> str:
     """
     experiment = plan.experiment
     found = dict(zip(plan.runs, statuses(plan), strict=True))
-    missing = list(_missing(plan, found))
+    missing = list(_list_missing(plan, found))
     limits = list(_limits(plan))
     first = [_heading(f"Experiment {experiment.name}", "="), _style(), INTRODUCTION, _look_first(experiment)]
     first.append(_summary(plan, found))
@@ -93,7 +93,7 @@ def differences(experiment: Experiment) -> dict[str, Any]:
             del methods[name][METHODS.key]
         if method.label == method.usual_label:
             del methods[name]["label"]
-    shared = _shared(list(methods.values()))
+    shared = _find_shared(list(methods.values()))
     top: dict[str, Any] = {key: shared.pop(key) for key in ("batch_sizes", "seeds") if key in shared}
     own = {
         name: {key: value for key, value in options.items() if key not in shared and key not in top}
@@ -103,7 +103,7 @@ def differences(experiment: Experiment) -> dict[str, Any]:
     return {**apart, **({"training": shared} if shared else {}), **top, "methods": own}
 
 
-def _shared(settings: list[dict[str, Any]]) -> dict[str, Any]:
+def _find_shared(settings: list[dict[str, Any]]) -> dict[str, Any]:
     """What all methods say, but for their losses and labels."""
     return {
         key: value
@@ -129,10 +129,10 @@ def _summary(plan: Plan, found: dict[str, RunStatus]) -> str:
         f" {dataset.resolution} × {dataset.resolution} pixels",
         "Trained": f"{done} of {plural(len(plan.trained), 'run')}",
         "When": _when(plan),
-        "On": _counted([state.get("device") for state in states]),
+        "On": _count([state.get("device") for state in states]),
         "Threads": f"{plan.experiment.execution.threads} for each process, as configured",
-        "Software": _counted(software),
-        "Commit": _counted([" and ".join(state.get("commits", [])) for state in states]),
+        "Software": _count(software),
+        "Commit": _count([" and ".join(state.get("commits", [])) for state in states]),
     }
     return "\n".join(f":{name}: {_plain(text)}" for name, text in fields.items())
 
@@ -164,7 +164,7 @@ def _metadata(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _counted(values: Sequence[str | None]) -> str:
+def _count(values: Sequence[str | None]) -> str:
     """The values that there are, the commonest first; how many of the training states have each, if they differ."""
     counts = Counter(value or "unknown" for value in values)
     if len(counts) < 2:
@@ -241,7 +241,7 @@ def _titles(plan: Plan, metric: Metric) -> list[str]:
     return [metric.title(dataset, inception, t) for t in times]
 
 
-def _missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
+def _list_missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
     """What was asked for and is not there, or failed."""
     for run in plan.runs.values():
         parts = [] if found[run.name].state == "done" else [_state(run, found[run.name])]

@@ -70,7 +70,7 @@ class ChosenScores(Output):
 
     def shown_methods(self, experiment: Experiment) -> list[str]:
         """The methods that it shows, variants of sweeps one by one."""
-        return experiment.chosen(self.methods)
+        return experiment.choose_methods(self.methods)
 
     def usual_reference(self, experiment: Experiment) -> str | None:
         """The method that the others' speed is compared with where nothing else is said; None if it is not shown."""
@@ -82,7 +82,7 @@ class ChosenScores(Output):
 
         Args:
             plan: of the experiment.
-            place: the folder of results with the scores: the experiment's name, or `paths.so_far`.
+            place: the folder of results with the scores: the experiment's name, or `paths.partial_name`.
 
         Raises:
             UserError: the scores were not gathered, or none is there.
@@ -98,7 +98,7 @@ class ChosenScores(Output):
         if table.empty:
             raise UserError("no score of it is there yet")
         missing, failed = [], []
-        for method, run in plan.chosen(self.methods):
+        for method, run in plan.choose_runs(self.methods):
             if self.batch_sizes and run.record.batch_size not in self.batch_sizes:
                 continue
             there = table[(table["method"] == method) & (table["run"] == run.name)]

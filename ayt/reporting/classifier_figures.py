@@ -34,7 +34,7 @@ class ClassifierFigure(Figure):
         ]
 
     @staticmethod
-    def trained(analysis: Analysis) -> Snapshot:
+    def trained_snapshot(analysis: Analysis) -> Snapshot:
         """The classifier's snapshot in one of `analyses`: the weights are trained here, never published."""
         classifier = analysis.weights["classifier"]
         assert isinstance(classifier, Snapshot)

@@ -30,10 +30,10 @@ def _differences(where: str, first: Any, second: Any) -> Iterator[tuple[str, str
             inner = f"{where}.{key}" if where else str(key)
             yield from _differences(inner, first.get(key, ABSENT), second.get(key, ABSENT))
     elif first != second:
-        yield where, _told(first), _told(second)
+        yield where, _format_value(first), _format_value(second)
 
 
-def _told(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """A value as a table has it; of a section that the other experiment lacks how much it says."""
     if isinstance(value, Mapping):
         return f"{len(value)} settings" if value else "there"

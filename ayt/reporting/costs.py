@@ -30,10 +30,10 @@ def read_costs(plan: Plan) -> pd.DataFrame:
             continue
         upstream = run.record.upstream
         networks = [weights for role, weights in upstream.items() if role != "start"]
-        start = _all_upstream(upstream["start"]) if "start" in upstream else []
+        start = _list_upstream(upstream["start"]) if "start" in upstream else []
         # What both need was trained once.
         start = [weights for weights in start if weights.name not in {network.name for network in networks}]
-        logs = ([_read_part(plan, weights) for weights in _once(snapshots)] for snapshots in (networks, start))
+        logs = ([_read_part(plan, weights) for weights in _deduplicate(snapshots)] for snapshots in (networks, start))
         hours = [_count_hours([own]), *map(_count_hours, logs)]
         rows.append(
             {
@@ -58,14 +58,14 @@ def read_costs(plan: Plan) -> pd.DataFrame:
     ).reset_index()
 
 
-def _all_upstream(weights: Weights) -> list[Weights]:
+def _list_upstream(weights: Weights) -> list[Weights]:
     """Weights, with all that they were made from."""
     if not isinstance(weights, Snapshot):
         return [weights]
-    return [weights, *(more for other in weights.run.upstream.values() for more in _all_upstream(other))]
+    return [weights, *(more for other in weights.run.upstream.values() for more in _list_upstream(other))]
 
 
-def _once(found: Iterable[Weights]) -> list[Snapshot]:
+def _deduplicate(found: Iterable[Weights]) -> list[Snapshot]:
     """Those that were trained here, each once."""
     return list({weights.name: weights for weights in found if isinstance(weights, Snapshot)}.values())
 
@@ -83,11 +83,11 @@ def _read_logs(run: Run) -> pd.DataFrame | None:
         rows = pd.DataFrame(read_rows(paths.training_log(run.folder, segment.stop)))
         if rows.empty:
             return None
-        parts.append(_with_seconds(rows, segment.start * run.record.batch_size))
+        parts.append(_add_seconds(rows, segment.start * run.record.batch_size))
     return pd.concat(parts, ignore_index=True)
 
 
-def _with_seconds(rows: pd.DataFrame, images_before: int) -> pd.DataFrame:
+def _add_seconds(rows: pd.DataFrame, images_before: int) -> pd.DataFrame:
     seen = rows["images"].diff().fillna(rows["images"].iloc[0] - images_before)
     return rows.assign(seconds=seen / rows["images_per_second"])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ayt.base import paths
-from ayt.base.errors import LONGEST, UserError, printable, shorten
+from ayt.base.errors import LONGEST, UserError, escape_unprintable, shorten
 from ayt.base.files import write_text
 from ayt.experiment.outputs import Output
 from ayt.plan.plan import Plan
@@ -16,7 +16,7 @@ from ayt.reporting.scores import gather_scores, write_scores
 
 
 def draw_what_is_there(plan: Plan) -> list[str]:
-    """Gather the scores that are there, and draw all figures and tables from what is there, into `paths.so_far`.
+    """Gather the scores that are there, and draw all figures and tables from what is there, into `paths.partial_name`.
 
     In place of what cannot be made yet stands a page that says why; ``index.html`` leads to all pages.
 
@@ -24,7 +24,7 @@ def draw_what_is_there(plan: Plan) -> list[str]:
         What could not be drawn, a line each.
     """
     experiment = plan.experiment
-    place = paths.so_far(experiment.name)
+    place = paths.partial_name(experiment.name)
     write_scores(paths.scores_table(place), gather_scores(plan, partial=True))
     problems = [
         *_make_all(plan, "figure", experiment.figures, paths.figure, style.write_placeholder),
@@ -46,7 +46,7 @@ def _make_all(
     write_placeholder: Callable[[Path, str, str], None],
 ) -> Iterator[str]:
     """Make what can be made, and a placeholder of the rest; what could not be made."""
-    place = paths.so_far(plan.experiment.name)
+    place = paths.partial_name(plan.experiment.name)
     for name, output in named.items():
         out = path(place, name, "csv").with_suffix("")
         try:
@@ -55,6 +55,6 @@ def _make_all(
             write_placeholder(out, output.title, f"Not there yet: {error}.")
             yield f"{what} {name}: {error}"
         except Exception as error:  # a mistake of ours: it costs this one, and no other
-            told = shorten(printable(" ".join(f"{type(error).__name__}: {error}".split())), LONGEST)
+            told = shorten(escape_unprintable(" ".join(f"{type(error).__name__}: {error}".split())), LONGEST)
             write_placeholder(out, output.title, f"Could not be made, by a fault of the program: {told}.")
             yield f"{what} {name}: {told}; `ayt {what}` of it alone shows where"

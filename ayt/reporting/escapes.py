@@ -29,7 +29,7 @@ def mathtext(text: str) -> str:
     return f"\u200b{escaped}" if escaped.startswith("_") else escaped  # a space of no width
 
 
-def as_drawn(text: str) -> str:
+def strip_mathtext(text: str) -> str:
     """What Matplotlib shows of a text with parts of `mathtext`."""
     return text.replace("\u200b", "").replace(r"\$", "$")
 
@@ -50,10 +50,10 @@ def _underscores(run: re.Match[str]) -> str:
 def csv(table: pd.DataFrame) -> str:
     """A table as CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
     text = table.select_dtypes(exclude=["number", "bool"]).columns
-    return table.assign(**{name: table[name].map(_guarded) for name in text}).to_csv(index=False, lineterminator="\n")
+    return table.assign(**{name: table[name].map(_guard) for name in text}).to_csv(index=False, lineterminator="\n")
 
 
-def _guarded(value: Any) -> Any:
+def _guard(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
 

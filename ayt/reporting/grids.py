@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ayt.base.files import written_beside
+from ayt.base.files import write_beside
 
 SHOWN_WIDTH = 320
 """Pixels that a grid has at least, unless another scale is asked for."""
@@ -56,19 +56,19 @@ def enlarge(images: np.ndarray, width: int = SMOOTH_WIDTH) -> np.ndarray:
 
 def write_picture(path: Path, grid: Image.Image) -> None:
     """Write a grid as PNG."""
-    with written_beside(path) as beside:
+    with write_beside(path) as beside:
         grid.save(beside, format="PNG")
 
 
 def write_animation(path: Path, grids: Sequence[Image.Image], captions: Sequence[str]) -> None:
     """Write grids of one size as a GIF that repeats for ever, each with its caption below; the last stays longer."""
-    frames = [_captioned(grid, caption) for grid, caption in zip(grids, captions, strict=True)]
+    frames = [_add_caption(grid, caption) for grid, caption in zip(grids, captions, strict=True)]
     times = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
-    with written_beside(path) as beside:
+    with write_beside(path) as beside:
         frames[0].save(beside, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
 
 
-def _captioned(grid: Image.Image, caption: str) -> Image.Image:
+def _add_caption(grid: Image.Image, caption: str) -> Image.Image:
     frame = Image.new(grid.mode, (grid.width, grid.height + CAPTION_HEIGHT), "white")
     frame.paste(grid)
     font = ImageFont.load_default(size=13)

@@ -88,10 +88,10 @@ def _character(character: str) -> str:
         return f"${MATH[character]}$"
     if character.isascii():
         return character
-    return _composed(character) or rf"\ifdefined\Umathchar {character}\else{{[}}U+{ord(character):04X}{{]}}\fi{{}}"
+    return _compose(character) or rf"\ifdefined\Umathchar {character}\else{{[}}U+{ord(character):04X}{{]}}\fi{{}}"
 
 
-def _composed(character: str) -> str:
+def _compose(character: str) -> str:
     """A character that Unicode makes of others, by these; nothing if it is none, or they cannot be set."""
     kind, _, codes = unicodedata.decomposition(character).rpartition("> ")
     parts = [chr(int(code, 16)) for code in codes.split()]

@@ -99,7 +99,7 @@ def format_bound(at_least: int, at_most: int) -> str:
     return {(True, False): "≥ ", (False, True): "≤ ", (True, True): "≈ "}.get((at_least > 0, at_most > 0), "")
 
 
-def reaching(scores: pd.DataFrame, targets: Sequence[float]) -> pd.DataFrame:
+def iterations_reaching(scores: pd.DataFrame, targets: Sequence[float]) -> pd.DataFrame:
     """The iterations after which runs reach given scores.
 
     Args:

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ayt.base.files import write_text, written_beside
-from ayt.reporting.escapes import as_drawn, csv, mathtext
+from ayt.base.files import write_beside, write_text
+from ayt.reporting.escapes import csv, mathtext, strip_mathtext
 from ayt.reporting.fonts import use_fonts_with_all_characters
 from ayt.reporting.pages import figure_page
 
@@ -95,7 +95,7 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
         )
     use_fonts_with_all_characters(figure)
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        with written_beside(out.with_suffix(f".{suffix}")) as beside:
+        with write_beside(out.with_suffix(f".{suffix}")) as beside:
             figure.savefig(beside, dpi=DPI, metadata=metadata)
     write_text(out.with_suffix(".csv"), csv(table))
     files = {suffix: out.with_suffix(f".{suffix}").read_bytes() for suffix in ("png", "pdf", "csv")}
@@ -112,7 +112,7 @@ def describe_picture(figure: Figure, title: str) -> str:
     legends = [*figure.legends, *(legend for panel in figure.axes if (legend := panel.get_legend()))]
     entries = dict.fromkeys(text.get_text() for legend in legends for text in legend.get_texts())
     parts = [title, *panels, *([f"legend: {', '.join(entries)}"] if entries else [])]
-    return as_drawn(" ".join(". ".join(part.rstrip(".") for part in parts).split()) + ".")
+    return strip_mathtext(" ".join(". ".join(part.rstrip(".") for part in parts).split()) + ".")
 
 
 def write_placeholder(out: Path, title: str, reason: str) -> None:

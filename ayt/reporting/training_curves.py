@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from ayt.base import paths
 from ayt.base.errors import UserError
-from ayt.base.files import written_beside
+from ayt.base.files import write_beside
 from ayt.plan.runs import RunRecord
 from ayt.reporting.style import COLOURS, DPI, LINES, RC, new_figure
 from ayt.training.log import read_rows
@@ -78,5 +78,5 @@ def draw_training(runs: Mapping[Path, RunRecord], out: Path) -> None:
         axes[-1].axis("off")
         handles, _ = axes[0].get_legend_handles_labels()
         axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=5.5)
-        with written_beside(out) as beside:
+        with write_beside(out) as beside:
             figure.savefig(beside, format="png", dpi=DPI, metadata={"Software": None})

@@ -21,7 +21,7 @@ def pays(device: torch.device, iterations: int) -> bool:
     return device.type == "cuda" and iterations >= PAYS_FROM
 
 
-def missing() -> str | None:
+def find_missing() -> str | None:
     """What compilation for a GPU needs and does not find; None: nothing is missing."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"

@@ -54,7 +54,7 @@ def iterate(
     outputs = []
     for part in passes.parts:
         # Gradients are summed over the processes once, with the last part.
-        with nullcontext() if part is passes.parts[-1] else _unshared(passes.called):
+        with nullcontext() if part is passes.parts[-1] else _skip_summing(passes.called):
             output = passes.objective(images[part], labels[part], replace(draws, part=part))
             torch.autograd.backward(output.loss)
         outputs.append(torch.stack(output).detach())
@@ -64,6 +64,6 @@ def iterate(
     return loss, distance, norm
 
 
-def _unshared(called: nn.Module | None) -> AbstractContextManager[None]:
+def _skip_summing(called: nn.Module | None) -> AbstractContextManager[None]:
     """A block in which gradients are not summed over the processes."""
     return called.no_sync() if isinstance(called, DistributedDataParallel) else nullcontext()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ayt.base.errors import UserError
-from ayt.base.files import cannot_write, lock, write_text
+from ayt.base.files import lock, write_error, write_text
 
 PATIENCE = 60.0
 """Seconds that a predecessor on this machine has to save its state and leave."""
@@ -51,7 +51,7 @@ class Lease:
             folder.mkdir(parents=True, exist_ok=True)
             self._alive: IO[str] = (folder / "holder.lock").open("a")
         except OSError as error:
-            raise cannot_write(folder, error) from None
+            raise write_error(folder, error) from None
         self._token = uuid.uuid4().hex
         if not self._take():
             holder = self._read()
@@ -59,7 +59,7 @@ class Lease:
             if not take_over:
                 raise UserError(f"{folder.parent}: is being trained by {who}; --take-over stops it first")
             self._stop(holder)
-        with self._locked():
+        with self._lock():
             record = {"token": self._token, "pid": os.getpid(), "host": socket.gethostname()}
             write_text(self._file, json.dumps(record))
 
@@ -70,7 +70,7 @@ class Lease:
         Raises:
             LeaseLostError: another process has taken the run over.
         """
-        with self._locked():
+        with self._lock():
             self.check()
             yield
 
@@ -106,13 +106,13 @@ class Lease:
         return content if isinstance(content, dict) else {}
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         with ExitStack() as stack:
             try:
                 mutex = stack.enter_context(self._mutex.open("a"))
                 fcntl.flock(mutex, fcntl.LOCK_EX)
             except OSError as error:
-                raise cannot_write(self._mutex, error) from None
+                raise write_error(self._mutex, error) from None
             yield
 
 

@@ -70,7 +70,7 @@ class Trainer:
 
         They may be overwritten by the next call.
         """
-        found = self._replayed() if self._recording else None
+        found = self._replay() if self._recording else None
         if found is None:
             images, labels = self.data.batch(self.record.batch_size, self.record.seed, self.state.iteration)
             sizes = self.state.step_sizes()
@@ -82,7 +82,7 @@ class Trainer:
         """The random numbers of an iteration."""
         return Draws(self.record.seed, iteration, self.record.batch_size, self.data.pixels.device)
 
-    def _replayed(self) -> Outputs | None:
+    def _replay(self) -> Outputs | None:
         """The next iteration's outputs; None: it has not been done, and no later one will be."""
         assert self._recording
         try:
@@ -114,14 +114,14 @@ class Recording:
         state, record = self._trainer.state, self._trainer.record
         if not self._iteration.move(state.iteration):
             self._begin_anew()
-        self._chosen.copy_(self._trainer.data.chosen(record.batch_size, record.seed, state.iteration))
+        self._chosen.copy_(self._trainer.data.choose(record.batch_size, record.seed, state.iteration))
         for tensor, value in zip(self._sizes, state.step_sizes(), strict=True):
             cast(Tensor, tensor).fill_(value)
         if self._stream is None:
             return self._iterate()
         if self._warm_ups:
             self._warm_ups -= 1
-            return self._beside()
+            return self._iterate_beside()
         if self._graph is None or self._outputs is None:
             self._graph, self._outputs = self._record()
         self._graph.replay()
@@ -140,7 +140,7 @@ class Recording:
         draws = trainer.draws(cast(int, self._iteration))
         return iterate(trainer.state, trainer.passes, images, labels, draws, self._sizes)
 
-    def _beside(self) -> Outputs:
+    def _iterate_beside(self) -> Outputs:
         """An iteration on the stream that records: what it leaves behind belongs to that stream."""
         assert self._stream
         current = torch.cuda.current_stream(self._device)

@@ -53,7 +53,7 @@ class UnderWay:
 
     def begin(self, state: TrainingState) -> None:
         """Load the furthest usable state, in every process; what does not belong to this segment is removed."""
-        found = self.processes.from_first(self._furthest(state.run) if self.lease else None)
+        found = self.processes.from_first(self._find_furthest(state.run) if self.lease else None)
         trained_by = state.load(found) if found else []
         resumed = found == self.state_file
         if found and not resumed and state.iteration != self.segment.start:
@@ -147,16 +147,16 @@ class UnderWay:
             for file in (self.state_file, self.log, *map(self._snapshot, snapshots)):
                 file.unlink()
 
-    def _furthest(self, run: str) -> Path | None:
+    def _find_furthest(self, run: str) -> Path | None:
         """The file of the resume state if it is usable, else of the state that the segment begins with."""
-        if self._resumable(run):
+        if self._is_resumable(run):
             return self.state_file
         return paths.state(self.folder, self.segment.start) if self.segment.start else None
 
     def _snapshot(self, iteration: int) -> Path:
         return self._snapshots / paths.snapshot(self.folder, iteration).name
 
-    def _resumable(self, run: str) -> bool:
+    def _is_resumable(self, run: str) -> bool:
         """Whether the resume state lies in this segment and the snapshots before it are there, whole."""
         if not self.state_file.exists():
             return False

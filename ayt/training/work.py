@@ -15,7 +15,7 @@ from ayt.base.errors import UserError
 from ayt.base.processes import ALONE, Processes
 from ayt.base.randomness import derived_seed
 from ayt.datasets.base import Dataset
-from ayt.features.distance import frozen
+from ayt.features.distance import freeze
 from ayt.features.groups import label_names, names_for
 from ayt.methods.classification import ClassifierTraining
 from ayt.methods.formulas.objective import Objective, Work
@@ -54,7 +54,7 @@ def load_weights(network: nn.Module, upstream: Weights, folder: Path | None = No
     Raises:
         UserError: the file is missing, damaged, or does not fit.
     """
-    found = path or (upstream.beside(folder) if folder else upstream.path)
+    found = path or (upstream.path_from(folder) if folder else upstream.path)
     if isinstance(upstream, Published):
         tensors, _ = weights.read(found, "checkpoint", upstream.checkpoint)
         weights.load_into(network, tensors, found)
@@ -82,7 +82,7 @@ def build_frozen(
     """
     network = _build_upstream(upstream, dataset, dropout)
     load_weights(network, upstream, folder, path)
-    return frozen(network.to(device).to(memory_format=torch.channels_last))
+    return freeze(network.to(device).to(memory_format=torch.channels_last))
 
 
 def load_denoiser(record: RunRecord, path: Path) -> EDMPrecond:
@@ -95,7 +95,7 @@ def load_denoiser(record: RunRecord, path: Path) -> EDMPrecond:
         raise UserError(f"{record.name}: is a classifier; only denoisers can be sampled")
     network = cast(EDMPrecond, build_network(record))
     load_snapshot(network, path, record.name)
-    return frozen(network.to(memory_format=torch.channels_last))
+    return freeze(network.to(memory_format=torch.channels_last))
 
 
 def work_of(

@@ -18,7 +18,7 @@ from ayt.base.images import Images
 from ayt.datasets.digits import Digits
 from ayt.datasets.photos import Photos
 from ayt.experiment import load
-from ayt.features.distance import frozen, mfd
+from ayt.features.distance import freeze, mfd
 from ayt.methods.ect import Ect
 from ayt.networks.modules.ddpmpp import DDPMpp
 from ayt.networks.modules.precond import EDMPrecond, bind
@@ -108,7 +108,7 @@ def test_training_further_trains_as_training_does_and_writes_nothing(trained, me
         # What is looked at in between leaves no trace.
         work = work_of(run.record, run.folder, CPU, state.network)
         followed = oscillation.choose_tangents(run.record.training.pair_loss(work), None)
-        oscillation.take_tangents(work.bound(points.labels), points, 1.0, ECT, 0, followed, state.iteration)
+        oscillation.take_tangents(work.bound_denoiser(points.labels), points, 1.0, ECT, 0, followed, state.iteration)
     assert reached == [4, 5, 6, 7, 8]
     whole = TrainingState(build_network(run.record), Optimiser.of(run.record.training), run.name)
     whole.load(paths.state(run.folder, 8))
@@ -230,7 +230,7 @@ def test_colour_images(tmp_path):
     images = Images.of(Photos(crops=40).load())
     torch.manual_seed(0)
     network = EDMPrecond(DDPMpp(32, 3, channels=8, channel_mult=(1, 1), blocks=1, attention=()))
-    features = mfd(frozen(VGG(32, 3, 15, widths=[8, 8], convs=[1, 1])))
+    features = mfd(freeze(VGG(32, 3, 15, widths=[8, 8], convs=[1, 1])))
     points = tangents.choose_points(images, 4, 0)
     found = tangents.measure_tangents(network.eval().requires_grad_(False), points, [0.1, 1.0, 10.0], ECT, 0, features)
     assert found["feature"].shape == (3, 4, 3, 32, 32)

@@ -9,7 +9,7 @@ from ayt.analysis import oscillation, spaces, tangents
 from ayt.base.errors import UserError
 from ayt.base.images import Images, to_float
 from ayt.datasets.digits import Digits
-from ayt.features.distance import frozen, mfd
+from ayt.features.distance import freeze, mfd
 from ayt.methods.ect import Ect
 from ayt.methods.formulas.losses import distance_loss, ect_loss, l2
 from ayt.methods.formulas.schedules import t_to_r
@@ -74,7 +74,7 @@ def test_the_difference_goes_to_the_derivative_with_its_step():
 def test_aligned_tangents_are_the_gradients_of_their_losses():
     arrays = golden("losses_step", torch.float64)
     D_t, D_r, w = (arrays[f"ayt_{key}"] for key in ("Dt", "Dr", "w"))
-    distance = mfd(frozen(load_recipe(VGG(), 1000, 2**0.5).double()))
+    distance = mfd(freeze(load_recipe(VGG(), 1000, 2**0.5).double()))
     aligned = tangents.unit(arrays["ayt_mfd_unit_g"])
     for found in (
         oscillation.feature_tangent(distance)(D_t, D_r, w, 0),

@@ -17,7 +17,7 @@ def test_the_second_says_who_holds_it(tmp_path):
     first = ResultsLock(tmp_path / "results")
     first.take()
     (tmp_path / "clone").symlink_to(tmp_path / "results")
-    who = rf"clone: another workflow works here \(\w+, process {os.getpid()} on {socket.gethostname()}\); wait for"
+    who = rf"clone: another workflow works here \(\w+, process {os.getpid()} on {socket.gethostname()}\); wait until"
     with pytest.raises(UserError, match=who):
         ResultsLock(tmp_path / "clone").take()
     first.release()

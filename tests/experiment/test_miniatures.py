@@ -57,7 +57,7 @@ def test_every_run_is_trained_and_sampled(name, tmp_path, monkeypatch):
     assert len(plan.trained) == len(plan.experiment.methods)
     for run in plan.trained:
         network = load_denoiser(run.record, run.last.path)
-        sampled = run.record.training.sampled(work_of(run.record, run.folder, CPU, network))
+        sampled = run.record.training.sampled_denoiser(work_of(run.record, run.folder, CPU, network))
         for sampling in plan.samplings.values():
             images = draw_samples(sampled, sampling, 0, range(3), run.record.dataset.shape, 0, CPU)
             assert images.isfinite().all()

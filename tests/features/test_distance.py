@@ -6,7 +6,7 @@ import pytest
 import torch
 from recipe import apart, golden, load_recipe
 
-from ayt.features.distance import feature_distance, frozen, lpips_like, mfd, ph
+from ayt.features.distance import feature_distance, freeze, lpips_like, mfd, ph
 from ayt.networks.modules.vgg import VGG
 
 pytestmark = pytest.mark.golden
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.golden
 
 @pytest.fixture(scope="module")
 def vgg16():
-    return frozen(load_recipe(VGG(), golden("mfd_vgg16")["seed"], 2**0.5))
+    return freeze(load_recipe(VGG(), golden("mfd_vgg16")["seed"], 2**0.5))
 
 
 def test_pseudo_huber_norm():
@@ -49,7 +49,7 @@ def test_equal_images_are_at_distance_zero(vgg16):
 
 
 def test_lpips_like_by_hand():
-    network = frozen(VGG(4, 1, 2, widths=(3,), convs=(1,), batch_norm=False))
+    network = freeze(VGG(4, 1, 2, widths=(3,), convs=(1,), batch_norm=False))
     x, y = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
     a, b = network.taps(x)[0], network.taps(y)[0]
     a, b = (f / (f.square().sum(1, keepdim=True) + 1e-10).sqrt() for f in (a, b))
@@ -58,6 +58,6 @@ def test_lpips_like_by_hand():
 
 
 def test_frozen_network_does_not_learn():
-    network = frozen(VGG(4, 1, 2, widths=(3,), convs=(1,)).train())
+    network = freeze(VGG(4, 1, 2, widths=(3,), convs=(1,)).train())
     assert not any(module.training for module in network.modules())
     assert not any(parameter.requires_grad for parameter in network.parameters())

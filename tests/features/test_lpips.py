@@ -8,7 +8,7 @@ from published import write_vgg16
 from recipe import apart, golden, listing
 
 from ayt.base.errors import UserError
-from ayt.features.distance import frozen
+from ayt.features.distance import freeze
 from ayt.features.lpips import lpips, lpips_network
 from ayt.methods.formulas.losses import distance_loss
 
@@ -26,7 +26,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(weights):
-    return frozen(lpips_network(weights))
+    return freeze(lpips_network(weights))
 
 
 def test_names_and_shapes(network):

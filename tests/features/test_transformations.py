@@ -7,7 +7,7 @@ from recipe import GOLDEN, golden
 from ayt.base.errors import UserError
 from ayt.features.groups import GROUPS, label_names, names_for
 from ayt.features.transformations import draw, transform
-from ayt.features.transformations.geometry import SYM6, affine, apply_geometry, normalised_maps, padding
+from ayt.features.transformations.geometry import SYM6, affine, apply_geometry, normalise_maps, padding
 from ayt.features.transformations.table import parameters
 
 pytestmark = pytest.mark.golden
@@ -44,7 +44,7 @@ def test_golden_maps_and_padding(file):
     A = affine(w, *size)
     pads = padding(A, *size)
     assert pads == tuple(arrays["pad_x0_x1_y0_y1"].tolist())
-    torch.testing.assert_close(normalised_maps(A, pads, *size), arrays["affine_theta"], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(normalise_maps(A, pads, *size), arrays["affine_theta"], atol=1e-6, rtol=1e-6)
 
 
 def test_filter_is_sym6():

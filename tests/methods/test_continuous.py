@@ -9,9 +9,9 @@ from ayt.base import paths, weights
 from ayt.base.files import write_text
 from ayt.base.images import Images
 from ayt.experiment import load
-from ayt.features.distance import all_features, frozen
+from ayt.features.distance import all_features, freeze
 from ayt.methods.ccd import Ccd
-from ayt.methods.formulas.continuous import normalised, tangent, tangent_loss, velocity
+from ayt.methods.formulas.continuous import normalise_tangent, tangent, tangent_loss, velocity
 from ayt.methods.scd import Scd
 from ayt.networks.modules.ddpmpp import DDPMpp
 from ayt.networks.modules.precond import EDMPrecond
@@ -48,7 +48,7 @@ def test_pixels():
     torch.testing.assert_close(v, arrays["an_v"], rtol=1e-5, atol=1e-5)
     g = tangent(network, x_t, v, t)
     torch.testing.assert_close(g, arrays["an_raw_tangent"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(normalised(g, 0.1)[0], arrays["an_tangent"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(normalise_tangent(g, 0.1)[0], arrays["an_tangent"], rtol=1e-4, atol=1e-5)
     D = network(x_t, t)
     D.retain_grad()
     loss, watched = tangent_loss(D, g, 1 / t, 0.1)
@@ -83,12 +83,12 @@ def test_a_u_net():
 def test_features_weighted_one_by_one():
     arrays = golden("ccd")
     network, t = Analytic(arrays["an_a"]), arrays["ayt_t"]
-    seen = all_features(frozen(load_recipe(VGG(), int(arrays["ayt_clf_seed"]), 2**0.5)))
+    embed = all_features(freeze(load_recipe(VGG(), int(arrays["ayt_clf_seed"]), 2**0.5)))
     x_t = arrays["ayt_x0"] + t[:, None, None, None] * arrays["ayt_eps"]
-    g = tangent(network, x_t, velocity(teacher, x_t, t), t, seen)
-    F, index = seen(network(x_t, t)), arrays["ayt_index"]
+    g = tangent(network, x_t, velocity(teacher, x_t, t), t, embed)
+    F, index = embed(network(x_t, t)), arrays["ayt_index"]
     assert F.shape == g.shape == (2, int(arrays["ayt_feat_dim"]))
-    direction = normalised(g, 0.1)[0]
+    direction = normalise_tangent(g, 0.1)[0]
     torch.testing.assert_close(F[:, index].detach(), arrays["ayt_F_values"], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(direction[:, index], arrays["ayt_tangent_values"], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(direction.norm(dim=1), arrays["ayt_tangent_norm"], rtol=1e-4, atol=0)

@@ -6,7 +6,7 @@ from recipe import apart, golden, load_recipe
 from torch import nn
 
 from ayt.base.randomness import Draws
-from ayt.features.distance import frozen, mfd
+from ayt.features.distance import freeze, mfd
 from ayt.methods.formulas.losses import (
     consistency_pair,
     denoising_loss,
@@ -40,7 +40,7 @@ class Analytic(nn.Module):
 @pytest.fixture(scope="module")
 def features():
     """MFD at each precision."""
-    return {dtype: mfd(frozen(load_recipe(VGG(), 1000, 2**0.5).to(dtype))) for dtype in (torch.float32, torch.float64)}
+    return {dtype: mfd(freeze(load_recipe(VGG(), 1000, 2**0.5).to(dtype))) for dtype in (torch.float32, torch.float64)}
 
 
 def gradient(loss, D_t, D_r, w, iteration=0):

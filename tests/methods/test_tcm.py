@@ -18,9 +18,9 @@ from ayt.methods.formulas.schedules import t_to_r
 from ayt.methods.formulas.truncation import (
     TruncatedStudentT,
     boundary_samples,
-    selected,
+    combine,
+    select,
     separate_means,
-    truncated,
 )
 from ayt.operations.release import export, load_sampled
 from ayt.plan.plan import Plan
@@ -71,13 +71,13 @@ def test_draws_of_t():
 
 @pytest.mark.golden
 def test_two_networks_as_one(arrays, networks):
-    for D in (truncated(*networks, 1.0), selected(*networks, 1.0)):
+    for D in (combine(*networks, 1.0), select(*networks, 1.0)):
         found = D(arrays["pre_x"], arrays["pre_t"])
         torch.testing.assert_close(found.detach(), arrays["pre_out"], rtol=1e-6, atol=1e-7)
     for t in (0.3, 3.0):  # below t' and above it only one is asked
         asked = [nn.Identity(), networks[1]] if t < 1 else [networks[0], nn.Identity()]
         x, times = arrays["pre_x"], torch.full((6,), t)
-        torch.testing.assert_close(truncated(*asked, 1.0)(x, times), networks[t < 1](x, times))
+        torch.testing.assert_close(combine(*asked, 1.0)(x, times), networks[t < 1](x, times))
 
 
 def distance_of(arrays, i):
@@ -103,7 +103,7 @@ def test_second_stages_loss(arrays, networks, i):
     if i == 0:
         torch.testing.assert_close(r, arrays["c0_r"], rtol=2e-8, atol=0)
     student, teacher = networks
-    D_t, D_r = consistency_pair(student, y, t, r, eps, selected(student, teacher, 1.0))
+    D_t, D_r = consistency_pair(student, y, t, r, eps, select(student, teacher, 1.0))
     distances = distance_of(arrays, i)(D_t, D_r)
     w = weight(t, r, "difference" if i < 2 else "c_out_squared")
     torch.testing.assert_close(distances[~is_boundary].detach(), arrays[f"c{i}_loss_unweighted"], rtol=2e-5, atol=1e-6)
@@ -227,7 +227,7 @@ def test_samples_use_both_networks_and_so_does_an_export(stages, finished, tmp_p
     monkeypatch.chdir(finished)
     ect, tcm = stages
     student, teacher = (load_denoiser(run.record, paths.snapshot(run.folder, 4)) for run in (tcm, ect))
-    D = tcm.record.training.sampled(work_of(tcm.record, tcm.folder, CPU, student))(None)
+    D = tcm.record.training.sampled_denoiser(work_of(tcm.record, tcm.folder, CPU, student))(None)
     x = torch.randn(2, 1, 8, 8)
     for t, network in ((0.5, teacher), (1.0, student), (2.0, student)):
         levels = torch.full((2,), t)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from recipe import load_recipe
 
-from ayt.methods.formulas.continuous import normalised, tangent, velocity
+from ayt.methods.formulas.continuous import normalise_tangent, tangent, velocity
 from ayt.methods.formulas.trigflow import trigflow_loss, trigflow_tangent
 from ayt.networks.modules.ddpmpp import DDPMpp
 from ayt.networks.modules.precond import EDMPrecond
@@ -66,7 +66,7 @@ def test_the_loss_moves_the_raw_network_against_its_normalised_tangent(points):
     loss, watched = trigflow_loss(D_t, g, t, 0.1)
     loss.backward()
     F = raw(lambda *_: D_t, at(a)[0] * x_t, a)
-    target = (F + normalised(g, 0.1)[0]).detach()
+    target = (F + normalise_tangent(g, 0.1)[0]).detach()
     (expected,) = torch.autograd.grad((F - target).square().mean(), D_t)
     torch.testing.assert_close(D_t.grad, expected)
     torch.testing.assert_close(loss, (F - target).square().mean())

@@ -7,7 +7,7 @@ import torch
 from recipe import apart, golden, listing, load_recipe
 
 from ayt.base.errors import UserError
-from ayt.features.distance import frozen, mfd
+from ayt.features.distance import freeze, mfd
 from ayt.networks.modules.densenet import DenseNet
 from ayt.networks.modules.resnet import ResNet
 from ayt.networks.modules.vgg import VGG
@@ -32,7 +32,7 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def network(family):
-    return frozen(load_recipe(FAMILIES[family](), 1000, 2**0.5))
+    return freeze(load_recipe(FAMILIES[family](), 1000, 2**0.5))
 
 
 @pytest.fixture(scope="module")

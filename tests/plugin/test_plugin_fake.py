@@ -215,9 +215,9 @@ def test_a_submission_under_way_is_no_stray(fake, tmp_path):
     """Another thread submits while the queue is searched for what an unanswered submission left."""
     made = clusters.Clusters("slurm", Habits())
     ledger = Ledger(tmp_path / "ledgers", tmp_path, "slurm")
-    ledger.submitting("a" * 12)
+    ledger.note_submitting("a" * 12)
     ledger.no_answer("a" * 12)
-    ledger.submitting("b" * 12)
+    ledger.note_submitting("b" * 12)
     submit(made.own, tmp_path, token="a" * 12)
     submit(made.own, tmp_path, token="b" * 12)
     assert Strays(ledger, made).cancel()

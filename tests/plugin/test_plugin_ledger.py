@@ -13,7 +13,7 @@ import pytest
 from snakemake_executor_plugin_submitit import logs
 from snakemake_executor_plugin_submitit.cluster import Submitted
 from snakemake_executor_plugin_submitit.files import Files
-from snakemake_executor_plugin_submitit.identity import Identity, _canonical, short
+from snakemake_executor_plugin_submitit.identity import Identity, _canonical, shorten
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger, LedgerError
 
 
@@ -37,10 +37,10 @@ def killed(ledger):
 
 def test_what_a_dead_snakemake_left_is_taken_over_by_one(tmp_path):
     first = ledger(tmp_path)
-    first.submitting("a")
-    first.submitted("a", [entry(tmp_path), entry(tmp_path, "8")])
-    first.submitting("b")
-    first.ended([entry(tmp_path)])
+    first.note_submitting("a")
+    first.note_submitted("a", [entry(tmp_path), entry(tmp_path, "8")])
+    first.note_submitting("b")
+    first.note_ended([entry(tmp_path)])
     killed(first)
     second, third = ledger(tmp_path), ledger(tmp_path)
     assert (ids(second), second.unanswered) == (["8"], {"b": "slurm"})
@@ -50,13 +50,13 @@ def test_what_a_dead_snakemake_left_is_taken_over_by_one(tmp_path):
 
 def test_a_living_snakemakes_jobs_are_its_own(tmp_path):
     first = ledger(tmp_path)
-    first.submitted("a", [entry(tmp_path)])
+    first.note_submitted("a", [entry(tmp_path)])
     assert ids(ledger(tmp_path)) == []
 
 
 def test_another_working_folders_jobs_are_not_seen(tmp_path):
     first = ledger(tmp_path)
-    first.submitted("a", [entry(tmp_path)])
+    first.note_submitted("a", [entry(tmp_path)])
     killed(first)
     assert ids(ledger(tmp_path, "/work/two")) == []
     assert ids(ledger(tmp_path)) == ["7"]
@@ -68,7 +68,7 @@ import os, sys
 sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
 from test_plugin_ledger import entry, ledger
 from pathlib import Path
-ledger(Path({str(tmp_path)!r})).submitted("a", [entry(Path({str(tmp_path)!r}))])
+ledger(Path({str(tmp_path)!r})).note_submitted("a", [entry(Path({str(tmp_path)!r}))])
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", code], check=False)
@@ -77,7 +77,7 @@ os.kill(os.getpid(), 9)
 
 def test_a_submission_under_way_is_not_unanswered(tmp_path):
     own = ledger(tmp_path)
-    own.submitting("a")
+    own.note_submitting("a")
     assert own.unanswered == {}
     own.no_answer("a")
     assert own.unanswered == {"a": "slurm"}
@@ -85,7 +85,7 @@ def test_a_submission_under_way_is_not_unanswered(tmp_path):
 
 def test_a_line_cut_in_its_middle_is_passed_over(tmp_path):
     first = ledger(tmp_path)
-    first.submitted("a", [entry(tmp_path)])
+    first.note_submitted("a", [entry(tmp_path)])
     with first._path.open("a") as file:
         file.write('{"event": "ended", "jobs": [["slu')
     killed(first)
@@ -102,7 +102,7 @@ def test_another_format_is_refused_in_one_line(tmp_path):
 
 def test_a_long_ledger_is_read_in_seconds_and_written_short(tmp_path):
     first = ledger(tmp_path)
-    first.submitted("a", [entry(tmp_path)])
+    first.note_submitted("a", [entry(tmp_path)])
     killed(first)
     with first._path.open("a") as file:
         for number in range(225_000):
@@ -118,15 +118,15 @@ def test_a_long_ledger_is_read_in_seconds_and_written_short(tmp_path):
 def test_a_ledger_does_not_grow_with_what_is_past(tmp_path):
     own = ledger(tmp_path)
     for number in range(1500):
-        own.submitted(f"t{number}", [entry(tmp_path, str(number))])
-        own.ended([entry(tmp_path, str(number))])
+        own.note_submitted(f"t{number}", [entry(tmp_path, str(number))])
+        own.note_ended([entry(tmp_path, str(number))])
     assert len(own._path.read_text().splitlines()) < 2100
 
 
 def test_a_ledger_with_nothing_to_say_is_removed(tmp_path):
     own = ledger(tmp_path)
-    own.submitted("a", [entry(tmp_path)])
-    own.ended([entry(tmp_path)])
+    own.note_submitted("a", [entry(tmp_path)])
+    own.note_ended([entry(tmp_path)])
     own.close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -168,9 +168,9 @@ def test_of_a_huge_log_the_end_is_read(tmp_path):
 
 
 def test_names_have_room_in_a_files_name():
-    long = short("a" + "字" * 180)
-    assert len(long.encode()) <= 150 and long != short("a" + "字" * 181)
-    assert short("rule.a b/c") == "rule.a-b-c"
+    long = shorten("a" + "字" * 180)
+    assert len(long.encode()) <= 150 and long != shorten("a" + "字" * 181)
+    assert shorten("rule.a b/c") == "rule.a-b-c"
 
 
 def test_equal_params_have_equal_texts():

@@ -137,7 +137,7 @@ def test_methods_may_be_called_as_numbers_or_nothing(plan):
     plan = changed(plan, methods=methods, **training)
     write_scores_of(plan, frechet=5.0)
     assert [problem for problem in drawing.draw_what_is_there(plan) if "scores" in problem] == []
-    place = paths.so_far("tiny")
+    place = paths.partial_name("tiny")
     markdown = paths.table(place, "scores", "md").read_text()
     assert all(f"| {label} | " in markdown for label in ("None", "2", "NA"))
     labels = pd.read_csv(paths.figure(place, "curves", "csv"), keep_default_na=False, dtype=str)["label"]
@@ -158,7 +158,7 @@ def test_scores_of_another_version_are_named(plan):
 def test_figures_and_tables_say_what_is_missing_and_what_failed(half):
     problems = drawing.draw_what_is_there(half)
     assert len(problems) == 2  # the manifold's data and the costs of trainings are not there
-    place = paths.so_far("tiny")
+    place = paths.partial_name("tiny")
     captions = [paths.table(place, "scores", "md").read_text(), paths.figure(place, "curves", "html").read_text()]
     for text in captions:
         assert "Not there yet: ECT, batch size 4, seed 0 (4 of 8 scores)." in text
@@ -174,9 +174,9 @@ def test_figures_and_tables_say_what_is_missing_and_what_failed(half):
 def test_what_the_workflow_makes_is_not_touched(half):
     drawing.draw_what_is_there(half)
     assert sorted(path.name for path in paths.experiment_folder("tiny").iterdir()) == ["experiment.yaml", "so_far"]
-    page = (paths.experiment_folder(paths.so_far("tiny")) / "index.html").read_text()
+    page = (paths.experiment_folder(paths.partial_name("tiny")) / "index.html").read_text()
     for target in re.findall(r'href="([^"]+)"', page):
-        assert (paths.experiment_folder(paths.so_far("tiny")) / target).exists()
+        assert (paths.experiment_folder(paths.partial_name("tiny")) / target).exists()
     assert "figure manifold: results/analyses/manifold-" in page
 
 
@@ -184,14 +184,14 @@ def test_where_everything_is_there_nothing_is_missing(plan):
     write_scores_of(plan, frechet=100.0)
     plan = changed(plan, figures={"a": {"kind": "curves"}}, tables={"b": {"kind": "scores"}})
     assert drawing.draw_what_is_there(plan) == []
-    assert "Not there yet" not in paths.table(paths.so_far("tiny"), "b", "md").read_text()
+    assert "Not there yet" not in paths.table(paths.partial_name("tiny"), "b", "md").read_text()
 
 
 def test_one_that_fails_by_a_fault_of_ours_costs_no_other(half, monkeypatch):
     monkeypatch.setattr(Curves, "make", lambda *_: {}["none"])
     problems = drawing.draw_what_is_there(half)
     assert problems[0] == "figure curves: KeyError: 'none'; `ayt figure` of it alone shows where"
-    place = paths.so_far("tiny")
+    place = paths.partial_name("tiny")
     assert "by a fault of the program: KeyError" in paths.figure(place, "curves", "csv").read_text()
     assert all(paths.figure(place, name, "png").stat().st_size > 5000 for name in ("curves", "final"))
     assert "figure curves: KeyError" in (paths.experiment_folder(place) / "index.html").read_text()
@@ -215,7 +215,7 @@ def test_nothing_at_all_is_no_error(plan, ayt):
     done = ayt("draw", paths.resolved_experiment("tiny"))
     assert done.returncode == 0, done.stderr
     assert "not there yet: figure curves: no score of it is there yet" in done.stdout
-    assert "not made yet" in paths.table(paths.so_far("tiny"), "scores", "md").read_text()
+    assert "not made yet" in paths.table(paths.partial_name("tiny"), "scores", "md").read_text()
 
 
 def test_samples_of_runs_that_are_not_done_are_named(plan, tmp_path):

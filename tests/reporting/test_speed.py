@@ -6,7 +6,7 @@ import pytest
 from test_figures import table
 
 from ayt.base.errors import UserError
-from ayt.reporting.speed_up import iterations_to_reach, reaching, speed_ups
+from ayt.reporting.speed_up import iterations_reaching, iterations_to_reach, speed_ups
 from ayt.reporting.tables.reach import tabulate_reaching
 from ayt.reporting.tables.speed import tabulate_speed_ups
 
@@ -105,7 +105,7 @@ def test_without_a_reference_nothing_is_compared(tmp_path):
 
 def test_iterations_to_given_scores(tmp_path):
     rows = scores({("ect", 0): {100: 40, 400: 10}, ("ect", 1): {100: 30, 400: 20}, ("ayt", 0): {50: 8, 100: 5}})
-    found = reaching(rows, [25, 10]).set_index(["label", "target"])
+    found = iterations_reaching(rows, [25, 10]).set_index(["label", "target"])
     assert found.loc[("ECT", 25), ["runs", "reached", "median", "low", "high"]].tolist() == [2, 2, 250, 250, 250]
     assert found.loc[("ECT", 10), ["runs", "reached", "median"]].tolist() == [2, 1, 400]
     assert found.loc[("AYT", 10), "at_first"] == 1
@@ -117,4 +117,4 @@ def test_iterations_to_given_scores(tmp_path):
 
 def test_scores_to_reach_may_be_high():
     rows = scores({("ect", 0): {100: 0.1, 300: 0.5}}).assign(better="higher")
-    assert reaching(rows, [0.3])["median"].tolist() == [200]
+    assert iterations_reaching(rows, [0.3])["median"].tolist() == [200]

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from ayt.training.compilation import keep_compiled, missing, pays
+from ayt.training.compilation import find_missing, keep_compiled, pays
 
 
 def test_long_segments_on_a_gpu_are_compiled():
@@ -16,13 +16,13 @@ def test_what_compilation_lacks_is_named(monkeypatch, tmp_path):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert missing() == "there is no C compiler (gcc or clang)"
+    assert find_missing() == "there is no C compiler (gcc or clang)"
     monkeypatch.setenv("CC", "mycc")
-    assert missing() == "there is no C compiler (mycc)"
+    assert find_missing() == "there is no C compiler (mycc)"
     (tmp_path / "mycc").touch(0o755)
-    assert missing() is None
+    assert find_missing() is None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert missing() == "triton is not installed"
+    assert find_missing() == "triton is not installed"
 
 
 def test_it_is_kept_in_the_users_cache_unless_they_say_where(monkeypatch):

@@ -242,7 +242,7 @@ def test_stray_variables_of_a_launcher_are_one_line(monkeypatch, variables, mess
         for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
             value = variables.get(name, "").replace("TAKEN", str(taken.getsockname()[1]))
             monkeypatch.setenv(name, value)
-        with pytest.raises(UserError, match=message) as error, processes.joined():
+        with pytest.raises(UserError, match=message) as error, processes.join_processes():
             pass
     assert "\n" not in str(error.value)
 
@@ -250,5 +250,5 @@ def test_stray_variables_of_a_launcher_are_one_line(monkeypatch, variables, mess
 def test_empty_variables_of_a_launcher_say_nothing(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "")
-    with processes.joined() as alone:
+    with processes.join_processes() as alone:
         assert (alone.count, processes.local_rank()) == (1, 0)

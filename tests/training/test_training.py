@@ -16,7 +16,7 @@ from conftest import BIN
 
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
-from ayt.base.files import write_text, written_beside
+from ayt.base.files import write_beside, write_text
 from ayt.base.images import Images
 from ayt.base.processes import ALONE
 from ayt.base.source import source_commit
@@ -299,7 +299,7 @@ def test_no_space_left_is_one_line_and_leaves_nothing(tmp_path):
 def test_a_failed_write_keeps_what_was_there(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), written_beside(path) as beside:
+    with pytest.raises(RuntimeError), write_beside(path) as beside:
         beside.write_text("new")
         raise RuntimeError
     assert path.read_text() == "old"

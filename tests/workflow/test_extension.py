@@ -94,7 +94,7 @@ def test_samples_are_of_each_class_in_turn(finished, run):
     (file,) = finished.glob(f"{run.folder}/grids/*/record.yaml")
     grid, cpu = read_grid(file), torch.device("cpu")
     network = load_denoiser(run, paths.snapshot(run.folder, 4))
-    sampled = run.training.sampled(work_of(run, run.folder, cpu, network))
+    sampled = run.training.sampled_denoiser(work_of(run, run.folder, cpu, network))
     told, untold = (
         draw_samples(sampled, grid.sampling, 0, range(30), run.dataset.shape, classes, cpu) for classes in (3, 0)
     )

@@ -24,7 +24,7 @@ from ayt.base.progress import ProgressLine
 from ayt.base.randomness import Draws, derived_seed
 from ayt.evaluation.sampling import sample
 from ayt.experiment.schema import Toy
-from ayt.features.distance import Distance, frozen, mfd
+from ayt.features.distance import Distance, freeze, mfd
 from ayt.methods.formulas.losses import (
     Loss,
     LossOutput,
@@ -219,7 +219,7 @@ class ToyTrainer:
         """Train with seed 0; returns the same network, with the averaged weights at the end."""
         *_, state = self.states(network, lesson, iterations, 0)
         network.load_state_dict(state.average.state_dict())
-        return frozen(network)
+        return freeze(network)
 
     def train_and_measure(self, start: nn.Module, descent: Descent, seed: int) -> list[Measurement]:
         """Train a consistency model, and measure it at its start and every so many iterations."""

@@ -75,14 +75,14 @@ class Manifold:
                 break
             trial = u - step
             # Close to the minimum the distance cannot tell points apart any more, and Newton's step is right.
-            better = self._squared(x, trial) <= self._squared(x, u) + 1e-14
+            better = self._square_distance(x, trial) <= self._square_distance(x, u) + 1e-14
             u = torch.where(better, trial, u)
             length = torch.where(better, 1.0, length / 4)
         return u
 
     def distance(self, x: Tensor) -> Tensor:
         """Of x (B, D) to the nearest point, (B,)."""
-        return self._squared(x.double(), self.nearest(x))[:, 0].sqrt()
+        return self._square_distance(x.double(), self.nearest(x))[:, 0].sqrt()
 
     def _waves(self, u: Tensor, order: int) -> Tensor:
         """The derivative of ``order``: (..., D, m, ...), m as often as ``order`` says."""
@@ -98,7 +98,7 @@ class Manifold:
         grid = torch.cartesian_prod(*[axis] * self.dimension).view(-1, self.dimension)
         return grid[torch.cdist(x, self.embed(grid)).argmin(1)]
 
-    def _squared(self, x: Tensor, u: Tensor) -> Tensor:
+    def _square_distance(self, x: Tensor, u: Tensor) -> Tensor:
         """Squared distance of x to the points at u, (B, 1)."""
         squared: Tensor = (x - self.embed(u)).square().sum(1, keepdim=True)
         return squared

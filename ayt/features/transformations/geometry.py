@@ -79,20 +79,20 @@ def padding(A: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
     )
 
 
-def normalised_maps(A: Tensor, pads: tuple[int, int, int, int], height: int, width: int) -> Tensor:
+def normalise_maps(A: Tensor, pads: tuple[int, int, int, int], height: int, width: int) -> Tensor:
     """The maps (B, 2, 3) for `torch.nn.functional.affine_grid` at twice the resolution, after padding."""
     x0, x1, y0, y1 = pads
     # Fixed maps on both sides, multiplied on the host: few small products and copies to a GPU are fewer still.
-    before = _fixed(1 / (width + x0 + x1), 1 / (height + y0 + y1)) @ _fixed(1, 1, -0.5, -0.5) @ _fixed(2, 2)
-    before = before @ _fixed(1, 1, (x0 - x1) / 2, (y0 - y1) / 2)
-    after = _fixed(0.5, 0.5) @ _fixed(1, 1, 0.5, 0.5) @ _fixed(width + 2 * MARGIN, height + 2 * MARGIN)
+    before = _scale(1 / (width + x0 + x1), 1 / (height + y0 + y1)) @ _scale(1, 1, -0.5, -0.5) @ _scale(2, 2)
+    before = before @ _scale(1, 1, (x0 - x1) / 2, (y0 - y1) / 2)
+    after = _scale(0.5, 0.5) @ _scale(1, 1, 0.5, 0.5) @ _scale(width + 2 * MARGIN, height + 2 * MARGIN)
     return (before[:2].to(A) @ A) @ after.to(A)
 
 
 def _resample(images: Tensor, A: Tensor) -> Tensor:
     height, width = images.shape[2:]
     pads = padding(A, height, width)
-    theta = normalised_maps(A, pads, height, width).to(images)
+    theta = normalise_maps(A, pads, height, width).to(images)
     images = _upsample(F.pad(images, pads, mode="reflect"))
     size = [*images.shape[:2], 2 * (height + 2 * MARGIN), 2 * (width + 2 * MARGIN)]
     grid = F.affine_grid(theta, size, align_corners=False)
@@ -102,15 +102,15 @@ def _resample(images: Tensor, A: Tensor) -> Tensor:
 
 def _upsample(images: Tensor) -> Tensor:
     """Twice the resolution: zeros between pixels, convolved with sym6."""
-    return _along_both_axes(images, _upsampling)
+    return _apply_along_both_axes(images, _upsampling)
 
 
 def _downsample(images: Tensor) -> Tensor:
     """Half the resolution: correlated with sym6."""
-    return _along_both_axes(images, _downsampling)
+    return _apply_along_both_axes(images, _downsampling)
 
 
-def _along_both_axes(images: Tensor, matrix: Callable[[int, torch.device, torch.dtype], Tensor]) -> Tensor:
+def _apply_along_both_axes(images: Tensor, matrix: Callable[[int, torch.device, torch.dtype], Tensor]) -> Tensor:
     """Apply the matrix for an axis's size to columns and rows: for single channels faster than convolutions."""
     height, width = images.shape[2:]
     images = images @ matrix(width, images.device, images.dtype).T
@@ -152,5 +152,5 @@ def _translation(x: Tensor, y: Tensor) -> Tensor:
     return _rows((one, zero, x), (zero, one, y), (zero, zero, one))
 
 
-def _fixed(scale_x: float, scale_y: float, x: float = 0.0, y: float = 0.0) -> Tensor:
+def _scale(scale_x: float, scale_y: float, x: float = 0.0, y: float = 0.0) -> Tensor:
     return torch.tensor([[scale_x, 0, x], [0, scale_y, y], [0, 0, 1]], dtype=torch.float64)

@@ -11,11 +11,11 @@ from torch import Tensor
 from ayt.methods.formulas.losses import LossOutput, average
 from ayt.networks.modules.precond import Denoise
 
-Seen = Callable[[Tensor], Tensor]
+Embed = Callable[[Tensor], Tensor]
 """What of images (B, C, H, W) is compared, as numbers (B, F)."""
 
 
-def tangent(D: Denoise, x_t: Tensor, v: Tensor, t: Tensor, seen: Seen | None = None) -> Tensor:
+def tangent(D: Denoise, x_t: Tensor, v: Tensor, t: Tensor, embed: Embed | None = None) -> Tensor:
     """The derivative of D(x_t + s v; t + s) with respect to s at 0, exact up to rounding and without gradient.
 
     A Jacobian-vector product in forward mode along (v, 1).
@@ -25,14 +25,14 @@ def tangent(D: Denoise, x_t: Tensor, v: Tensor, t: Tensor, seen: Seen | None = N
         x_t: noisy images (B, C, H, W).
         v: of their shape: their velocity dx_t / dt.
         t: (B,) noise levels, above 0.
-        seen: what of the output is derived; None: the output itself.
+        embed: what of the output is derived; None: the output itself.
 
     Returns:
-        Of the output's shape, or (B, F) where ``seen`` says what is looked at.
+        Of the output's shape, or (B, F) where ``embed`` says what is looked at.
     """
 
     def output(x: Tensor, t: Tensor) -> Tensor:
-        return seen(D(x, t)) if seen else D(x, t)
+        return embed(D(x, t)) if embed else D(x, t)
 
     with warnings.catch_warnings(), torch.no_grad():
         # PyTorch itself calls what it says not to call.
@@ -53,7 +53,7 @@ def velocity(D: Denoise, x_t: Tensor, t: Tensor) -> Tensor:
     return (x_t - D(x_t, t)) / t[:, None, None, None]
 
 
-def normalised(g: Tensor, c: float) -> tuple[Tensor, Tensor]:
+def normalise_tangent(g: Tensor, c: float) -> tuple[Tensor, Tensor]:
     """The tangents g / (rms(g) + c) of g (B, ...), and rms(g), the root mean square over each sample, (B,)."""
     rms = g.flatten(1).square().mean(1).sqrt()
     return g / (rms + c).reshape(-1, *[1] * (g.ndim - 1)), rms
@@ -71,5 +71,5 @@ def tangent_loss(output: Tensor, g: Tensor, w: Tensor, c: float, size: int | Non
         c: added to the root mean square, so that short tangents are not stretched.
         size: of the whole batch, if this is a part.
     """
-    direction, rms = normalised(g, c)
+    direction, rms = normalise_tangent(g, c)
     return LossOutput(average(w * (output * direction).flatten(1).sum(1), size), average(rms, size))

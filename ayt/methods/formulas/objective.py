@@ -51,12 +51,12 @@ class Work:
         """The network in training, told the labels, with one dropout mask for all calls."""
         return bind(cast(EDMPrecond, self.network), labels, draws, self.called)
 
-    def differentiable(self, labels: Tensor, draws: Draws) -> Denoise:
+    def differentiable_denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
         """The same, as it is: neither compiled nor wrapped, which derivatives in forward mode cannot pass."""
         network = cast(EDMPrecond, self.network)
         return bind(network, labels, draws, network.forward)
 
-    def bound(self, labels: Tensor | None) -> Denoise:
+    def bound_denoiser(self, labels: Tensor | None) -> Denoise:
         """The network as it is, told the labels, without dropout."""
         return bind(cast(EDMPrecond, self.network), labels)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ayt.methods.formulas.continuous import normalised
+from ayt.methods.formulas.continuous import normalise_tangent
 from ayt.methods.formulas.losses import LossOutput, average
 from ayt.networks.modules.precond import SIGMA_DATA, scalings
 
@@ -63,7 +63,7 @@ def trigflow_loss(
         size: of the whole batch, if this is a part.
         sigma_data: standard deviation that the data is taken to have.
     """
-    direction, rms = normalised(g, c)
+    direction, rms = normalise_tangent(g, c)
     _, c_out, _, _ = scalings(t, sigma_data)
     moved = (D_t.detach() - D_t) / c_out[:, None, None, None]
     errors = (moved - direction).square().flatten(1).mean(1)

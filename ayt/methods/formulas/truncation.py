@@ -67,7 +67,7 @@ class TruncatedStudentT:
         return self.log_t(torch.special.ndtr(z.double())).exp().to(z.dtype)
 
 
-def truncated(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
+def combine(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
     """D(x; t) of the student where t >= ``boundary``, of the teacher below; each runs only where some t needs it."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -81,8 +81,8 @@ def truncated(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
     return denoise
 
 
-def selected(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
-    """As `truncated`, but both see all images, so that nothing waits for a GPU."""
+def select(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
+    """As `combine`, but both see all images, so that nothing waits for a GPU."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         above = (sigma >= boundary)[:, None, None, None]

@@ -39,7 +39,7 @@ def kid(
         choose_subsets(len(reference), size, subsets, seed, "real"),
     )
     return _mean_mmd(
-        within(features, x, size), within(reference, y, size), kernel_sums(features, reference, x, y), size
+        mean_within(features, x, size), mean_within(reference, y, size), kernel_sums(features, reference, x, y), size
     )
 
 
@@ -49,8 +49,8 @@ def kid_of_sets(samples: FeatureSet, real: FeatureSet) -> float:
     x, y = (
         choose_subsets(len(part.kept), size, SUBSETS, 0, name) for part, name in ((samples, "samples"), (real, "real"))
     )
-    within_real = real.derive(("KID", size), lambda: within(real.kept, y, size))
-    return _mean_mmd(within(samples.kept, x, size), within_real, kernel_sums(samples.kept, real.kept, x, y), size)
+    within_real = real.derive(("KID", size), lambda: mean_within(real.kept, y, size))
+    return _mean_mmd(mean_within(samples.kept, x, size), within_real, kernel_sums(samples.kept, real.kept, x, y), size)
 
 
 def choose_subsets(count: int, size: int, subsets: int, seed: int, side: str) -> Tensor:
@@ -73,7 +73,7 @@ def kernel_sums(a: Tensor, b: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     return total
 
 
-def within(a: Tensor, in_a: Tensor, size: int) -> Tensor:
+def mean_within(a: Tensor, in_a: Tensor, size: int) -> Tensor:
     """For each subset, (subsets,), the mean of the kernel over pairs of different features of one set."""
     diagonal = (a.double().square().sum(1) / a.shape[1] + 1) ** 3
     return (kernel_sums(a, a, in_a, in_a) - in_a @ diagonal) / (size * (size - 1))

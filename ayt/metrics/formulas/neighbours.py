@@ -82,7 +82,7 @@ def _compare(
 ) -> Neighbourhoods:
     """Compare two sets, given the `radii` of real images."""
     fake_radii = radii(features, reference, max(k_precision, k_density))
-    fake, real = (_centred(part, reference) for part in (features, reference))
+    fake, real = (_centre(part, reference) for part in (features, reference))
     precise, dense = 0, 0
     recalled = torch.zeros(len(real), dtype=torch.bool)
     covered = torch.zeros(len(real), dtype=torch.bool)
@@ -101,12 +101,12 @@ def _compare(
 
 
 def radii(points: Tensor, reference: Tensor, k: int) -> Tensor:
-    """Squared distances (n, k) of each point to its nearest others, rising; ``reference``: see `_centred`."""
-    points = _centred(points, reference)
+    """Squared distances (n, k) of each point to its nearest others, rising; ``reference``: see `_centre`."""
+    points = _centre(points, reference)
     return torch.cat([distances.topk(k + 1, largest=False).values[:, 1:] for _, distances in _blocks(points, points)])
 
 
-def _centred(points: Tensor, reference: Tensor) -> Tensor:
+def _centre(points: Tensor, reference: Tensor) -> Tensor:
     """Points about the mean of real images: the same shift for all changes no distance, and keeps the digits."""
     return points.double() - reference.double().mean(0)
 

@@ -79,16 +79,16 @@ class ManifoldFigure(ClassifierFigure):
         from ayt.analysis.manifold import measure_responses
         from ayt.analysis.tangents import choose_points
         from ayt.base.images import Images
-        from ayt.features.distance import frozen, mfd
+        from ayt.features.distance import freeze, mfd
         from ayt.training.work import build_frozen, build_network
 
-        classifier = self.trained(analysis)
+        classifier = self.trained_snapshot(analysis)
         dataset = classifier.run.dataset
         data = Images.of(dataset.load()).to(device)
         points = choose_points(data, self.images, analysis.seed)
         trained = cast("FeatureModule", build_frozen(classifier, dataset, device))
         torch.manual_seed(analysis.seed)
-        untrained = cast("FeatureModule", frozen(build_network(classifier.run).to(device)))
+        untrained = cast("FeatureModule", freeze(build_network(classifier.run).to(device)))
         found, control = (
             measure_responses(mfd(network), data, points, classifier.recognises) for network in (trained, untrained)
         )
@@ -97,7 +97,7 @@ class ManifoldFigure(ClassifierFigure):
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw it; see `Output.make`."""
         (analysis,) = self.analyses(plan)
-        classifier = self.trained(analysis)
+        classifier = self.trained_snapshot(analysis)
         network = f"{classifier.run.name} after {classifier.iteration:,} iterations"
         draw_manifold(read_arrays(analysis.path), out, self.title, network)
 

@@ -103,7 +103,7 @@ class OscillationFigure(Figure):
         if self.dimensions >= self.neighbours:
             problem = f"must be below neighbours = {self.neighbours}, whose principal components they are"
             mistakes.report("dimensions", self.dimensions, problem)
-        names = experiment.chosen(self.methods)
+        names = experiment.choose_methods(self.methods)
         sizes, seeds = experiment.batch_sizes(names), experiment.seeds(names)
         if not names:
             return
@@ -159,7 +159,7 @@ class OscillationFigure(Figure):
     def _shown(self, experiment: Experiment) -> list[tuple[str, int, int]]:
         """Method, batch size and seed of each run that it shows."""
         shown = []
-        for name in experiment.chosen(self.methods):
+        for name in experiment.choose_methods(self.methods):
             method = experiment.methods[name]
             size = self.batch_size or min(method.batch_sizes)
             seed = method.seeds[0] if self.seed is None else self.seed
@@ -241,16 +241,16 @@ def _caption(runs: Sequence[Followed], each: int) -> str:
     )
 
 
-def _different(arrays: Mapping[str, np.ndarray]) -> list[tuple[int, str]]:
+def _find_different(arrays: Mapping[str, np.ndarray]) -> list[tuple[int, str]]:
     """The kinds of tangents, without those that are what the run's loss follows anyhow."""
     kinds = [str(kind) for kind in arrays["kinds"]]
     lag, shares = arrays["lag"], arrays["shares"]
 
-    def same(index: int) -> bool:
+    def repeats_loss(index: int) -> bool:
         close = np.allclose(lag[index], lag[0], atol=1e-3) and np.allclose(shares[:, index], shares[:, 0], atol=1e-3)
         return bool(close)
 
-    return [(index, kind) for index, kind in enumerate(kinds) if index == 0 or not same(index)]
+    return [(index, kind) for index, kind in enumerate(kinds) if index == 0 or not repeats_loss(index)]
 
 
 def _cosines(runs: Sequence[Followed]) -> pd.DataFrame:
@@ -259,7 +259,7 @@ def _cosines(runs: Sequence[Followed]) -> pd.DataFrame:
 
     parts = []
     for label, size, _, arrays in runs:
-        for index, kind in _different(arrays):
+        for index, kind in _find_different(arrays):
             means = arrays["lag"][index].mean(1)  # (T, M)
             for t, row in zip(arrays["t"], means, strict=True):
                 kept = row[: max(1, len(row) // 2)]
@@ -275,7 +275,7 @@ def _shares(runs: Sequence[Followed]) -> pd.DataFrame:
 
     rows = []
     for label, size, _, arrays in runs:
-        for index, kind in _different(arrays):
+        for index, kind in _find_different(arrays):
             for e, space in enumerate(arrays["spaces"]):
                 chance = arrays["space_dimension"][e].mean((0, 2)) / arrays["pixels"]
                 images = arrays["image_shares"][e].mean(1)

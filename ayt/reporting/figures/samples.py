@@ -70,7 +70,7 @@ class Samples(Figure):
         methods = plan.experiment.methods
         return [
             (run, plan.grid_of(run.name, self.steps))
-            for name, run in plan.chosen(self.methods)
+            for name, run in plan.choose_runs(self.methods)
             if run.record.seed == (methods[name].seeds[0] if self.seed is None else self.seed)
         ]
 

@@ -79,7 +79,7 @@ class TangentsFigure(Figure):
     def shown_method(self, experiment: Experiment) -> str:
         """The method whose network is looked into."""
         if self.method:
-            return experiment.chosen([self.method])[0]
+            return experiment.choose_methods([self.method])[0]
         looks_through = [
             name
             for name, method in experiment.methods.items()
@@ -127,7 +127,7 @@ class TangentsFigure(Figure):
         work = work_of(run, run.folder, device, build_frozen(model, run.dataset, device))
         classifier = cast("FeatureModule", build_frozen(analysis.weights["classifier"], run.dataset, device))
         stage = stage_at(model.iteration - 1, method.stage_iterations)
-        D = method.sampled(work)(points.labels)
+        D = method.sampled_denoiser(work)(points.labels)
         return measure_tangents(D, points, sorted(self.times), method, stage, mfd(classifier))
 
     def make(self, plan: Plan, place: str, out: Path) -> None:

@@ -100,7 +100,7 @@ def draw_toy(arrays: Mapping[str, np.ndarray], out: Path, title: str) -> None:
         if flat:
             _flow(below, arrays)
         else:
-            _others(below, arrays)
+            _draw_others(below, arrays)
         finish(figure, out, title, _caption(arrays, flat), _table(arrays))
 
 
@@ -130,7 +130,7 @@ def _shares(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
 
     panels = figure.subplots(1, len(arrays["times"]), sharey=True, squeeze=False)[0]
     for index, (panel, t) in enumerate(zip(panels, arrays["times"], strict=True)):
-        _over_training(panel, arrays, arrays["parallel"][..., index])
+        _draw_over_training(panel, arrays, arrays["parallel"][..., index])
         panel.axhline(float(arrays["chance"]), **CHANCE)
         panel.set_title(f"t = {t:g}")
         panel.set_ylim(0, 1)
@@ -145,7 +145,7 @@ def _shares(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
 
 
-def _over_training(panel: Axes, arrays: Mapping[str, np.ndarray], values: np.ndarray) -> None:
+def _draw_over_training(panel: Axes, arrays: Mapping[str, np.ndarray], values: np.ndarray) -> None:
     """Draw (L, S, M) values: means over seeds, and bands from the lowest to the highest."""
     from ayt.reporting.style import COLOURS, LINES, MARKERS
 
@@ -188,7 +188,7 @@ def _flow(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
             panel.set_yticks([-0.5, 0, 0.5])
 
 
-def _others(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
+def _draw_others(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
     """Three panels: distance of samples; cosines to the measurement before and to the way to the manifold."""
     panels = figure.subplots(1, 3)
     shown = {
@@ -197,7 +197,7 @@ def _others(figure: SubFigure, arrays: Mapping[str, np.ndarray]) -> None:
         "cosine to way to manifold": arrays["towards"].mean(3),
     }
     for panel, (name, values) in zip(panels, shown.items(), strict=True):
-        _over_training(panel, arrays, values)
+        _draw_over_training(panel, arrays, values)
         panel.set_title(name)
     panels[0].set_ylim(bottom=0)
 

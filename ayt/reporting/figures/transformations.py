@@ -43,7 +43,7 @@ class TransformationsFigure(ClassifierFigure):
         from ayt.base.images import Images
         from ayt.training.work import build_frozen
 
-        classifier = self.trained(analysis)
+        classifier = self.trained_snapshot(analysis)
         run, training = classifier.run, classifier.run.training
         assert isinstance(training, ClassifierTraining)
         data = Images.of(run.dataset.load()).to(device)

@@ -64,15 +64,15 @@ class Best(ChosenScores, Table):
         better, metric = str(rows["better"].iloc[0]), str(rows["metric"].iloc[0])
         found = [
             (run.label, run.record.batch_size, run.record.seed, steps, which, judged.iteration, judged.others)
-            for _, run in plan.chosen(self.methods)
+            for _, run in plan.choose_runs(self.methods)
             if not self.batch_sizes or run.record.batch_size in self.batch_sizes
-            for steps, snapshots in self._judged(plan, run)
+            for steps, snapshots in self._judge_snapshots(plan, run)
             for which, judged in choose_snapshots(snapshots, better)
         ]
         columns = ["label", "batch_size", "seed", "steps", "snapshot", "iteration", "mean"]
         tabulate_best(pd.DataFrame(found, columns=columns).astype({"mean": float}), out, self.title, metric, note)
 
-    def _judged(self, plan: Plan, run: Run) -> Iterator[tuple[int, list[Judged]]]:
+    def _judge_snapshots(self, plan: Plan, run: Run) -> Iterator[tuple[int, list[Judged]]]:
         """The snapshots of a run that were scored, for each number of steps."""
         from ayt.reporting.scores import read_score
 

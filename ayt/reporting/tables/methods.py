@@ -79,7 +79,7 @@ def tabulate_methods(
     beside = ours.merge(theirs, on=keys, how="left")
     others = theirs.merge(ours, on=keys, how="left")
     others = others[others["seeds"].isna()][beside.columns]
-    rows, matched = _anchored(anchors, others)
+    rows, matched = _match_anchors(anchors, others)
     table = pd.concat([beside, *rows, others.drop(index=matched)], ignore_index=True).astype(whole)
     metric, digits = str(final["metric"].iloc[0]), choose_digits(final["mean"])
     cells = pd.DataFrame(
@@ -109,7 +109,7 @@ def tabulate_methods(
     write_table(out, table, cells, title, caption, note)
 
 
-def _anchored(anchors: pd.DataFrame | None, published: pd.DataFrame) -> tuple[list[pd.DataFrame], list[int]]:
+def _match_anchors(anchors: pd.DataFrame | None, published: pd.DataFrame) -> tuple[list[pd.DataFrame], list[int]]:
     """The rows of anchors, each with its published number where there is one, and which of these they are."""
     import pandas as pd
 

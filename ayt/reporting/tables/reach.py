@@ -55,14 +55,14 @@ def tabulate_reaching(scores: pd.DataFrame, out: Path, title: str, targets: Sequ
     Raises:
         UserError: there are no scores.
     """
-    from ayt.reporting.speed_up import reaching
+    from ayt.reporting.speed_up import iterations_reaching
     from ayt.reporting.summaries import describe_sampling
     from ayt.reporting.table_files import write_table
     from ayt.reporting.wording import plural
 
     if scores.empty:
         raise UserError("there are no scores")
-    table = reaching(scores, targets)
+    table = iterations_reaching(scores, targets)
     sign = "≥" if scores["better"].iloc[0] == "higher" else "≤"
     metric = str(scores["metric"].iloc[0])
     columns = [

@@ -62,12 +62,12 @@ def tabulate_scores(
         f" {describe_sampling(scores)}. {describe_better(table)}"
     )
     if anchors is not None and len(anchors):
-        table, cells = _with_anchors(table, cells, anchors)
+        table, cells = _add_anchors(table, cells, anchors)
         caption += f" {NOT_TRAINED}"
     write_table(out, table, cells, title, caption, note, best)
 
 
-def _with_anchors(table: pd.DataFrame, cells: pd.DataFrame, anchors: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _add_anchors(table: pd.DataFrame, cells: pd.DataFrame, anchors: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The numbers and the text with rows for anchors, in columns of their own: no batch size says how they came."""
     import pandas as pd
 

@@ -26,9 +26,9 @@ class Clusters:
     def __init__(self, name: str, habits: Habits) -> None:
         self._habits = habits
         self._made: dict[str, Cluster] = {}
-        self.own = self.named(name)
+        self.own = self.get(name)
 
-    def named(self, name: str) -> Cluster:
+    def get(self, name: str) -> Cluster:
         """The cluster of that name.
 
         Raises:

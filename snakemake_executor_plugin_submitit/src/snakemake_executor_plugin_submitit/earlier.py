@@ -46,9 +46,9 @@ class Earlier:
         keys = set(self._left) if not self._looked else {key for one in wanted for key in self._on(one)}
         self._looked = True
         for name, entries in _by_cluster(self._left[key] for key in keys).items():
-            self._ask(self.clusters.named(name), entries)
+            self._ask(self.clusters.get(name), entries)
 
-    def same(self, job: JobExecutorInterface, wanted: Identity) -> Entry | None:
+    def find_same(self, job: JobExecutorInterface, wanted: Identity) -> Entry | None:
         """The job of an earlier run that is this one, and goes on or has ended well; it is taken over."""
         keys = self._on(wanted)
         if len(keys) != 1:
@@ -57,7 +57,7 @@ class Earlier:
         if entry.cluster != self.clusters.own.name or entry.identity != self._as_of(job, wanted, entry.attempt):
             return None
         verdict = self._verdict(entry)
-        if verdict == "failed" or (verdict == "done" and not identity.up_to_date(job)):
+        if verdict == "failed" or (verdict == "done" and not identity.is_up_to_date(job)):
             return None
         self._forget([entry])
         return entry
@@ -67,23 +67,23 @@ class Earlier:
         entries = [self._left[key] for key in self._on(wanted)]
         self._forget(entries)
         over = [entry for entry in entries if self._verdict(entry) != "active"]
-        self.ledger.ended(over)
+        self.ledger.note_ended(over)
         return [entry for entry in entries if entry not in over]
 
     def forget_the_done(self) -> None:
         """Jobs that ended well, and that no job of this run was, are nobody's any more."""
         done = [entry for entry in self._left.values() if self._verdict(entry) == "done"]
         self._forget(done)
-        self.ledger.ended(done)
+        self.ledger.note_ended(done)
 
-    def cancelled(self, entries: Collection[Entry]) -> list[Entry]:
+    def try_to_cancel(self, entries: Collection[Entry]) -> list[Entry]:
         """Cancel jobs; those that are not gone yet, as far as is known."""
         try:
-            left = [entry for entry in entries if entry not in self.gone(entries)]
+            left = [entry for entry in entries if entry not in self.find_gone(entries)]
             self.cancel(left)
         except NoAnswer:
             return list(entries)
-        self.ledger.ended(entry for entry in entries if entry not in left)
+        self.ledger.note_ended(entry for entry in entries if entry not in left)
         return left
 
     def cancel(self, entries: Collection[Entry]) -> None:
@@ -93,14 +93,14 @@ class Earlier:
             NoAnswer: some may go on.
         """
         for name, mine in _by_cluster(entries).items():
-            self.clusters.named(name).cancel([entry.job for entry in mine])
+            self.clusters.get(name).cancel([entry.job for entry in mine])
 
-    def gone(self, entries: Collection[Entry]) -> list[Entry]:
+    def find_gone(self, entries: Collection[Entry]) -> list[Entry]:
         """Those of which nothing is in a queue any more; none where the cluster does not answer."""
         answer = []
         for name, mine in _by_cluster(entries).items():
             try:
-                queue = self.clusters.named(name).queue()
+                queue = self.clusters.get(name).queue()
             except NoAnswer:
                 continue
             answer += [entry for entry in mine if queue.get(entry.job.id) != entry.job.token]
@@ -135,7 +135,7 @@ class Earlier:
             if status.verdict == "failed":
                 self.logger.info(f"Job {entry.job.id} of an earlier run ({entry.job.name}) is over: {status.why}.")
                 self._forget([entry])
-                self.ledger.ended([entry])
+                self.ledger.note_ended([entry])
 
     def _check(self, name: str, entries: Collection[Entry]) -> None:
         """Raise WorkflowError, before anything is submitted, where jobs cannot be asked about or cancelled."""
@@ -144,7 +144,7 @@ class Earlier:
         if name == "local" and elsewhere:
             raise WorkflowError(f"jobs {ids} of an earlier run are processes on {', '.join(elsewhere)}: start there")
         try:
-            self.clusters.named(name)
+            self.clusters.get(name)
         except Refused as error:
             raise WorkflowError(f"jobs {ids} of an earlier run on the cluster {name} may go on: {error}") from None
 

@@ -24,7 +24,7 @@ from snakemake_executor_plugin_submitit.cluster import NoAnswer, Refused, Status
 from snakemake_executor_plugin_submitit.clusters import Clusters
 from snakemake_executor_plugin_submitit.earlier import Earlier
 from snakemake_executor_plugin_submitit.files import LOGS, Files
-from snakemake_executor_plugin_submitit.graceful import Remarks, ctrl_c_answered, warned
+from snakemake_executor_plugin_submitit.graceful import Remarks, answer_ctrl_c, warn_of_file_errors
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger, LedgerError
 from snakemake_executor_plugin_submitit.places import refusal
 from snakemake_executor_plugin_submitit.preparation import prepare
@@ -95,7 +95,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     def __post_init__(self) -> None:
         self.next_seconds_between_status_checks = self._seconds
-        with warned(self.logger):
+        with warn_of_file_errors(self.logger):
             self.files.remove_old(entry.job.folder for entry in self.ledger.entries())
 
     def run_job(self, job: JobExecutorInterface) -> None:
@@ -113,7 +113,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         self.earlier.look([item.identity for item in prepared])
         batches: dict[Any, Batch] = {}
         for item in prepared:
-            if entry := self.earlier.same(item.job, item.identity):
+            if entry := self.earlier.find_same(item.job, item.identity):
                 self._watch(item.job, entry, "taken over from an earlier run, ")
                 continue
             after = self.earlier.claim(item.identity)
@@ -142,8 +142,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             self._silent = 0
             self.next_seconds_between_status_checks = self._seconds
         over = [entry for entry in entries if _status(statuses, entry).verdict != "active"]
-        with warned(self.logger):
-            self.ledger.ended(over)
+        with warn_of_file_errors(self.logger):
+            self.ledger.note_ended(over)
         for info, entry in zip(active_jobs, entries, strict=True):
             status = _status(statuses, entry)
             if status.remark:
@@ -152,7 +152,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             if status.verdict == "active":
                 yield info
             elif status.verdict == "done":
-                with warned(self.logger):
+                with warn_of_file_errors(self.logger):
                     self.files.remove(entry, self._own_log(info.job, entry))
                 self.report_job_success(info)
             else:
@@ -181,7 +181,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     def cancel(self) -> None:
         """Cancel everything, and end; the third Ctrl-C leaves jobs where they are."""
-        with ctrl_c_answered(self.logger):
+        with answer_ctrl_c(self.logger):
             try:
                 super().cancel()
             except KeyboardInterrupt:
@@ -193,10 +193,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         super().shutdown()
         if self.submitter.stopped:
             # What was cancelled is over when the cluster says so: the next Snakemake asks.
-            with warned(self.logger):
-                gone = self.earlier.gone(self.ledger.entries())
-                self.ledger.ended(gone)
-        with warned(self.logger):
+            with warn_of_file_errors(self.logger):
+                gone = self.earlier.find_gone(self.ledger.entries())
+                self.ledger.note_ended(gone)
+        with warn_of_file_errors(self.logger):
             self.earlier.forget_the_done()
             self.ledger.close()
 

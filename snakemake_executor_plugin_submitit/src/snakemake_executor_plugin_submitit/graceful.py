@@ -26,7 +26,7 @@ class Remarks:
 
 
 @contextmanager
-def warned(logger: LoggerExecutorInterface) -> Iterator[None]:
+def warn_of_file_errors(logger: LoggerExecutorInterface) -> Iterator[None]:
     """A file system that fails is said to, and no more: what could not be noted is found out again."""
     try:
         yield
@@ -35,7 +35,7 @@ def warned(logger: LoggerExecutorInterface) -> Iterator[None]:
 
 
 @contextmanager
-def ctrl_c_answered(logger: LoggerExecutorInterface) -> Iterator[None]:
+def answer_ctrl_c(logger: LoggerExecutorInterface) -> Iterator[None]:
     """Once more Ctrl-C is answered; after that it interrupts as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -37,7 +37,7 @@ def identify(job: JobExecutorInterface) -> Identity:
     """What a job is; of a group, what its jobs are together."""
     members = parts(job)
     products = frozenset(product for part in members for product in _products(part))
-    described = [_described(part, products) for part in members]
+    described = [_describe(part, products) for part in members]
     return Identity(products, _digest(json.dumps(described, sort_keys=True)))
 
 
@@ -50,16 +50,16 @@ def parts(job: JobExecutorInterface) -> Sequence[Any]:
 
 def rules(job: JobExecutorInterface) -> str:
     """The names of the job's rules."""
-    return short("+".join(sorted({part.rule.name for part in parts(job)})))
+    return shorten("+".join(sorted({part.rule.name for part in parts(job)})))
 
 
 def name(job: JobExecutorInterface) -> str:
     """The rules and what their wildcards are, as the queue shows it."""
     values = dict.fromkeys(str(value) for part in parts(job) for value in part.wildcards_dict.values())
-    return short(".".join([rules(job), *values]))
+    return shorten(".".join([rules(job), *values]))
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """A text as a part of a file's name; what is too long for one ends with a digest of the whole."""
     plain = re.sub(r"[^\w.+=-]+", "-", text)
     if len(plain.encode()) <= NAME_BYTES:
@@ -67,7 +67,7 @@ def short(text: str) -> str:
     return f"{plain.encode()[: NAME_BYTES - 9].decode(errors='ignore')}-{_digest(plain)[:8]}"
 
 
-def up_to_date(job: JobExecutorInterface) -> bool:
+def is_up_to_date(job: JobExecutorInterface) -> bool:
     """Whether a job's outputs are there and none of its inputs is newer."""
     for part in parts(job):
         outputs = [Path(str(file)) for file in part.output]
@@ -85,7 +85,7 @@ def _products(part: Any) -> list[str]:
     return outputs or [f"{part.rule.name} {sorted(map(str, part.wildcards_dict.items()))}"]
 
 
-def _described(part: Any, products: frozenset[str]) -> dict[str, Any]:
+def _describe(part: Any, products: frozenset[str]) -> dict[str, Any]:
     rule = part.rule
     resources = {key: value for key, value in part.resources.items() if key != "tmpdir"}
     return {

@@ -107,7 +107,7 @@ class Ledger:
         self._guard = (place / f"{session}.lock").open("w")
         _exclusive_lock(self._guard, f"{socket.gethostname()} {os.getpid()}")
         self._header = {"format": FORMAT, "workdir": str(workdir), "host": socket.gethostname(), "pid": os.getpid()}
-        left = [(path, guard) for path in sorted(place.glob("*.jsonl")) if (guard := _abandoned(path))]
+        left = [(path, guard) for path in sorted(place.glob("*.jsonl")) if (guard := _take_abandoned(path))]
         for path, _ in left:
             self._read(path)
         self._rewrite()
@@ -121,7 +121,7 @@ class Ledger:
         with self._lock:
             return list(self._open.values())
 
-    def submitting(self, token: str) -> None:
+    def note_submitting(self, token: str) -> None:
         """Note that a batch is about to be submitted."""
         with self._lock:
             self._in_flight.add(token)
@@ -133,21 +133,21 @@ class Ledger:
             self._in_flight.discard(token)
             self.unanswered[token] = self.cluster
 
-    def refused(self, token: str) -> None:
+    def note_refused(self, token: str) -> None:
         """Note that nothing came of a batch."""
         with self._lock:
             self._in_flight.discard(token)
             self.unanswered.pop(token, None)
             self._append({"event": "refused", "token": token}, sync=False)
 
-    def submitted(self, token: str, entries: Sequence[Entry]) -> None:
+    def note_submitted(self, token: str, entries: Sequence[Entry]) -> None:
         """Note the jobs of a batch."""
         with self._lock:
             self._in_flight.discard(token)
             self._open |= {entry.key: entry for entry in entries}
             self._append({"event": "submitted", "token": token, "jobs": [entry.to_json() for entry in entries]})
 
-    def ended(self, entries: Iterable[Entry]) -> None:
+    def note_ended(self, entries: Iterable[Entry]) -> None:
         """Note that jobs are over, whatever became of them."""
         with self._lock:
             keys = [entry.key for entry in entries if self._open.pop(entry.key, None)]
@@ -216,7 +216,7 @@ class Ledger:
                     self._open.pop((cluster, job_id), None)
 
 
-def _abandoned(path: Path) -> IO[str] | None:
+def _take_abandoned(path: Path) -> IO[str] | None:
     """The lock of a ledger that no living Snakemake holds, now ours."""
     lock = path.with_suffix(".lock")
     guard = lock.open("a+")

@@ -27,7 +27,7 @@ def stem(job: JobExecutorInterface, folder: Path | None, fallback: Path) -> Path
     if folder or not rule_logs:
         return (folder or fallback).absolute() / identity.name(job)
     log = rule_logs[0].absolute()
-    return log.parent / identity.short(log.stem)
+    return log.parent / identity.shorten(log.stem)
 
 
 def rule_logs(job: JobExecutorInterface) -> list[Path]:

@@ -87,7 +87,7 @@ class Request:
     requeue: bool = True
     remarks: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
-    def named(self, name: str) -> Request:
+    def rename(self, name: str) -> Request:
         """The same under another name."""
         return replace(self, name=name)
 
@@ -130,7 +130,7 @@ def request(
             " jobs are not asked (slurm_signal_seconds of the rule, or --submitit-signal-seconds)"
         )
         signal_seconds = 0
-    options = _memory(given, remarks) | _processors(given, threads) | _passed(given, limited, remarks)
+    options = _memory(given, remarks) | _processors(given, threads) | _pass_on(given, limited, remarks)
     # Not every cluster lets jobs be queued again unless they say so.
     options["requeue" if requeue else "no-requeue"] = True
     layout, replicas, in_batch = _layout(given, bool(resources.get("mpi")))
@@ -156,7 +156,7 @@ def _layout(given: Mapping[str, Any], mpi: bool) -> tuple[dict[str, Any], int, b
     if replicas > 1:
         if tasks > 1 or spread:
             raise RequestError(f"replicas={replicas} excludes tasks, {', '.join(_SPREAD)}: who would start them?")
-        _even(replicas, "replicas", nodes)
+        _require_even(replicas, "replicas", nodes)
         return {"nodes": nodes, "ntasks-per-node": replicas // nodes}, replicas, False
     if tasks == 1 and not spread:
         return {"nodes": nodes, "ntasks-per-node": 1}, 1, mpi or nodes > 1
@@ -197,16 +197,16 @@ def _gpus(given: Mapping[str, Any], layout: Mapping[str, Any]) -> dict[str, Any]
     if not count:
         return {}
     option = "gpus-per-node" if "nodes" in layout else "gpus"
-    _even(count, "gpu", nodes := layout.get("nodes", 1))
+    _require_even(count, "gpu", nodes := layout.get("nodes", 1))
     return {option: f"{model}:{count // nodes}" if model else count // nodes}
 
 
-def _even(count: int, what: str, nodes: int) -> None:
+def _require_even(count: int, what: str, nodes: int) -> None:
     if count % nodes:
         raise RequestError(f"{what}={count} cannot be spread evenly over nodes={nodes}")
 
 
-def _passed(given: Mapping[str, Any], limited: Collection[str], remarks: list[str]) -> dict[str, Any]:
+def _pass_on(given: Mapping[str, Any], limited: Collection[str], remarks: list[str]) -> dict[str, Any]:
     """Options of sbatch that are passed on as they are."""
     options: dict[str, Any] = {}
     for key, value in given.items():

@@ -72,7 +72,7 @@ class Slurm(Cluster):
         """See `Cluster`."""
         if not jobs:
             return {}
-        accounted, queued = self._seen(jobs)
+        accounted, queued = self._look_up(jobs)
         now, answer = time.monotonic(), {}
         to_confirm = CONFIRMED_AT_ONCE
         for job in jobs:
@@ -89,7 +89,7 @@ class Slurm(Cluster):
                 sight = Sight(sight.accounted, sight.queued, sight.asked, _unknown(job), sight.result)
                 status, unsettled = judge(sight, unsettled, now)
             answer[job.id], job.unsettled = status, unsettled
-        self._stop_what_cannot_start(jobs, answer)
+        self._cancel_what_cannot_start(jobs, answer)
         self._explain([job for job in jobs if answer[job.id].verdict == "failed"], answer, now)
         return answer
 
@@ -126,7 +126,7 @@ class Slurm(Cluster):
             self._configured = {key.strip(): value.strip() for key, _, value in pairs}
         return self._configured
 
-    def _seen(self, jobs: Sequence[Submitted]) -> tuple[dict[str, Row], dict[str, Row] | None]:
+    def _look_up(self, jobs: Sequence[Submitted]) -> tuple[dict[str, Row], dict[str, Row] | None]:
         """What accounting and, where that is not enough, the queue say; None: it was not asked, or did not answer."""
         error: NoAnswer | None = None
         accounted: dict[str, Row] = {}
@@ -139,7 +139,7 @@ class Slurm(Cluster):
         # behind, miss an end, or be switched off.
         self._questions += 1
         regular = self._questions == DOUBT_AT or self._questions % DOUBT_EVERY == 0
-        if not regular and not any(job.unsettled or _doubtful(accounted.get(job.id)) for job in jobs):
+        if not regular and not any(job.unsettled or _is_doubtful(accounted.get(job.id)) for job in jobs):
             return accounted, None
         try:
             return accounted, dict(rows(ask("squeue", *_MINE, "-t", "all", "-o", "%i|%T|%r")))
@@ -162,7 +162,7 @@ class Slurm(Cluster):
         row = accounted.get(job.id)
         return job.result() if row is None or (row.active and job.unsettled) else None
 
-    def _stop_what_cannot_start(self, jobs: Sequence[Submitted], answer: dict[str, Status]) -> None:
+    def _cancel_what_cannot_start(self, jobs: Sequence[Submitted], answer: dict[str, Status]) -> None:
         """Cancel pending jobs that fail because they will never start."""
         never = []
         for job in jobs:
@@ -202,7 +202,7 @@ _MINE = ("-h", "-r", "-u", str(os.getuid()))
 """By number: names like $LOGNAME may be somebody else's."""
 
 
-def _doubtful(row: Row | None) -> bool:
+def _is_doubtful(row: Row | None) -> bool:
     """Whether accounting's word is not enough."""
     return row is None or not (row.active or row.state == "COMPLETED") or reasons.never_starts(row.reason)
 

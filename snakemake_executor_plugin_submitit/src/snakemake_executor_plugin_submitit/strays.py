@@ -40,12 +40,12 @@ class Strays:
         unanswered = self.ledger.unanswered.copy()
         try:
             for name in sorted(set(unanswered.values())):
-                cluster = self.clusters.named(name)
+                cluster = self.clusters.get(name)
                 found = [key for key, token in cluster.queue().items() if unanswered.get(token) == name]
                 cluster.cancel([Submitted(key, "", Path(), 0.0) for key in found])
         except NoAnswer:
             return False
         for token in unanswered:
             if now - self._first_looked.setdefault(token, now) > STRAY_SECONDS:
-                self.ledger.refused(token)
+                self.ledger.note_refused(token)
         return True

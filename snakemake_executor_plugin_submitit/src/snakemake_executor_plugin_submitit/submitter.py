@@ -18,7 +18,7 @@ from snakemake_executor_plugin_submitit.cluster import Cluster, Refused
 from snakemake_executor_plugin_submitit.clusters import host
 from snakemake_executor_plugin_submitit.earlier import Earlier
 from snakemake_executor_plugin_submitit.files import Files
-from snakemake_executor_plugin_submitit.graceful import Remarks, warned
+from snakemake_executor_plugin_submitit.graceful import Remarks, warn_of_file_errors
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.strays import Strays
@@ -72,7 +72,7 @@ class Submitter:
                 if not self.stopped and self._may_go(batch):
                     self._submit_now(batch)
         except OSError as error:
-            self._later(batch, f"{error.filename or self.folder}: {error.strerror}")
+            self._postpone(batch, f"{error.filename or self.folder}: {error.strerror}")
         except Exception as error:  # of one batch; others go on
             for item in batch.jobs:
                 self.fail(item.job, f"not submitted: {type(error).__name__}: {error}")
@@ -98,7 +98,7 @@ class Submitter:
         if self.strays.expected and not self.strays.cancel():
             self._wait(batch, self.seconds)
             return False
-        if batch.after and (left := self.earlier.cancelled(batch.after)):
+        if batch.after and (left := self.earlier.try_to_cancel(batch.after)):
             ids = ", ".join(entry.job.id for entry in left)
             text = f"{batch.names}: waiting for jobs of an earlier run on the same outputs to end ({ids})"
             self.remarks.once(text, ids)
@@ -111,13 +111,13 @@ class Submitter:
         first = batch.jobs[0]
         wanted = first.request
         if len(batch.jobs) == 1:
-            wanted = wanted.named(self.prefix + identity.name(first.job))
-        self.ledger.submitting(token)
+            wanted = wanted.rename(self.prefix + identity.name(first.job))
+        self.ledger.note_submitting(token)
         try:
             jobs = self.cluster.submit([item.command for item in batch.jobs], wanted, self.folder / token)
         except Refused as error:
             self._note_refusal(token, self.folder / token, error)
-            self._refused(batch, error)
+            self._handle_refusal(batch, error)
             return
         except BaseException:
             self.ledger.no_answer(token)
@@ -128,8 +128,8 @@ class Submitter:
             for item, job in zip(batch.jobs, jobs, strict=True)
         ]
         # They are in the queue, noted or not: an error here must not have them submitted once more.
-        with warned(self.logger):
-            self.ledger.submitted(token, entries)
+        with warn_of_file_errors(self.logger):
+            self.ledger.note_submitted(token, entries)
         self.files.expect(entries)
         for item, entry in zip(batch.jobs, entries, strict=True):
             self.watch(item.job, entry)
@@ -138,22 +138,22 @@ class Submitter:
         if error.unanswered:
             self.ledger.no_answer(token)
         else:
-            self.ledger.refused(token)
+            self.ledger.note_refused(token)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _refused(self, batch: Batch, error: Refused) -> None:
+    def _handle_refusal(self, batch: Batch, error: Refused) -> None:
         if error.fewer and len(batch.jobs) > 1:
             half = len(batch.jobs) // 2
             self.logger.warning(f"Submission refused ({error}); trying fewer jobs at a time: {batch.names}")
             for part in (batch.jobs[:half], batch.jobs[half:]):
                 self.submit(Batch(part, batch.after, batch.attempts))
         elif error.again:
-            self._later(batch, str(error))
+            self._postpone(batch, str(error))
         else:
             for item in batch.jobs:
                 self.fail(item.job, f"not accepted by the cluster: {error}")
 
-    def _later(self, batch: Batch, why: str) -> None:
+    def _postpone(self, batch: Batch, why: str) -> None:
         batch.attempts += 1
         wait = min(5.0 * 2 ** (batch.attempts - 1), LONGEST_WAIT)
         self._wait(batch, wait)

@@ -88,7 +88,7 @@ class Command:
             distributed.export(set_cuda_visible_devices=False)
             if environment.global_rank > 0:
                 command = self.peer_command.replace(PEER_LOG, shlex.quote(f"{self._stem(environment)}.command.log"))
-        with _asked() as (asked, submitit), self._output(environment) as output:
+        with _note_requests() as (asked, submitit), self._output(environment) as output:
             status = _run(command, asked, output)
             words = reasons.exit_status(status) + "".join(f", after {name.name}" for name in asked)
             _log(output, words)
@@ -121,7 +121,7 @@ class Command:
 
 
 @contextmanager
-def _asked() -> Iterator[tuple[list[signal.Signals], Any]]:
+def _note_requests() -> Iterator[tuple[list[signal.Signals], Any]]:
     """The signals received that ask to leave, and submitit's handler of SIGUSR2."""
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():

@@ -84,16 +84,16 @@ def judge(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, U
     """
     row = sight.row
     if row is None:
-        return _unheard_of(sight, before, now)
+        return _judge_unheard_of(sight, before, now)
     if row.state == "COMPLETED":
         return DONE, None
     if row.active:
-        return _going_on(row, sight, before, now)
+        return _judge_running(row, sight, before, now)
     failed = Status("failed", row.text)
     if row.state in RERUN_STATES:
-        return _if_persisted(failed, row.state, RERUN_SECONDS, before, now)
+        return _wait_or(failed, row.state, RERUN_SECONDS, before, now)
     if not sight.asked:
-        return _if_persisted(failed, row.state, UNCONFIRMED_SECONDS, before, now)
+        return _wait_or(failed, row.state, UNCONFIRMED_SECONDS, before, now)
     return failed, None
 
 
@@ -102,7 +102,7 @@ def has_persisted(unsettled: Unsettled | None, what: str, seconds: float, now: f
     return unsettled is not None and unsettled.what == what and now - unsettled.since >= seconds
 
 
-def _if_persisted(
+def _wait_or(
     status: Status, what: str, seconds: float, before: Unsettled | None, now: float
 ) -> tuple[Status, Unsettled | None]:
     if has_persisted(before, what, seconds, now):
@@ -110,30 +110,30 @@ def _if_persisted(
     return ACTIVE, before if before and before.what == what else Unsettled(what, now)
 
 
-def _unheard_of(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+def _judge_unheard_of(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
     if sight.result:
         return sight.result, None
-    return _absent(sight, before, now) if sight.asked or before else (ACTIVE, None)
+    return _judge_absent(sight, before, now) if sight.asked or before else (ACTIVE, None)
 
 
-def _going_on(row: Row, sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+def _judge_running(row: Row, sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
     if not sight.asked:
         # What only the queue can say stands until the queue is asked again.
         return ACTIVE, before if before and before.what not in RERUN_STATES else None
     if sight.queued is None:
-        return _absent(sight, before, now)
-    return _pending(sight.queued.reason, before, now) if row.state == "PENDING" else (ACTIVE, None)
+        return _judge_absent(sight, before, now)
+    return _judge_pending(sight.queued.reason, before, now) if row.state == "PENDING" else (ACTIVE, None)
 
 
-def _absent(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+def _judge_absent(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
     """A list without the job is no proof: it may be somebody else's, or cut. Only the controller's word is."""
     if sight.unknown:
-        return _if_persisted(sight.result or LOST, ABSENT, ABSENT_SECONDS, before, now)
+        return _wait_or(sight.result or LOST, ABSENT, ABSENT_SECONDS, before, now)
     return ACTIVE, before if before and before.what == ABSENT else Unsettled(ABSENT, now)
 
 
-def _pending(reason: str, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
+def _judge_pending(reason: str, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
     if reasons.never_starts(reason):
         status = Status("failed", f"{CANNOT_START}: {reason}")
-        return _if_persisted(status, reason, RERUN_SECONDS, before, now)
+        return _wait_or(status, reason, RERUN_SECONDS, before, now)
     return Status("active", remark=reasons.remark(reason)), None
