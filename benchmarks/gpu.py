@@ -73,8 +73,8 @@ def plan_of(size: str, precision: str) -> Plan:
 def trainer(run: Run, batch_size: int, root: Path, images: Images, replays: bool, compiled: bool) -> Trainer:
     record = replace(run.record, batch_size=batch_size)
     device = images.pixels.device
-    network, called, objective = work.prepare(record, root / run.name, device, compiled=compiled)
-    state = TrainingState(network, Optimiser.of(record.training), run.name)
+    network, called, objective, auxiliary = work.prepare(record, root / run.name, device, compiled=compiled)
+    state = TrainingState(network, Optimiser.of(record.training), run.name, auxiliary=auxiliary)
     passes = Passes(objective, [slice(0, batch_size)], called)
     return Trainer(state, passes, record, images, replays)
 

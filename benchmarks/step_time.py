@@ -70,8 +70,8 @@ def training_step(
 ) -> Callable[[], None]:
     """One iteration as the loop does it."""
     record = replace(run.record, batch_size=options.batch_size)
-    network, called, objective = work.prepare(record, root / run.name, device, compiled=options.compile)
-    state = TrainingState(network, Optimiser.of(record.training), run.name)
+    network, called, objective, auxiliary = work.prepare(record, root / run.name, device, compiled=options.compile)
+    state = TrainingState(network, Optimiser.of(record.training), run.name, auxiliary=auxiliary)
     whole = [slice(0, options.batch_size)]
 
     trainer = Trainer(state, Passes(objective, whole, called), record, images)

@@ -78,8 +78,8 @@ def train_further(model: Snapshot, iterations: int, data: Images) -> Iterator[Tr
     if not path.exists():
         there = ", ".join(str(int(file.stem)) for file in sorted(path.parent.glob("*.safetensors"))) or "none"
         raise UserError(f"{path}: no such file; states are kept at the end of segments, here at iterations: {there}")
-    network, called, objective = prepare(run, run.folder, data.pixels.device)
-    state = TrainingState(network, Optimiser.of(run.training), run.name, find_origin(run))
+    network, called, objective, auxiliary = prepare(run, run.folder, data.pixels.device)
+    state = TrainingState(network, Optimiser.of(run.training), run.name, find_origin(run), auxiliary)
     state.load(path)
     trainer = Trainer(state, Passes(objective, [slice(0, run.batch_size)], called), run, data)
     yield state

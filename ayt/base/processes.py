@@ -13,7 +13,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -74,6 +74,16 @@ class Processes:
         if self.count > 1:
             distributed.all_reduce(values)
         return values
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Sum the parameters' gradients over the processes, in place; all have gradients of the same parameters."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.count == 1 or not gradients:
+            return
+        summed = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(summed, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def highest(self, value: int) -> int:
         """The highest of the processes' values, on each of them."""

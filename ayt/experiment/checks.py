@@ -12,6 +12,7 @@ from ayt.experiment.schema import INCEPTION, Experiment
 from ayt.methods.base import base_name
 from ayt.methods.training import Training
 from ayt.metrics.base import METRICS, DenoisingMetric
+from ayt.networks.base import NEEDS_WHOLE_BATCHES
 
 Mistake = Callable[[Sequence[Any], Any, str], None]
 """Takes the key, its value and the problem."""
@@ -61,6 +62,7 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
         mistake(("network", key), value, problem)
     _check_batches(experiment, mistake)
     _check_classifiers(experiment, mistake)
+    _check_auxiliary(experiment, mistake)
     _check_methods(experiment, mistake)
     _check_starts(experiment, mistake)
     _check_evaluation(experiment, mistake)
@@ -171,6 +173,26 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
     if experiment.evaluation.features != INCEPTION:
         where = ("evaluation", "features")
         _check_classifier(experiment, where, experiment.evaluation.features, "labels", False, mistake)
+
+
+def _check_auxiliary(experiment: Experiment, mistake: Mistake) -> None:
+    """Check networks that are trained beside denoisers: that they are known, fit, and get whole batches if need be."""
+    count, at_a_time = experiment.execution.processes, experiment.execution.microbatch
+    for name, method in experiment.methods.items():
+        share = max(method.batch_sizes) // count
+        if at_a_time and at_a_time < share and not method.accumulates:
+            problem = f"{base_name(name)} looks at the {share} images of a batch at once; leave it out"
+            mistake(("execution", "microbatch"), at_a_time, problem)
+        for need in method.auxiliary().values():
+            where = ("methods", base_name(name), need.key)
+            entry = experiment.classifiers.get(need.name)
+            if entry is None:
+                mistake(where, need.name, f"unknown classifier; {choices(need.name, sorted(experiment.classifiers))}")
+                continue
+            for key, value, problem in entry.network.misfits(experiment.dataset):
+                mistake(("classifiers", need.name, key), value, problem)
+            if count > 1 and entry.network.has_batch_norm:
+                mistake(where, need.name, NEEDS_WHOLE_BATCHES)
 
 
 def _check_classifier(

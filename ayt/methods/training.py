@@ -54,6 +54,21 @@ class RunNeed:
     key: str
 
 
+@dataclass(frozen=True)
+class AuxiliaryNeed:
+    """A method trains a network of its own beside the denoiser, from fresh weights.
+
+    Attributes:
+        name: of the experiment's classifier whose network it has; the weights of that one play no part.
+        outputs: numbers that it predicts for each image.
+        key: of the method's settings that names it.
+    """
+
+    name: str
+    outputs: int
+    key: str
+
+
 class PowerAverage(Section):
     """A moving average whose memory grows with training (EDM2, arXiv 2312.02696): its profile is a power function."""
 
@@ -75,6 +90,8 @@ class Training(Kind):
             and consistency models, ``train`` for consistency models.
         sampled_with: the roles of the networks upstream that it is sampled with, beside the one that it trains.
         divisible: whether a batch may be given in parts, whose losses add up to the whole batch's.
+        accumulates: whether gradients may be summed over parts of a batch that go through the network in turn
+            (`execution.microbatch`); where not, it is refused.
         recordable: whether an iteration does the same operations each time and never asks the host, so that a GPU may
             record it once and replay it.
     """
@@ -82,6 +99,7 @@ class Training(Kind):
     stage: ClassVar[Stage]
     sampled_with: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = True
+    accumulates: ClassVar[bool] = True
     recordable: ClassVar[bool] = True
 
     iterations: Annotated[Count, UNNAMED]
@@ -121,6 +139,10 @@ class Training(Kind):
 
     def upstream(self) -> dict[str, ClassifierNeed]:
         """The classifiers that it needs, by the roles that they have in it."""
+        return {}
+
+    def auxiliary(self) -> dict[str, AuxiliaryNeed]:
+        """The networks that it trains beside the denoiser, by the roles that they have in it."""
         return {}
 
     @property

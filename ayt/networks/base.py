@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ayt.networks.modules.feature_network import FeatureModule
     from ayt.networks.modules.precond import EDMPrecond
 
+NEEDS_WHOLE_BATCHES = "has batch norm, which needs a whole batch: train in one process, or choose batch_norm: false"
+"""Of a network with batch norm whose batches several processes would share."""
+
 Misfit = tuple[str, Any, str]
 """A key of the settings, its value, and why it cannot be."""
 
@@ -48,6 +51,11 @@ class FeatureNetwork(Kind):
     """
 
     has_maps: ClassVar[bool] = True
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether images of a batch are normalised together in training, so that parts of it give other results."""
+        return True
 
     @abstractmethod
     def build(self, dataset: Dataset, outputs: int) -> FeatureModule:

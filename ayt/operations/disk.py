@@ -7,7 +7,7 @@ import torch
 from ayt.operations.estimate import kind_of_work, segments_left
 from ayt.plan.plan import Plan
 from ayt.plan.runs import RunRecord
-from ayt.training.work import build_network
+from ayt.training.work import build_auxiliary, build_network
 
 FLOAT = 4
 """Bytes of a weight: files keep float32."""
@@ -28,7 +28,9 @@ def bytes_left(plan: Plan) -> dict[str, int]:
 def _sizes(record: RunRecord) -> tuple[int, int]:
     """Bytes of a snapshot, and of a training state: weights, their average, and two moments of the optimiser."""
     with torch.device("meta"):  # sizes alone: no memory, no time
-        network = build_network(record)
+        network, auxiliary = build_network(record), build_auxiliary(record)
     snapshot = FLOAT * sum(tensor.numel() for tensor in network.state_dict().values())
     weights = FLOAT * sum(parameter.numel() for parameter in network.parameters())
-    return snapshot, snapshot + weights * (3 if record.training.ema else 2)
+    beside = FLOAT * sum(tensor.numel() for tensor in auxiliary.state_dict().values())
+    beside += FLOAT * sum(2 * parameter.numel() for parameter in auxiliary.parameters())
+    return snapshot, snapshot + weights * (3 if record.training.ema else 2) + beside

@@ -354,6 +354,7 @@ class Plan:
             batch_size,
             seed,
             {"start": self._start_of(method, batch_size, seed), **upstream},
+            {role: self.experiment.classifiers[need.name].network for role, need in method.auxiliary().items()},
         )
         segment = method.segment or method.iterations
         return Run(record, method.iterations, segment, method.snapshot_every or segment, method.label or "")

@@ -115,6 +115,7 @@ class RunRecord(Record):
         seed: of everything random.
         upstream: the weights that it is made from, by their roles: ``start`` for what a consistency model starts
             from, others as the method calls them.
+        auxiliary: the networks that are trained beside the denoiser, by their roles.
     """
 
     kind: ClassVar[str] = "run"
@@ -125,6 +126,7 @@ class RunRecord(Record):
     batch_size: int
     seed: int
     upstream: Mapping[str, Weights] = field(default_factory=dict)
+    auxiliary: Mapping[str, FeatureNetwork] = field(default_factory=dict)
 
     @cached_property
     def name(self) -> str:
@@ -137,6 +139,8 @@ class RunRecord(Record):
             "seed": self.seed,
             "upstream": {role: weights.identity() for role, weights in self.upstream.items()},
         }
+        if self.auxiliary:
+            numbers["auxiliary"] = {role: _identity(network) for role, network in self.auxiliary.items()}
         return f"{self.training.stem}-bs{self.batch_size}-seed{self.seed}-{digest(numbers)}"
 
     @cached_property
@@ -163,6 +167,7 @@ class RunRecord(Record):
         """As its file has it."""
         training = self.training
         settings = METHODS.dump(training) if isinstance(training, Method) else _dump_fixed(training)
+        auxiliary = {role: FEATURE_NETWORKS.dump(network) for role, network in self.auxiliary.items()}
         return {
             "stage": training.stage,
             "dataset": DATASETS.dump(self.dataset),
@@ -171,6 +176,7 @@ class RunRecord(Record):
             "batch_size": self.batch_size,
             "seed": self.seed,
             "upstream": {role: weights.content() for role, weights in self.upstream.items()},
+            **({"auxiliary": auxiliary} if auxiliary else {}),
         }
 
 
@@ -201,6 +207,7 @@ def parse_run(content: Any, source: str) -> RunRecord:
     networks = FEATURE_NETWORKS if stage == ClassifierTraining.stage else DENOISERS
     network: Denoiser | FeatureNetwork = networks.parse(content.get("network"), f"{source}.network")
     upstream = part(content, "upstream", dict, source)
+    auxiliary = part(content, "auxiliary", dict, source) if "auxiliary" in content else {}
     return RunRecord(
         dataset=DATASETS.parse(content.get("dataset"), f"{source}.dataset"),
         network=network,
@@ -208,6 +215,9 @@ def parse_run(content: Any, source: str) -> RunRecord:
         batch_size=batch_size,
         seed=seed,
         upstream={role: parse_weights(found, f"{source}.upstream.{role}") for role, found in upstream.items()},
+        auxiliary={
+            role: FEATURE_NETWORKS.parse(found, f"{source}.auxiliary.{role}") for role, found in auxiliary.items()
+        },
     )
 
 

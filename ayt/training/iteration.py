@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,8 @@ def iterate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Train one iteration, but for its count; returns loss, distance and the norm of the gradient, on the device.
 
+    The norm is that of the network's gradient; networks that are trained beside it are updated with it.
+
     Args:
         state: of the training.
         passes: how the batch goes through its network.
@@ -59,9 +62,16 @@ def iterate(
             torch.autograd.backward(output.loss)
         outputs.append(torch.stack(output).detach())
     loss, distance = passes.processes.sum(torch.stack(outputs).sum(0))
-    norm = torch.nn.utils.get_total_norm([weight.grad for weight in state.parameters if weight.grad is not None])
+    norm = _gradient_norm(state.parameters)
+    if state.auxiliary:
+        passes.processes.sum_gradients(state.auxiliary.parameters())
+        norm = norm + 0 * _gradient_norm(state.auxiliary.parameters())  # not finite where theirs is not
     state.apply(sizes)
     return loss, distance, norm
+
+
+def _gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    return torch.nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
 
 
 def _skip_summing(called: nn.Module | None) -> AbstractContextManager[None]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ayt.base.errors import UserError
 from ayt.base.images import Images
 from ayt.base.processes import ALONE, Processes
+from ayt.networks.base import NEEDS_WHOLE_BATCHES
 from ayt.plan.runs import RunRecord, Segment
 from ayt.training import work
 from ayt.training.iteration import Passes
@@ -85,9 +86,9 @@ def train(
     """
     share = _share(record, processes)
     under_way = UnderWay(folder, segment, take_over, processes, commit)
-    network, called, objective = work.prepare(record, folder, device, channels_last, compiled, processes)
-    parts = _parts(share, microbatch if record.training.divisible else None)
-    state = TrainingState(network, Optimiser.of(record.training), record.name, work.find_origin(record))
+    parts = _parts(record, share, microbatch)
+    network, called, objective, auxiliary = work.prepare(record, folder, device, channels_last, compiled, processes)
+    state = TrainingState(network, Optimiser.of(record.training), record.name, work.find_origin(record), auxiliary)
     under_way.begin(state)
     passes = Passes(objective, parts, called, channels_last, processes)
     hindered = hindrance(record, device, processes, replay)
@@ -137,12 +138,19 @@ def _share(record: RunRecord, processes: Processes) -> slice:
     """Which images of each batch this process sees."""
     if processes.count > 1 and not record.training.divisible:
         raise UserError(f"{record.name}: its batches cannot be shared; train it in one process")
+    for role, network in record.auxiliary.items():
+        if processes.count > 1 and network.has_batch_norm:
+            raise UserError(f"{record.name}: its {role} {NEEDS_WHOLE_BATCHES}")
     return processes.share(record.batch_size)
 
 
-def _parts(share: slice, at_a_time: int | None) -> list[slice]:
-    """The images ``share`` of a batch, cut into parts of ``at_a_time`` images; the last may be smaller."""
-    width = at_a_time or share.stop - share.start
+def _parts(record: RunRecord, share: slice, microbatch: int | None) -> list[slice]:
+    """The images ``share`` of a batch, cut into parts of ``microbatch`` images; the last may be smaller."""
+    size, training = share.stop - share.start, record.training
+    if microbatch and microbatch < size and not training.accumulates:
+        problem = f"{training.name} looks at the {size} images of a batch at once; leave it out"
+        raise UserError(f"{record.name}: --microbatch {microbatch} (execution.microbatch): {problem}")
+    width = microbatch if microbatch and training.divisible else size
     return [slice(start, min(start + width, share.stop)) for start in range(share.start, share.stop, width)]
 
 

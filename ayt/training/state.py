@@ -101,6 +101,8 @@ class TrainingState:
         settings: of the optimiser.
         run: name of the run.
         origin: SHA-256 of the published files that it is made from, by name.
+        auxiliary: networks by their roles, trained beside it with the same steps; no average of them is kept, and
+            snapshots do not have them.
 
     Attributes:
         iteration: iterations done.
@@ -108,8 +110,16 @@ class TrainingState:
         average: the network with the moving average of the weights; the network itself where none is kept.
     """
 
-    def __init__(self, network: nn.Module, settings: Optimiser, run: str, origin: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Optimiser,
+        run: str,
+        origin: dict[str, str] | None = None,
+        auxiliary: nn.ModuleDict | None = None,
+    ) -> None:
         self.network = network
+        self.auxiliary = auxiliary or nn.ModuleDict()
         self.settings = settings
         self.run = run
         self.origin = origin or {}
@@ -118,7 +128,8 @@ class TrainingState:
         self.average = copy.deepcopy(network).requires_grad_(False) if settings.averages else network
         self.parameters: list[Tensor] = list(network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
-        self.moments = Moments(self.parameters)
+        self.trained: list[Tensor] = [*self.parameters, *self.auxiliary.parameters()]
+        self.moments = Moments(self.trained)
 
     def step(self) -> None:
         """Apply the gradients, then update the average; counts as one iteration."""
@@ -147,7 +158,7 @@ class TrainingState:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for parameter in self.parameters:
+        for parameter in self.trained:
             parameter.grad = None
 
     def save_snapshot(self, path: Path) -> None:
@@ -163,6 +174,7 @@ class TrainingState:
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         if self.settings.averages:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.named_parameters()}
+        tensors |= {f"auxiliary.{name}": tensor for name, tensor in self.auxiliary.state_dict().items()}
         for key, moments in self._moments.items():
             tensors |= {f"optimiser.{key}.{name}": moment for name, moment in moments.items()}
         about = {"commits": self.commits, "origin": self.origin, "device": device_name(self.parameters[0].device)}
@@ -181,7 +193,7 @@ class TrainingState:
                 f"{path}: comes from different weights than those now called {', '.join(others)}; delete the"
                 " run's folder to train it from these, or import the old ones again"
             )
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "auxiliary": {}, "optimiser": {}}
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = tensor
@@ -189,6 +201,7 @@ class TrainingState:
         if self.settings.averages:
             buffers = dict(self.network.named_buffers())
             weights.load_into(self.average, {**parts["average"], **buffers}, path)
+        weights.load_into(self.auxiliary, parts["auxiliary"], path)
         for key, moments in self._moments.items():
             for name, moment in moments.items():
                 value = parts["optimiser"].get(f"{key}.{name}")
@@ -202,5 +215,6 @@ class TrainingState:
     def _moments(self) -> dict[str, dict[str, Tensor]]:
         """The optimiser's moments by what files call them, and by parameter."""
         names = [name for name, _ in self.network.named_parameters()]
+        names += [f"auxiliary.{name}" for name, _ in self.auxiliary.named_parameters()]
         both = {"exp_avg": self.moments.first, "exp_avg_sq": self.moments.second}
         return {key: dict(zip(names, moments, strict=True)) for key, moments in both.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -122,6 +122,22 @@ def work_of(
     return Work(device, network, network, load)
 
 
+class Prepared(NamedTuple):
+    """What a run trains.
+
+    Attributes:
+        network: in train mode.
+        called: the same as the objective calls it.
+        objective: what is minimised.
+        auxiliary: the networks that are trained beside it, by their roles, in train mode.
+    """
+
+    network: nn.Module
+    called: nn.Module
+    objective: Objective
+    auxiliary: nn.ModuleDict
+
+
 def prepare(
     record: RunRecord,
     folder: Path,
@@ -129,8 +145,8 @@ def prepare(
     channels_last: bool = True,
     compiled: bool = False,
     processes: Processes = ALONE,
-) -> tuple[nn.Module, nn.Module, Objective]:
-    """Build what a run trains: its network in train mode, the same as it is called, and what is minimised.
+) -> Prepared:
+    """Build what a run trains, its network from the weights that it starts from.
 
     Args:
         record: of the run.
@@ -157,8 +173,15 @@ def prepare(
     if compiled:
         network.compile()
     called = processes.parallel(network) if record.training.divisible else network
-    work = replace(work_of(record, folder, device, network), called=called, bf16=bf16)
-    return network, called, record.training.objective(work)
+    auxiliary = build_auxiliary(record).to(device).to(memory_format=layout).train()
+    work = replace(
+        work_of(record, folder, device, network),
+        called=called,
+        bf16=bf16,
+        auxiliary=dict(auxiliary.items()),
+        total=processes.sum,
+    )
+    return Prepared(network, called, record.training.objective(work), auxiliary)
 
 
 def find_origin(record: RunRecord) -> dict[str, str]:
@@ -169,6 +192,15 @@ def find_origin(record: RunRecord) -> dict[str, str]:
     """
     published = [upstream for upstream in record.upstream.values() if isinstance(upstream, Published)]
     return {part.checkpoint: weights.metadata(part.path, "checkpoint")["sha256"] for part in published}
+
+
+def build_auxiliary(record: RunRecord) -> nn.ModuleDict:
+    """The networks that a run trains beside its own, with fresh weights that depend on the run's seed alone."""
+    built = nn.ModuleDict()
+    for role, need in record.training.auxiliary().items():
+        torch.manual_seed(derived_seed(record.seed, 0, f"initial weights, {role}"))
+        built[role] = record.auxiliary[role].build(record.dataset, need.outputs)
+    return built
 
 
 def _build_upstream(upstream: Weights, dataset: Dataset, dropout: float) -> nn.Module:

@@ -46,7 +46,7 @@ def miniature(name):
     return Plan(load([path], overrides))
 
 
-@pytest.mark.parametrize("name", ["one_hour", "truncated", "continuous_time", "mid_training"])
+@pytest.mark.parametrize("name", ["one_hour", "truncated", "continuous_time", "mid_training", "other_distances"])
 def test_every_run_is_trained_and_sampled(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = miniature(name)

@@ -40,8 +40,8 @@ def train_here(run, folder, segment=WHOLE):
 
 def stop_at(run, folder, iteration):
     """What a training leaves that is killed after it saved its state."""
-    network, called, objective = work.prepare(run.record, folder, CPU)
-    state = TrainingState(network, Optimiser.of(run.record.training), run.name)
+    network, called, objective, auxiliary = work.prepare(run.record, folder, CPU)
+    state = TrainingState(network, Optimiser.of(run.record.training), run.name, auxiliary=auxiliary)
     under_way = UnderWay(folder, WHOLE, False, ALONE, None)
     under_way.begin(state)
     data = Images.of(run.record.dataset.load())

@@ -20,6 +20,7 @@ from ayt.experiment import load
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment
 from ayt.training.loop import train as train_here
+from ayt.training.work import build_auxiliary
 
 CPU = torch.device("cpu")
 
@@ -53,8 +54,17 @@ def run_ayt(count, *arguments, cwd):
 def plan():
     tiny = ROOT / "tests" / "experiments" / "tiny.yaml"
     training = {"iterations": 6, "segment": 6, "snapshot_every": 3, "dropout": 0.2}
-    methods = {"ect": {}, "ayt": {}, "ccd": {}, "scd": {"tangent_warmup": 3}, "tcm": {"boundary_share": 0.5}}
-    return Plan(load([tiny], {"methods": methods, "training": training, "batch_sizes": [8]}))
+    methods = {
+        "ect": {},
+        "ayt": {},
+        "ccd": {},
+        "scd": {"tangent_warmup": 3},
+        "tcm": {"boundary_share": 0.5},
+        "adversarial": {"discriminator": "plain", "share": 1.0},
+    }
+    plain = {"widths": [8, 8], "convs": [1, 1], "batch_norm": False}
+    overrides = {"methods": methods, "training": training, "batch_sizes": [8], "classifiers": {"plain": plain}}
+    return Plan(load([tiny], overrides))
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +110,19 @@ def distance(one, other):
 def alone(plan, upstream):
     """Weights that one process trains, and how far they moved."""
     found = {}
-    for method in ("ect", "ayt", "ccd", "scd", "tcm"):  # the last starts from the first
+    for method in ("ect", "ayt", "ccd", "scd", "tcm", "adversarial"):  # tcm starts from ect
         run = chosen(plan, method)
         train(1, upstream, run)
         before = weights.read(upstream / paths.snapshot(plan.pretrained.folder, 8), "snapshot")[0]
         found[method] = trained(upstream, run)
         assert distance(found[method], before) > 0
     return {method: (found[method], distance(found[method], before)) for method in found}
+
+
+def auxiliary(state):
+    """The weights in a state of what is trained beside the denoiser."""
+    prefix = "auxiliary."
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def empty(root, run):
@@ -119,7 +135,7 @@ def empty(root, run):
 @pytest.mark.parametrize(
     ("count", "method", "more"),
     [
-        *((2, method, ()) for method in ("ect", "ccd", "scd", "tcm")),
+        *((2, method, ()) for method in ("ect", "ccd", "scd", "tcm", "adversarial")),
         (4, "ayt", ()),
         (2, "ayt", ("--microbatch", 3)),
     ],
@@ -130,6 +146,12 @@ def test_processes_train_what_one_trains(plan, folder, upstream, alone, count, m
     train(count, folder, run, *more)
     expected, moved = alone[method]
     assert distance(trained(folder, run), expected) < 1e-3 * moved
+    beside, as_one = (
+        auxiliary(weights.read(root / paths.state(run.folder, 6), "state")[0]) for root in (folder, upstream)
+    )
+    fresh = build_auxiliary(run.record).state_dict()
+    assert set(beside) == set(fresh)
+    assert distance(beside, as_one) <= 1e-3 * distance(as_one, fresh)
     # The log's losses are those of whole batches.
     logs = [
         pd.read_csv(root / paths.training_log(run.folder, 6)).drop(columns=["images_per_second", "peak_memory_mb"])

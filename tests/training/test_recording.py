@@ -51,8 +51,8 @@ def with_weights(run, root):
 def trainer(run, root, replays, parts=1, device=CPU, compiled=False):
     """The training of a run on networks with fresh weights."""
     with_weights(run, root)
-    network, called, objective = work.prepare(run.record, root / run.name, device, compiled=compiled)
-    state = TrainingState(network, Optimiser.of(run.record.training), run.name)
+    network, called, objective, auxiliary = work.prepare(run.record, root / run.name, device, compiled=compiled)
+    state = TrainingState(network, Optimiser.of(run.record.training), run.name, auxiliary=auxiliary)
     size = run.record.batch_size
     cuts = [slice(start, min(start + -(-size // parts), size)) for start in range(0, size, -(-size // parts))]
     data = Images.of(run.record.dataset.load()).to(device)

@@ -157,13 +157,13 @@ def test_every_iteration_has_random_numbers_of_its_own(plan, tmp_path, monkeypat
     prepare_work, seen = work.prepare, []
 
     def watched(*arguments):
-        network, called, objective = prepare_work(*arguments)
+        prepared = prepare_work(*arguments)
 
         def watched_objective(images, labels, draws):
             seen.append((draws.seed, draws.iteration))
-            return objective(images, labels, draws)
+            return prepared.objective(images, labels, draws)
 
-        return network, called, watched_objective
+        return prepared._replace(objective=watched_objective)
 
     monkeypatch.setattr(work, "prepare", watched)
     train_here(plan.pretrained, tmp_path, (0, 4, 4))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ayt.base.errors import UserError
+from ayt.base.processes import ALONE
 from ayt.base.randomness import Draws
 from ayt.features.groups import names_for
 from ayt.features.transformations import draw, transform
@@ -39,6 +40,8 @@ class Work:
         called: the same, with gradients that are summed over the processes that share a batch.
         load: a frozen network upstream, by its role.
         bf16: whether a feature network computes in bfloat16; a denoiser knows it itself.
+        auxiliary: the networks that are trained beside it, by their roles, in train mode; none while it is sampled.
+        total: the sum of a tensor's values over the processes that share a batch, in place.
     """
 
     device: torch.device
@@ -46,6 +49,8 @@ class Work:
     called: nn.Module
     load: Callable[[str], nn.Module]
     bf16: bool = False
+    auxiliary: Mapping[str, nn.Module] = field(default_factory=dict)
+    total: Callable[[Tensor], Tensor] = ALONE.sum
 
     def denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
         """The network in training, told the labels, with one dropout mask for all calls."""
@@ -79,6 +84,13 @@ class Work:
     def feature_network(self, role: str) -> FeatureModule:
         """A feature network upstream."""
         return cast("FeatureModule", self.load(role))
+
+    def auxiliary_network(self, role: str) -> FeatureModule:
+        """A network that is trained beside the denoiser.
+
+        An objective adds its loss to the denoiser's; what each is not to be trained by, the objective detaches.
+        """
+        return cast("FeatureModule", self.auxiliary[role])
 
 
 def consistency(method: Method, work: Work) -> Objective:

@@ -37,6 +37,11 @@ class VGG(FeatureNetwork):
             raise ValueError(f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage")
         return self
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether images of a batch are normalised together in training."""
+        return self.batch_norm
+
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
         """Why the network cannot be built for images of a dataset."""
         halvings = len(self.widths)

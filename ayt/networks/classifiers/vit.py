@@ -33,6 +33,11 @@ class ViT(FeatureNetwork):
     mlp: Width = 2048
     """Hidden numbers of each feed-forward layer."""
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether images of a batch are normalised together in training."""
+        return False
+
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
         """Why the network cannot be built for images of a dataset."""
         if dataset.resolution % self.patch:
