@@ -97,11 +97,11 @@ def score_here(options: argparse.Namespace, device: torch.device = CPU) -> float
     reference = Reference(run.dataset, FeatureSpace(None), "reference")
     score = Score(run.name, ONE_STEP, options.samples, 1, reference)
     with ProgressLine("ours", options.samples) as line:
-        real = read_real_features(Path("reference.npz"))
+        real = read_real_features(Path("reference.npz")).to(device)
         scorer = Scorer(
             run.dataset, run.classes, build_extractor(reference, device), real, options.batch_size, device, line
         )
-        return scorer.score(denoiser(run, device), score)["frechet"][0]
+        return scorer.score(denoiser(run, device), score)()["frechet"][0]
 
 
 def score_with_pytorch_fid(options: argparse.Namespace) -> float:

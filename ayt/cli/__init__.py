@@ -26,12 +26,13 @@ from ayt.cli import (
     init,
     keys,
     plot_log,
+    sampling,
     training,
     watching,
 )
 
 GROUPS = (
-    *(init, experiment, assets, foreign, training, evaluation, analysis, drawing, about),
+    *(init, experiment, assets, foreign, training, evaluation, sampling, analysis, drawing, about),
     *(keys, watching, plot_log, compare, clean, doctor, completion),
 )
 """Modules with verbs, in the order of the help."""

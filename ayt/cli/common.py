@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +100,18 @@ def add_resolved(to: argparse.ArgumentParser) -> None:
     )
 
 
+def add_iterations(to: argparse.ArgumentParser) -> None:
+    """The snapshots that a verb works on."""
+    to.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
+
+
+def add_batch_size(to: argparse.ArgumentParser) -> None:
+    """How many images are sampled at a time."""
+    to.add_argument(
+        "--batch-size", type=count, default=500, help="images at a time; changes no image (default: %(default)s)"
+    )
+
+
 def add_device(to: argparse.ArgumentParser) -> None:
     """Where a verb computes."""
     to.add_argument(
@@ -136,3 +150,44 @@ def choose_device(options: argparse.Namespace) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
+
+
+def add_compilation(to: argparse.ArgumentParser, when: str) -> None:
+    """How a GPU runs networks; ``when``: from where on compilation pays."""
+    to.add_argument(
+        "--compile",
+        nargs="?",
+        choices=["auto", "always", "never"],
+        const="always",
+        default="auto",
+        help=f"use torch.compile; auto: on a GPU, {when} (default: auto; without a word: always)",
+    )
+    to.add_argument(
+        "--replay",
+        choices=["auto", "never"],
+        default="auto",
+        help="record a CUDA graph and replay it, where that is possible (default: %(default)s)",
+    )
+
+
+def choose_compiled(options: argparse.Namespace, name: str, pays: bool) -> bool:
+    """Whether networks go through torch.compile, which is then set up; where it would pay and cannot be, says why."""
+    from ayt.training.compilation import find_missing, keep_compiled
+
+    keep_compiled()
+    if options.compile != "auto" or not pays:
+        return bool(options.compile == "always")
+    if lacking := find_missing():
+        print(f"{name}: not compiled, and so slower: {lacking}", file=sys.stderr, flush=True)
+    return not lacking
+
+
+@contextmanager
+def explain_memory_errors(name: str, device: torch.device, lower: str) -> Iterator[None]:
+    """A block in which a GPU whose memory does not suffice is the user's mistake, and said in one line."""
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(f"{name}: {device} has too little memory for it; lower {lower}") from None

@@ -1,40 +1,32 @@
-"""Verbs that measure: ``reference``, ``score``, ``anchor``, ``grid``, ``gather``, ``sample``, ``export``."""
+"""Verbs that measure: ``reference``, ``score``, ``anchor``, ``gather``."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ayt.cli.common import Verbs, add_device, add_record, add_resolved, choose_device, count, verb, whole
+from ayt.cli.common import (
+    Verbs,
+    add_batch_size,
+    add_compilation,
+    add_device,
+    add_iterations,
+    add_resolved,
+    choose_compiled,
+    choose_device,
+    count,
+    explain_memory_errors,
+    verb,
+)
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
-    from ayt.base.progress import ProgressLine
-    from ayt.methods.formulas.objective import Sampled
-    from ayt.plan.evaluations import Sampling
-    from ayt.plan.runs import RunRecord
+    from ayt.evaluation.fixed_batches import FixedBatches
 
-FIRST_LEVEL, LAST_LEVEL = 80.0, 0.002
-"""Noise levels at which sampling begins and ends."""
-
-
-def parse_mids(text: str) -> tuple[float, ...]:
-    """``1``, or ``2:0.821``: a number of steps, and the noise levels between them; returns these."""
-    head, _, tail = text.partition(":")
-    try:
-        steps, mids = int(head), tuple(float(part) for part in tail.split(",") if part)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 1 or 2:0.821") from None
-    if steps < 1 or len(mids) != steps - 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: {steps} steps need {max(steps - 1, 0)} noise levels between them")
-    levels = (FIRST_LEVEL, *mids, LAST_LEVEL)
-    if not all(map(math.isfinite, mids)) or sorted(set(levels), reverse=True) != list(levels):
-        raise argparse.ArgumentTypeError(f"{text!r}: noise levels must fall, between 80 and 0.002")
-    return mids
+LOWER = "evaluation.batch_size (--batch-size)"
+"""What makes scoring take less memory."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -67,6 +59,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_iterations(score)
     add_batch_size(score)
+    add_compilation(score, "from 200,000 images on, each counted as often as it has steps")
     add_device(score)
 
     anchor = verb(
@@ -80,19 +73,8 @@ def add_verbs(verbs: Verbs) -> None:
         "record", type=Path, metavar="ANCHOR.YAML", help="its record; the scores go beside it, as .json"
     )
     add_batch_size(anchor)
+    add_compilation(anchor, "from 200,000 images on, each counted as often as the network sees it")
     add_device(anchor)
-
-    grid = verb(
-        verbs,
-        "grid",
-        run_grid,
-        "Keep the first samples of a run's snapshots as arrays, for figures.",
-        "ayt grid results/runs/digits/RUN/grids/steps1-HASH/record.yaml --iteration 480",
-    )
-    grid.add_argument("record", type=Path, metavar="RECORD.YAML", help="of the grid, results/runs/D/RUN/grids/*")
-    add_iterations(grid)
-    add_batch_size(grid)
-    add_device(grid)
 
     gather = verb(
         verbs,
@@ -102,68 +84,6 @@ def add_verbs(verbs: Verbs) -> None:
         "ayt gather results/embedded/experiment.yaml",
     )
     add_resolved(gather)
-
-    export = verb(
-        verbs,
-        "export",
-        run_export,
-        "Write a snapshot as a folder to give away: weights, configuration, and a card with scores and provenance.",
-        "ayt export results/runs/digits/RUN/run.yaml --iteration 480 --output release\n"
-        "  ayt sample --model release --steps 1 --output samples.png",
-    )
-    add_record(export)
-    export.add_argument("--iteration", type=count, required=True, help="of the snapshot")
-    export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
-
-    sample = verb(
-        verbs,
-        "sample",
-        run_sample,
-        "Sample a grid of images from a snapshot into a PNG, or from several, with the same noise, into an animation.",
-        "ayt sample results/runs/digits/RUN/run.yaml --iteration 480 --steps 2:0.821 --output grid.png\n"
-        "  ayt sample results/runs/digits/RUN/run.yaml --steps 1 --output training.gif",
-    )
-    sample.add_argument(
-        "record", type=Path, nargs="?", metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml"
-    )
-    sample.add_argument(
-        "--iteration",
-        type=count,
-        action="append",
-        help="of a snapshot; may be repeated for a GIF (default: the last for a PNG, all for a GIF)",
-    )
-    sample.add_argument("--model", type=Path, metavar="FOLDER", help="made by ayt export, instead of a run's snapshot")
-    sample.add_argument(
-        "--steps",
-        type=parse_mids,
-        metavar="N[:MID,...]",
-        required=True,
-        help="sampling steps, with the noise levels between them",
-    )
-    sample.add_argument("--samples", type=count, default=64, help="images (default: %(default)s)")
-    sample.add_argument("--seed", type=whole, default=0, help="of the noise (default: %(default)s)")
-    sample.add_argument(
-        "--convention", choices=["ayt", "ect"], default="ayt", help="where steps end (default: %(default)s)"
-    )
-    sample.add_argument("--output", type=Path, required=True, help="the .png or .gif to write")
-    sample.add_argument("--columns", type=count, help="images of a row (default: a square)")
-    sample.add_argument(
-        "--scale", type=count, help="side of the square that each pixel becomes (default: for 320 pixels in all)"
-    )
-    add_batch_size(sample)
-    add_device(sample)
-
-
-def add_iterations(to: argparse.ArgumentParser) -> None:
-    """The snapshots that a verb works on."""
-    to.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
-
-
-def add_batch_size(to: argparse.ArgumentParser) -> None:
-    """How many images are sampled at a time."""
-    to.add_argument(
-        "--batch-size", type=count, default=500, help="images at a time; changes no image (default: %(default)s)"
-    )
 
 
 def run_reference(options: argparse.Namespace) -> None:
@@ -189,51 +109,33 @@ def run_score(options: argparse.Namespace) -> None:
     """Write a score for each record and snapshot."""
     from ayt.base import paths
     from ayt.base.errors import UserError
-    from ayt.base.images import Images
     from ayt.base.processes import join_processes
-    from ayt.base.progress import ProgressLine
-    from ayt.evaluation import extractors
-    from ayt.evaluation.score import Scorer, write_score
-    from ayt.plan.evaluations import DenoisingScore, read_evaluation
+    from ayt.evaluation.scoring_job import ScoringJob
+    from ayt.plan.evaluations import read_evaluation
     from ayt.plan.runs import read_run
 
     scores = [read_evaluation(path) for path in options.records]
     folder = options.records[0].parents[2]
     run = read_run(paths.run_record(folder))
-    reference = scores[0].reference
     for path, score in zip(options.records, scores, strict=True):
         if score.run != run.name or path.parents[2] != folder:
             raise UserError(f"{path}: is of run {score.run}, not of {run.name}, whose snapshots {folder} has")
-        if score.reference.name != reference.name:
+        if score.reference.name != scores[0].reference.name:
             raise UserError(f"{path}: compares with other features than {options.records[0]}; score it by itself")
+    job = ScoringJob(run, folder, scores, options.iteration)
     device = choose_device(options)
-    denoises = any(isinstance(score, DenoisingScore) for score in scores)
-    data = Images.of(run.dataset.load()).to(device) if denoises else None
-    size = run.dataset.size
-    each = [min(score.samples, size) if isinstance(score, DenoisingScore) else score.samples for score in scores]
-    images = len(options.iteration) * sum(score.repeats * count for score, count in zip(scores, each, strict=True))
-    with join_processes() as processes, ProgressLine(f"scoring {run.name}", images) as line:
-        scorer = Scorer(
-            run.dataset,
-            run.classes,
-            extractors.build_extractor(reference, device),
-            extractors.read_real_features(reference.path),
-            options.batch_size,
-            device,
-            line,
-            data,
-            processes,
-        )
-        for iteration in options.iteration:
-            network = _load_sampled(run, folder, iteration, device)
-            for score in scores:
-                if isinstance(score, DenoisingScore):
-                    values = scorer.score_denoised(network, score)
-                else:
-                    values = scorer.score(network, score)
-                if processes.first:
-                    write_score(score.result(folder, iteration), run, iteration, score, values)
-        processes.wait()  # whose first writes last
+    batches = choose_batches(options, run.name, device, job.passes)
+    with join_processes() as processes, explain_memory_errors(run.name, device, LOWER):
+        job.do(device, batches, processes)
+
+
+def choose_batches(options: argparse.Namespace, name: str, device: torch.device, passes: int) -> FixedBatches:
+    """How networks are run in a job in which so many images go through one."""
+    from ayt.evaluation.fixed_batches import FixedBatches
+    from ayt.training.compilation import scoring_pays
+
+    compiled = choose_compiled(options, name, scoring_pays(device, passes))
+    return FixedBatches(options.batch_size, compiled, device.type == "cuda" and options.replay == "auto")
 
 
 def run_anchor(options: argparse.Namespace) -> None:
@@ -242,7 +144,7 @@ def run_anchor(options: argparse.Namespace) -> None:
     from ayt.base.processes import join_processes
     from ayt.base.progress import ProgressLine
     from ayt.evaluation import extractors
-    from ayt.evaluation.score import Scorer, write_anchor
+    from ayt.evaluation.score import Scorer, compute_beside, write_anchor
     from ayt.methods.formulas.objective import Work
     from ayt.plan.anchors import read_anchor
     from ayt.plan.runs import Published
@@ -251,47 +153,32 @@ def run_anchor(options: argparse.Namespace) -> None:
     anchor = read_anchor(options.record)
     device = choose_device(options)
     found = anchor.weights
+    images = anchor.repeats * anchor.samples
+    batches = choose_batches(options, found.name, device, images * anchor.evaluations)
     network = build_frozen(found, anchor.dataset, device)
     origin = weights.metadata(found.path, "checkpoint")["sha256"] if isinstance(found, Published) else found.name
     with (
         join_processes() as processes,
-        ProgressLine(f"scoring {found.name}", anchor.repeats * anchor.samples) as line,
+        explain_memory_errors(found.name, device, LOWER),
+        ProgressLine(f"scoring {found.name}", images) as line,
+        compute_beside(device) as executor,
     ):
         scorer = Scorer(
             anchor.dataset,
             anchor.classes,
-            extractors.build_extractor(anchor.reference, device),
-            extractors.read_real_features(anchor.reference.path),
+            extractors.build_extractor(anchor.reference, device, batches),
+            extractors.read_real_features(anchor.reference.path).to(device),
             options.batch_size,
             device,
             line,
             processes=processes,
+            beside=executor,
         )
-        values = scorer.score(Work(device, network, network, lambda role: network).bound_denoiser, anchor)
+        work = Work(device, network, batches.denoiser(network), lambda role: network)
+        values = scorer.score(work.bound_denoiser, anchor)
         if processes.first:
-            write_anchor(options.record.with_suffix(".json"), anchor, origin, values)
+            write_anchor(options.record.with_suffix(".json"), anchor, origin, values())
         processes.wait()  # whose first writes last
-
-
-def run_grid(options: argparse.Namespace) -> None:
-    """Write the first samples of each snapshot."""
-    import torch
-
-    from ayt.base import paths
-    from ayt.base.arrays import write_arrays
-    from ayt.base.progress import ProgressLine
-    from ayt.plan.evaluations import read_grid
-    from ayt.plan.runs import read_run
-
-    grid = read_grid(options.record)
-    folder = options.record.parents[2]
-    run = read_run(paths.run_record(folder))
-    device = choose_device(options)
-    with ProgressLine(f"sampling {run.name}", grid.images * len(options.iteration)) as line:
-        for iteration in options.iteration:
-            network = _load_sampled(run, folder, iteration, device)
-            images = torch.cat(_draw(network, run, grid.sampling, grid.images, options.batch_size, device, line))
-            write_arrays(grid.result(folder, iteration), {"images": images.numpy()})
 
 
 def run_gather(options: argparse.Namespace) -> None:
@@ -303,94 +190,3 @@ def run_gather(options: argparse.Namespace) -> None:
 
     plan = Plan(resolved.read(options.experiment))
     write_scores(paths.scores_table(plan.experiment.name), gather_scores(plan))
-
-
-def run_export(options: argparse.Namespace) -> None:
-    """Write the folder."""
-    from ayt.operations import release
-
-    release.export(options.record, options.iteration, options.output)
-
-
-def run_sample(options: argparse.Namespace) -> None:
-    """Write one PNG, a row of images below the other, or one GIF with such a grid for each snapshot."""
-    import torch
-
-    from ayt.base.errors import UserError
-    from ayt.base.progress import ProgressLine
-    from ayt.operations import release
-    from ayt.plan.evaluations import Sampling
-    from ayt.plan.runs import read_run
-    from ayt.reporting import grids
-
-    if options.output.suffix not in (".png", ".gif"):
-        raise UserError(f"--output {options.output}: must end in .png, or in .gif for an animation over training")
-    iterations = _iterations(options)
-    sampling = Sampling(options.steps, options.convention, options.seed)
-    device = choose_device(options)
-    pictures: list[Image.Image] = []
-    with ProgressLine("sampling", options.samples * len(iterations)) as line:
-        for iteration in iterations:
-            if options.model:
-                network, run = release.load_sampled(options.model, device)
-            else:
-                run = read_run(options.record)
-                network = _load_sampled(run, options.record.parent, iteration, device)
-            images = _draw(network, run, sampling, options.samples, options.batch_size, device, line)
-            pictures.append(grids.tile(torch.cat(images).numpy(), options.columns, options.scale))
-    if options.output.suffix == ".gif":
-        grids.write_animation(options.output, pictures, [f"iteration {iteration:,}" for iteration in iterations])
-    else:
-        grids.write_picture(options.output, pictures[0])
-
-
-def _draw(
-    network: Sampled,
-    run: RunRecord,
-    sampling: Sampling,
-    count: int,
-    batch_size: int,
-    device: torch.device,
-    line: ProgressLine,
-) -> list[torch.Tensor]:
-    """Samples as uint8 on the host, batch by batch."""
-    from ayt.base.images import to_uint8
-    from ayt.evaluation.sampling import draw_samples
-    from ayt.evaluation.score import cut
-
-    found = []
-    for places in cut(count, batch_size):
-        images = draw_samples(network, sampling, 0, places, run.dataset.shape, run.classes, device)
-        found.append(to_uint8(images).cpu())
-        line.advance(len(places))
-    return found
-
-
-def _iterations(options: argparse.Namespace) -> list[int]:
-    """The snapshots that ``ayt sample`` is asked for; [0] for a model in a folder of its own."""
-    from ayt.base import paths
-    from ayt.base.errors import UserError
-
-    if bool(options.model) == bool(options.record) or (options.model and options.iteration):
-        raise UserError("name either a run's record, with --iteration if you like, or --model FOLDER")
-    animated = options.output.suffix == ".gif"
-    if options.model:
-        if animated:
-            raise UserError("--output: one model makes no animation; name a .png, or a run's record")
-        return [0]
-    if options.iteration and len(options.iteration) > 1 and not animated:
-        raise UserError("--iteration: several make an animation; name a .gif as --output")
-    present = paths.snapshots(options.record.parent)
-    found = sorted(options.iteration or present)
-    if not found:
-        raise UserError(f"{options.record.parent}: has no snapshots yet")
-    return found if animated else found[-1:]
-
-
-def _load_sampled(run: RunRecord, folder: Path, iteration: int, device: torch.device) -> Sampled:
-    """A snapshot of a run as it is sampled."""
-    from ayt.base import paths
-    from ayt.training.work import load_denoiser, work_of
-
-    network = load_denoiser(run, paths.snapshot(folder, iteration)).to(device)
-    return run.training.sampled_denoiser(work_of(run, folder, device, network))

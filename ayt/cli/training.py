@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ayt.base.source import source_commit
-from ayt.cli.common import Verbs, add_device, add_record, choose_device, count, verb, whole
+from ayt.cli.common import (
+    Verbs,
+    add_compilation,
+    add_device,
+    add_record,
+    choose_compiled,
+    choose_device,
+    count,
+    explain_memory_errors,
+    verb,
+    whole,
+)
 
-if TYPE_CHECKING:
-    import torch
+LOWER = "execution.microbatch (--microbatch), or choose training.precision: bf16, which is another run"
+"""What makes a training take less memory."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -44,20 +52,7 @@ def add_verbs(verbs: Verbs) -> None:
         metavar="N",
         help="images that go through a denoiser at a time, where a batch does not fit (default: the batch)",
     )
-    train.add_argument(
-        "--compile",
-        nargs="?",
-        choices=["auto", "always", "never"],
-        const="always",
-        default="auto",
-        help="use torch.compile; auto: on a GPU, from 5,000 iterations on (default: auto; without a word: always)",
-    )
-    train.add_argument(
-        "--replay",
-        choices=["auto", "never"],
-        default="auto",
-        help="record iterations as a CUDA graph and replay it, where that is possible (default: %(default)s)",
-    )
+    add_compilation(train, "from 5,000 iterations on")
     train.add_argument(
         "--channels-first", action="store_true", help="images lie in memory channel by channel (default: last)"
     )
@@ -73,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     from ayt.base.images import Images
     from ayt.base.processes import join_processes
     from ayt.plan.runs import Segment, read_run
-    from ayt.training.compilation import find_missing, keep_compiled, pays
+    from ayt.training.compilation import pays
     from ayt.training.loop import Interrupted, train
 
     record = read_run(options.record)
@@ -83,14 +78,9 @@ def run(options: argparse.Namespace) -> int:
     if (options.stop - options.start) % every or options.start % every:
         raise UserError(f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}")
     device = choose_device(options)
-    keep_compiled()
-    compiled = options.compile == "always"
-    if options.compile == "auto" and pays(device, options.stop - options.start):
-        compiled = not (lacking := find_missing())
-        if lacking:
-            print(f"{record.name}: not compiled, and so slower: {lacking}", file=sys.stderr, flush=True)
+    compiled = choose_compiled(options, record.name, pays(device, options.stop - options.start))
     try:
-        with join_processes() as processes, explain_memory_errors(record.name, device):
+        with join_processes() as processes, explain_memory_errors(record.name, device, LOWER):
             train(
                 record,
                 options.record.parent,
@@ -112,19 +102,3 @@ def run(options: argparse.Namespace) -> int:
         print(f"{interrupted}; the same command resumes", file=sys.stderr)
         return 128 + interrupted.number
     return 0
-
-
-@contextmanager
-def explain_memory_errors(run: str, device: torch.device) -> Iterator[None]:
-    """A block in which a GPU whose memory does not suffice is the user's mistake, and said in one line."""
-    import torch
-
-    from ayt.base.errors import UserError
-
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError:
-        raise UserError(
-            f"{run}: {device} has too little memory for it; lower execution.microbatch (--microbatch), or choose"
-            " training.precision: bf16, which is another run"
-        ) from None

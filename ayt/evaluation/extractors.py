@@ -16,6 +16,7 @@ from ayt.base.errors import UserError
 from ayt.base.images import Images, to_float
 from ayt.base.progress import ProgressLine
 from ayt.base.randomness import generator
+from ayt.evaluation.fixed_batches import FixedBatches
 from ayt.foreign.arrays import read_npz
 from ayt.metrics.formulas.feature_sets import FeatureSet, Gatherer
 from ayt.networks.modules.feature_network import FeatureModule
@@ -35,8 +36,13 @@ class Extractor(NamedTuple):
     head: Callable[[Tensor], Tensor]
 
 
-def build_extractor(reference: Reference, device: torch.device) -> Extractor:
+def build_extractor(reference: Reference, device: torch.device, batches: FixedBatches | None = None) -> Extractor:
     """The network in whose features samples are compared with a reference's.
+
+    Args:
+        reference: what samples are compared with.
+        device: where the network goes.
+        batches: how it is run; None: as it is.
 
     Raises:
         UserError: its weights are missing or damaged.
@@ -46,9 +52,11 @@ def build_extractor(reference: Reference, device: torch.device) -> Extractor:
         from ayt.networks.modules.inception import Inception  # noqa: PLC0415
 
         network = Inception(paths.INCEPTION).to(device)
-        return Extractor(network.embed, network.head)
-    classifier = cast(FeatureModule, build_frozen(reference.features.classifier, reference.dataset, device))
-    return Extractor(lambda images: classifier.embed(to_float(images)), classifier.head)
+        found = Extractor(network.embed, network.head)
+    else:
+        classifier = cast(FeatureModule, build_frozen(reference.features.classifier, reference.dataset, device))
+        found = Extractor(lambda images: classifier.embed(to_float(images)), classifier.head)
+    return found._replace(embed=batches.function(found.embed)) if batches else found
 
 
 @torch.no_grad()
@@ -59,7 +67,7 @@ def compute_reference(
     kept: int,
     statistics: tuple[Tensor, Tensor] | None = None,
 ) -> FeatureSet:
-    """Featurise a dataset.
+    """Featurise a dataset; returns features on the host.
 
     Args:
         extractor: the feature network, on the data's device.
@@ -73,19 +81,20 @@ def compute_reference(
     """
     chosen = torch.randperm(len(data), generator=generator(0, 0, "kept features"))[:kept]
     parts = data.pixels[chosen.to(data.pixels.device)] if statistics else data.pixels
-    gatherer = Gatherer(kept=len(parts))
+    gatherer, features = Gatherer(kept=0), list[Tensor]()
     with ProgressLine("features of real images", len(parts)) as line:
         for start in range(0, len(parts), batch_size):
             batch = extractor.embed(parts[start : start + batch_size])
             gatherer.update(batch)
+            features.append(batch.cpu())  # of all images, for which a GPU may be too small
             line.advance(len(batch))
-    found = gatherer.finish()
+    found, whole = gatherer.finish().to("cpu"), torch.cat(features)
     if statistics is None:
-        return FeatureSet(found.mean, found.covariance, found.kept[chosen])
+        return FeatureSet(found.mean, found.covariance, whole[chosen])
     mu, sigma = statistics
     if len(mu) != len(found.mean):
         raise UserError(f"published statistics are of {len(mu)} features, but the network gives {len(found.mean)}")
-    return FeatureSet(mu, sigma, found.kept)
+    return FeatureSet(mu, sigma, whole)
 
 
 def read_statistics(path: Path) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,8 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +31,9 @@ from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.runs import RunRecord
 
 T = TypeVar("T")
+
+Values = dict[str, list[float]]
+"""Each metric's value at each repeat, NaN where images are not finite; nothing but in the first process."""
 
 
 def cut(images: int, batch_size: int) -> list[range]:
@@ -57,13 +62,14 @@ class Scorer:
         dataset: whose images they sample.
         classes: that they are told of; 0: none.
         extractor: the network in whose features images are compared.
-        real: features of real images.
+        real: features of real images, on the device.
         batch_size: images at a time; it changes no score.
         device: where everything is.
         line: told of every batch.
         data: real images on the device, for metrics of denoised images.
         processes: those that score together: they take batches in turn, and the first has the result, which is the
             same for any number of them.
+        beside: where metrics are computed while a GPU samples on; None: they are computed at once.
     """
 
     dataset: Dataset
@@ -75,19 +81,23 @@ class Scorer:
     line: ProgressLine
     data: Images | None = None
     processes: Processes = field(default=ALONE)
+    beside: Executor | None = None
 
     @torch.no_grad()
-    def score(self, network: Sampled, score: Score | Anchor) -> dict[str, list[float]]:
-        """Each metric's value at each repeat, NaN where samples are not finite; nothing but in the first process."""
-        values: dict[str, list[float]] = {}
-        for repeat in range(score.repeats):
-            for name, value in self._score_repeat(network, score, repeat).items():
-                values.setdefault(name, []).append(value)
+    def score(self, network: Sampled, score: Score | DenoisingScore | Anchor) -> Callable[[], Values]:
+        """Draw all that a score is of; what is returned waits for the metrics."""
+        if isinstance(score, DenoisingScore):
+            found = self._score_denoised(network, score)
+            return lambda: found
+        repeats = [self._score_repeat(network, score, repeat) for repeat in range(score.repeats)]
+
+        def values() -> Values:
+            metrics = [judged() for judged in repeats]
+            return {name: [of[name] for of in metrics] for name in metrics[0]}
+
         return values
 
-    @torch.no_grad()
-    def score_denoised(self, network: Sampled, score: DenoisingScore) -> dict[str, list[float]]:
-        """The metric's value at each repeat, NaN where images are not finite; nothing but in the first process."""
+    def _score_denoised(self, network: Sampled, score: DenoisingScore) -> Values:
         values = []
         for repeat in range(score.repeats):
             try:
@@ -105,22 +115,53 @@ class Scorer:
             self.line.advance(len(places))
             yield result
 
-    def _score_repeat(self, network: Sampled, score: Score | Anchor, repeat: int) -> dict[str, float]:
+    def sent(self, result: Tensor) -> Tensor:
+        """A batch's result as `spread` wants it: on the host where other processes send theirs."""
+        return result if self.processes.count == 1 else result.cpu()
+
+    def _score_repeat(self, network: Sampled, score: Score | Anchor, repeat: int) -> Callable[[], dict[str, float]]:
         shape, classes = self.dataset.shape, self.classes
 
         def featurise(places: range) -> Tensor:
             images = draw_samples(network, score.sampling, repeat, places, shape, classes, self.device)
-            features = embed(self.extractor, images)
-            return features if self.processes.count == 1 else features.cpu()
+            return self.sent(embed(self.extractor, images))
 
         gatherer = Gatherer(score.reference.kept, self.extractor.head)
         for features in self.spread(score.samples, featurise):
             gatherer.update(features.to(self.device))
         if not self.processes.first:
-            return {}
-        samples = gatherer.finish()
-        metrics = [*sample_metrics(), *score.more]
-        return {m.name: m.compute(samples, self.real) if samples.finite else math.nan for m in metrics}
+            return dict
+        samples, metrics = gatherer.finish(), [*sample_metrics(), *score.more]
+
+        def judge() -> dict[str, float]:
+            return {m.name: m.compute(samples, self.real) if samples.finite else math.nan for m in metrics}
+
+        return self._later(judge)
+
+    def _later(self, compute: Callable[[], T]) -> Callable[[], T]:
+        """What ``compute`` returns, once it is asked for: begun now, beside what comes next if that can be."""
+        if self.beside is None:
+            result = compute()
+            return lambda: result
+        drawn = torch.cuda.current_stream(self.device).record_event()
+
+        def on_its_own_stream() -> T:
+            # Else each number that the host asks for would wait for what the GPU was told since.
+            with torch.cuda.stream(torch.cuda.Stream(self.device)):  # type: ignore[no-untyped-call]
+                torch.cuda.current_stream(self.device).wait_event(drawn)
+                return compute()
+
+        return self.beside.submit(on_its_own_stream).result
+
+
+@contextmanager
+def compute_beside(device: torch.device) -> Iterator[Executor | None]:
+    """Where metrics are computed while a GPU samples; None on a CPU, which would only have more to do at once."""
+    if device.type != "cuda":
+        yield None
+        return
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
 
 
 class DenoisedImages(Denoised):
@@ -154,12 +195,12 @@ class DenoisedImages(Denoised):
         return float(torch.cat(found).mean())
 
     def _spread(self, compute: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Tensor]:
-        """What ``compute`` makes of each batch of real and denoised images, on the host."""
+        """What ``compute`` makes of each batch of real and denoised images."""
 
         def both(places: range) -> Tensor:
             rows = slice(places.start, places.stop)
             real = to_float(self._data.pixels[rows])
-            return compute(real, self._denoise(real, self._data.labels[rows], places)).cpu()
+            return self._scorer.sent(compute(real, self._denoise(real, self._data.labels[rows], places)))
 
         yield from self._scorer.spread(min(self._score.samples, len(self._data)), both)
         if not self._scorer.processes.first:

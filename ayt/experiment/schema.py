@@ -192,10 +192,11 @@ class Execution(Section):
     sinks: list[Literal["tensorboard", "wandb"]] = []
     """Where training logs also go."""
     compile: Literal["auto", True, False] = "auto"
-    """Trained networks go through torch.compile; `auto`: on a GPU, where a segment is long enough to gain by it."""
+    """Networks that are trained or sampled go through torch.compile; `auto`: on a GPU, where a segment or a scoring job
+    is long enough to gain by it."""
     replay: Literal["auto", "never"] = "auto"
-    """`auto`: a GPU records an iteration as a CUDA graph and replays it, where that is possible; `never`: it does one
-    by one, more slowly."""
+    """`auto`: a GPU records an iteration, or a batch of samples, as a CUDA graph and replays it, where that is
+    possible; `never`: it does one by one, more slowly."""
     channels_last: bool = True
     """Images lie in memory with channels last."""
     microbatch: Count | None = None

@@ -12,6 +12,9 @@ import torch
 PAYS_FROM = 5000
 """Iterations of a segment: compiling a U-Net takes about 2 minutes on an H100, paid back little by little."""
 
+SCORING_PAYS_FROM = 200_000
+"""Images that go through a U-Net in a scoring job, each as often as there are steps."""
+
 
 def pays(device: torch.device, iterations: int) -> bool:
     """Whether a segment of so many iterations gains by compilation.
@@ -19,6 +22,11 @@ def pays(device: torch.device, iterations: int) -> bool:
     Judged by the whole segment, not by what is left of it: one that is resumed must add up in the same order.
     """
     return device.type == "cuda" and iterations >= PAYS_FROM
+
+
+def scoring_pays(device: torch.device, images: int) -> bool:
+    """The same of a job in which so many images go through a U-Net; judged by all that it was asked for."""
+    return device.type == "cuda" and images >= SCORING_PAYS_FROM
 
 
 def find_missing() -> str | None:

@@ -85,17 +85,26 @@ def build_frozen(
     return freeze(network.to(device).to(memory_format=torch.channels_last))
 
 
+def build_denoiser(record: RunRecord) -> EDMPrecond:
+    """The denoiser of a run with fresh weights, on the host, in eval mode, without gradients.
+
+    Raises:
+        UserError: the run is a classifier's.
+    """
+    if not isinstance(record.network, Denoiser):
+        raise UserError(f"{record.name}: is a classifier; only denoisers can be sampled")
+    return cast(EDMPrecond, freeze(build_network(record).to(memory_format=torch.channels_last)))
+
+
 def load_denoiser(record: RunRecord, path: Path) -> EDMPrecond:
-    """The denoiser of a snapshot, on the host, in eval mode, without gradients.
+    """The denoiser of a snapshot, as `build_denoiser` makes it.
 
     Raises:
         UserError: the run is a classifier's; the file is missing, damaged, of another run, or does not fit.
     """
-    if not isinstance(record.network, Denoiser):
-        raise UserError(f"{record.name}: is a classifier; only denoisers can be sampled")
-    network = cast(EDMPrecond, build_network(record))
+    network = build_denoiser(record)
     load_snapshot(network, path, record.name)
-    return freeze(network.to(memory_format=torch.channels_last))
+    return network
 
 
 def work_of(

@@ -13,7 +13,7 @@ from published import write_edm_pickle
 from ayt import cli
 from ayt.base import paths, weights
 from ayt.base.arrays import read_arrays
-from ayt.cli.evaluation import parse_mids
+from ayt.cli.sampling import parse_mids
 from ayt.experiment import load
 from ayt.features.groups import label_names, names_for
 from ayt.metrics.base import sample_metrics

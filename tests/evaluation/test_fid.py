@@ -160,8 +160,8 @@ def sampled(network):
 def score_all(scorer, network):
     """Every metric's values at both repeats."""
     scores = [denoising(metric, t) for metric in (DenoisedFrechet(), Distance()) for t in (0.2, 0.8)]
-    found = scorer.score(sampled(network), Score("run", SAMPLED, 20, 2, REFERENCE))
-    return found | {score.name.rpartition("-")[0]: scorer.score_denoised(sampled(network), score) for score in scores}
+    found = scorer.score(sampled(network), Score("run", SAMPLED, 20, 2, REFERENCE))()
+    return found | {score.name.rpartition("-")[0]: scorer.score(sampled(network), score)() for score in scores}
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_samples_and_scores_do_not_depend_on_the_batch_size(scorer, values, batc
     whole = draw_samples(sampled(network), SAMPLED, 1, range(20), run, 0, CPU)
     parts = [draw_samples(sampled(network), SAMPLED, 1, places, run, 0, CPU) for places in cut(20, batch_size)]
     assert torch.equal(torch.cat(parts), whole)
-    found = replace(scorer, batch_size=batch_size).score(sampled(network), Score("run", SAMPLED, 20, 2, REFERENCE))
+    found = replace(scorer, batch_size=batch_size).score(sampled(network), Score("run", SAMPLED, 20, 2, REFERENCE))()
     assert found == {name: pytest.approx(values[name], rel=1e-6) for name in ALWAYS}
 
 
@@ -205,11 +205,11 @@ class Broken(Perfect):
 
 def test_scores_of_samples_that_are_not_finite_are_failures(scorer, tmp_path):
     score = Score("run", SAMPLED, 20, 2, REFERENCE)
-    found = scorer.score(sampled(Broken(scorer.data.pixels)), score)
+    found = scorer.score(sampled(Broken(scorer.data.pixels)), score)()
     assert set(found) == ALWAYS
     assert all(np.isnan(value).all() for value in found.values())
     denoised = denoising(DenoisedFrechet(), 0.2)
-    assert np.isnan(scorer.score_denoised(sampled(Broken(scorer.data.pixels)), denoised)["denoised_frechet"]).all()
+    assert np.isnan(scorer.score(sampled(Broken(scorer.data.pixels)), denoised)()["denoised_frechet"]).all()
     run = RunRecord(Cifar10(), DDPMpp(), Pretraining(), 8, 0)
     write_score(tmp_path / "score.json", run, 8, score, found)
     record = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)

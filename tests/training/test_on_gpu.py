@@ -4,20 +4,29 @@ import os
 
 import pytest
 import torch
+import torch.nn.functional as F
 from recipe import golden, load_recipe
-from test_recording import NAMES, plan, run_of, trainer, with_weights  # noqa: F401 - plan is a fixture
+from test_recording import CPU, NAMES, TINY, plan, run_of, trainer, with_weights  # noqa: F401 - plan is a fixture
 
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.base.images import Images
-from ayt.cli.training import memory_told
+from ayt.base.progress import ProgressLine
+from ayt.cli.common import explain_memory_errors
+from ayt.evaluation.extractors import Extractor
+from ayt.evaluation.fixed_batches import FixedBatches
 from ayt.evaluation.sampling import draw_samples
+from ayt.evaluation.score import Scorer, compute_beside
+from ayt.experiment import load
+from ayt.metrics.formulas.feature_sets import FeatureSet
 from ayt.networks.modules.ddpmpp import DDPMpp
 from ayt.networks.modules.precond import EDMPrecond, bind
-from ayt.plan.evaluations import Sampling
+from ayt.plan.evaluations import Sampling, Score
+from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment
 from ayt.training.loop import train
+from ayt.training.work import build_denoiser
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
 
@@ -99,10 +108,41 @@ def test_images_do_not_depend_on_the_batch_size():
     assert (together - apart).norm() < 2e-3 * together.norm()
 
 
+def test_scores_of_recorded_and_of_compiled_batches(tmp_path, monkeypatch):
+    """Two snapshots after each other: as on a CPU, but for rounding, which pixels of 8 bits enlarge."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    run = Plan(load([TINY], {"network": {"channels": 32}})).trained[0].record
+    networks = [load_recipe(build_denoiser(run), seed) for seed in (1, 2)]
+    score = Score(run.name, Sampling((0.821,), "ayt", 0), 90, 2, Plan(load([TINY])).reference)
+    real = FeatureSet(
+        torch.zeros(16).double(), torch.eye(16).double(), torch.rand(50, 16, generator=torch.Generator().manual_seed(0))
+    )
+    extractor = Extractor(lambda images: F.avg_pool2d(images.float() / 255, 2).flatten(1), lambda features: features)
+
+    def scores(device, batches):
+        network = build_denoiser(run).to(device)
+        called, found = batches.denoiser(network), []
+        with ProgressLine("scoring", 720) as line, compute_beside(device) as executor:
+            scorer = Scorer(
+                *(run.dataset, run.classes, extractor._replace(embed=batches.function(extractor.embed))),
+                *(real.to(device), 40, device, line),
+                beside=executor,
+            )
+            for other in networks:
+                network.load_state_dict(other.state_dict())
+                found.append(scorer.score(lambda labels: bind(network, labels, called=called), score))
+        return [values() for values in found]
+
+    expected = scores(CPU, FixedBatches(40))
+    for batches in (FixedBatches(40, recorded=True), FixedBatches(40, compiled=True, recorded=True)):
+        for ours, theirs in zip(scores(GPU, batches), expected, strict=True):
+            assert {name: pytest.approx(values, rel=0.02, abs=0.02) for name, values in theirs.items()} == ours
+
+
 def test_memory_that_runs_out_is_one_line():
     with (
         pytest.raises(UserError, match=r"^run: cuda has too little memory.*microbatch") as told,
-        memory_told("run", GPU),
+        explain_memory_errors("run", GPU, "execution.microbatch"),
     ):
         torch.empty(2**50, dtype=torch.uint8, device=GPU)
     assert "\n" not in str(told.value)

@@ -12,7 +12,8 @@ from ayt.base.images import Images
 from ayt.base.processes import ALONE
 from ayt.base.randomness import Draws, derived_seed
 from ayt.base.recorded import NotRecordableError, Recorded
-from ayt.cli.training import memory_told
+from ayt.cli.common import explain_memory_errors
+from ayt.cli.training import LOWER
 from ayt.experiment import load
 from ayt.methods.base import METHODS
 from ayt.methods.formulas.schedules import ramp, stage_at
@@ -151,5 +152,5 @@ def test_memory_that_runs_out_is_told_with_what_to_lower():
     too_little = pytest.raises(
         UserError, match=r"^run: cuda:1 has too little memory for it; lower execution.microbatch"
     )
-    with too_little, memory_told("run", torch.device("cuda:1")):
+    with too_little, explain_memory_errors("run", torch.device("cuda:1"), LOWER):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")

@@ -68,7 +68,8 @@ def test_hostile_names_reach_the_verbs_as_they_are(commands):
     assert prepared[2].startswith("results/assets/" + HOSTILE) and prepared[2].endswith(HOSTILE)
     assert not list(folder.parents[1].rglob("pwned"))
     (trained,) = [arguments for arguments in called if arguments[0] == "train"]
-    assert "--replay=never" in trained
+    scored = [arguments for arguments in called if arguments[0] in ("score", "anchor")]
+    assert scored and all("--replay=never" in arguments for arguments in [trained, *scored])
 
 
 def test_a_whole_job_runs_in_a_folder_with_such_a_name(tiny, tmp_path):

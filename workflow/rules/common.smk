@@ -45,17 +45,20 @@ def untracked(value):
 
 EXPERIMENT = untracked(str(paths.resolved_experiment(experiment.name)))
 DEVICE = untracked(["--device", experiment.execution.device])
+ON_A_GPU = [
+    *(
+        {True: ["--compile"], False: ["--compile=never"]}.get(
+            experiment.execution.compile, []
+        )
+    ),
+    *(["--replay=never"] if experiment.execution.replay == "never" else []),
+]
 TRAINING = untracked(
     [
         *("--log-every", experiment.execution.log_every),
         *("--resume-seconds", experiment.execution.resume_seconds),
         *(f"--sink={sink}" for sink in experiment.execution.sinks),
-        *(
-            {True: ["--compile"], False: ["--compile=never"]}.get(
-                experiment.execution.compile, []
-            )
-        ),
-        *(["--replay=never"] if experiment.execution.replay == "never" else []),
+        *ON_A_GPU,
         *([] if experiment.execution.channels_last else ["--channels-first"]),
         *(
             ["--microbatch", experiment.execution.microbatch]
@@ -65,6 +68,7 @@ TRAINING = untracked(
     ]
 )
 BATCHES = untracked(["--batch-size", experiment.evaluation.batch_size])
+SCORING = untracked(["--batch-size", experiment.evaluation.batch_size, *ON_A_GPU])
 ASSET_NAMES = {f"{asset.folder}/{asset.file}": name for name, asset in ASSETS.items()}
 ASSET_OPTIONS = untracked(
     [

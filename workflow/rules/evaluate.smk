@@ -68,7 +68,7 @@ for segment, runs in plan.segments("train").items():
         params:
             records=records_of(SCORES),
             snapshots=untracked(flags("--iteration", segment.iterations)),
-            how=BATCHES,
+            how=SCORING,
             device=DEVICE,
         shell:
             "ayt score {params.records:q} {params.snapshots:q} {params.how:q}"
@@ -100,7 +100,7 @@ for segment, runs in plan.segments("train").items():
             params:
                 records=records_of([score]),
                 snapshots=untracked(flags("--iteration", segment.iterations)),
-                how=BATCHES,
+                how=SCORING,
                 device=DEVICE,
             shell:
                 "ayt score {params.records:q} {params.snapshots:q} {params.how:q}"
@@ -126,7 +126,7 @@ for anchor in {anchor.name: anchor for anchor in plan.anchors.values()}.values()
             **SHARED,
         params:
             record=untracked(anchor.record),
-            how=BATCHES,
+            how=SCORING,
             device=DEVICE,
         shell:
             "ayt anchor {params.record:q} {params.how:q}"

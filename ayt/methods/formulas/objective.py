@@ -37,20 +37,22 @@ class Work:
     Attributes:
         device: where everything is.
         network: in train mode while it is trained, in eval mode while it is sampled.
-        called: the same, with gradients that are summed over the processes that share a batch.
+        called: the same as it is called: compiled, or with gradients summed over the processes that share a batch.
         load: a frozen network upstream, by its role.
         bf16: whether a feature network computes in bfloat16; a denoiser knows it itself.
         auxiliary: the networks that are trained beside it, by their roles, in train mode; none while it is sampled.
         total: the sum of a tensor's values over the processes that share a batch, in place.
+        call: a frozen denoiser as it is called; None: as it is.
     """
 
     device: torch.device
     network: nn.Module
-    called: nn.Module
+    called: Callable[..., Tensor]
     load: Callable[[str], nn.Module]
     bf16: bool = False
     auxiliary: Mapping[str, nn.Module] = field(default_factory=dict)
     total: Callable[[Tensor], Tensor] = ALONE.sum
+    call: Callable[[nn.Module], Callable[..., Tensor]] | None = None
 
     def denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
         """The network in training, told the labels, with one dropout mask for all calls."""
@@ -63,7 +65,7 @@ class Work:
 
     def bound_denoiser(self, labels: Tensor | None) -> Denoise:
         """The network as it is, told the labels, without dropout."""
-        return bind(cast(EDMPrecond, self.network), labels)
+        return bind(cast(EDMPrecond, self.network), labels, called=self.called)
 
     def predict(self, images: Tensor) -> Tensor:
         """What a feature network in training makes of images, in float32."""
@@ -74,7 +76,8 @@ class Work:
     def frozen_denoiser(self, role: str) -> Sampled:
         """A denoiser upstream, for example the one at the role ``start`` that training starts from, as a teacher."""
         network = cast(EDMPrecond, self.load(role))
-        return lambda labels: bind(network, labels)
+        called = self.call(network) if self.call else network
+        return lambda labels: bind(network, labels, called=called)
 
     def teacher(self, role: str) -> Callable[[Tensor, Draws], Denoise]:
         """A denoiser upstream, told the labels, as it is beside the network in training: with its dropout masks."""

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class FeatureSet:
-    """What is known of the features of a set of images; its size does not depend on how many there are.
+    """What is known of the features of a set of images, on one device; its size does not depend on how many there are.
 
     Attributes:
         mean: (d,) float64.
@@ -40,6 +40,11 @@ class FeatureSet:
         if self._predictions is None:
             raise ValueError("real images have no predictions here")
         return self._predictions
+
+    def to(self, device: torch.device | str) -> FeatureSet:
+        """The same on a device, without its predictions."""
+        mean, covariance, kept = (part.to(device) for part in (self.mean, self.covariance, self.kept))
+        return FeatureSet(mean, covariance, kept)
 
     @property
     def finite(self) -> bool:
@@ -74,21 +79,21 @@ class Gatherer:
         self._statistics.update(features)
         if self._head:
             logits = self._head(features)
-            self._predictions = self._predictions or Predictions(logits.shape[1])
+            self._predictions = self._predictions or Predictions(logits.shape[1], logits.device)
             self._predictions.update(logits)
         if self._room:
-            self._kept.append(features[: self._room].cpu())
+            self._kept.append(features[: self._room])
             self._room -= len(self._kept[-1])
 
     def finish(self) -> FeatureSet:
-        """The features, on the host.
+        """The features, on their device.
 
         Raises:
             UserError: there are fewer than two.
         """
         statistics = self._statistics or FeatureStatistics(0)
         kept = torch.cat(self._kept) if self._kept else torch.zeros(0, 0)
-        return FeatureSet(statistics.mean.cpu(), statistics.covariance.cpu(), kept, self._predictions)
+        return FeatureSet(statistics.mean, statistics.covariance, kept, self._predictions)
 
 
 class Denoised(ABC):

@@ -16,16 +16,17 @@ class Predictions:
 
     Args:
         classes: of the network.
+        device: where the sums are kept.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, device: torch.device | str = "cpu") -> None:
         self._n = 0
-        self._sum = torch.zeros(classes, dtype=torch.float64)
-        self._negative_entropy = torch.zeros((), dtype=torch.float64)
+        self._sum = torch.zeros(classes, dtype=torch.float64, device=device)
+        self._negative_entropy = torch.zeros((), dtype=torch.float64, device=device)
 
     def update(self, logits: Tensor) -> None:
         """Take (B, classes) logits."""
-        log_p = logits.double().cpu().log_softmax(1)
+        log_p = logits.double().log_softmax(1)
         self._n += len(logits)
         self._sum += log_p.exp().sum(0)
         self._negative_entropy += (log_p.exp() * log_p).sum()

@@ -34,10 +34,8 @@ def kid(
         UserError: fewer than two features on a side.
     """
     size = _subset_size(len(features), len(reference), subset_size)
-    x, y = (
-        choose_subsets(len(features), size, subsets, seed, "samples"),
-        choose_subsets(len(reference), size, subsets, seed, "real"),
-    )
+    sides = ((features, "samples"), (reference, "real"))
+    x, y = (choose_subsets(len(side), size, subsets, seed, name).to(side.device) for side, name in sides)
     return _mean_mmd(
         mean_within(features, x, size), mean_within(reference, y, size), kernel_sums(features, reference, x, y), size
     )
@@ -46,9 +44,8 @@ def kid(
 def kid_of_sets(samples: FeatureSet, real: FeatureSet) -> float:
     """`kid` of the features that two sets keep; what it takes of real images alone is computed once."""
     size = _subset_size(len(samples.kept), len(real.kept), SUBSET_SIZE)
-    x, y = (
-        choose_subsets(len(part.kept), size, SUBSETS, 0, name) for part, name in ((samples, "samples"), (real, "real"))
-    )
+    sides = ((samples.kept, "samples"), (real.kept, "real"))
+    x, y = (choose_subsets(len(side), size, SUBSETS, 0, name).to(side.device) for side, name in sides)
     within_real = real.derive(("KID", size), lambda: mean_within(real.kept, y, size))
     return _mean_mmd(mean_within(samples.kept, x, size), within_real, kernel_sums(samples.kept, real.kept, x, y), size)
 
@@ -64,7 +61,7 @@ def choose_subsets(count: int, size: int, subsets: int, seed: int, side: str) ->
 
 def kernel_sums(a: Tensor, b: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     """For each subset, (subsets,), the sum of the kernel over its pairs of a (n, d) and b (m, d)."""
-    total = torch.zeros(len(in_a), dtype=torch.float64)
+    total = torch.zeros(len(in_a), dtype=torch.float64, device=a.device)
     b = b.double()
     for start in range(0, len(a), BLOCK):
         rows = slice(start, start + BLOCK)

@@ -83,19 +83,18 @@ def _compare(
     """Compare two sets, given the `radii` of real images."""
     fake_radii = radii(features, reference, max(k_precision, k_density))
     fake, real = (_centre(part, reference) for part in (features, reference))
-    precise, dense = 0, 0
-    recalled = torch.zeros(len(real), dtype=torch.bool)
-    covered = torch.zeros(len(real), dtype=torch.bool)
+    precise, dense = (torch.zeros((), dtype=torch.int64, device=real.device) for _ in range(2))
+    recalled, covered = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
     for rows, distances in _blocks(fake, real):
-        precise += int((distances <= real_radii[:, k_precision - 1]).any(1).sum())
+        precise += (distances <= real_radii[:, k_precision - 1]).any(1).sum()
         within = distances <= real_radii[:, k_density - 1]
-        dense += int(within.sum())
+        dense += within.sum()
         covered |= within.any(0)
         recalled |= (distances <= fake_radii[rows, k_precision - 1, None]).any(0)
     return Neighbourhoods(
-        precision=precise / len(fake),
+        precision=int(precise) / len(fake),
         recall=recalled.double().mean().item(),
-        density=dense / (k_density * len(fake)),
+        density=int(dense) / (k_density * len(fake)),
         coverage=covered.double().mean().item(),
     )
 

@@ -1,0 +1,47 @@
+"""The snapshots of a run as they are sampled, one after the other in the same network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ayt.base import paths
+from ayt.evaluation.fixed_batches import FixedBatches
+from ayt.methods.formulas.objective import Sampled
+from ayt.plan.runs import RunRecord
+from ayt.training.work import build_denoiser, load_snapshot, work_of
+
+
+class Snapshots:
+    """The denoiser of a run, and its snapshots.
+
+    Args:
+        run: whose.
+        folder: of the run.
+        device: where it is sampled.
+        batches: how networks are run.
+
+    Raises:
+        UserError: the run is a classifier's; weights upstream that it is sampled with are missing or damaged.
+    """
+
+    def __init__(self, run: RunRecord, folder: Path, device: torch.device, batches: FixedBatches) -> None:
+        self._run, self._folder = run, folder
+        self._network = build_denoiser(run).to(device)
+        work = work_of(run, folder, device, self._network)
+        work = replace(work, called=batches.denoiser(self._network), call=batches.denoiser)
+        self._sampled = run.training.sampled_denoiser(work)
+        self._loaded: int | None = None
+
+    def load(self, iteration: int) -> Sampled:
+        """The denoiser with the weights of a snapshot, in place of those before.
+
+        Raises:
+            UserError: the snapshot is missing, damaged, of another run, or does not fit.
+        """
+        if iteration != self._loaded:
+            load_snapshot(self._network, paths.snapshot(self._folder, iteration), self._run.name)
+            self._loaded = iteration
+        return self._sampled
