@@ -216,13 +216,20 @@ class DenoisedImages(Denoised):
 
 
 def write_score(
-    path: Path, run: RunRecord, iteration: int, score: Score | DenoisingScore, values: dict[str, list[float]]
+    path: Path,
+    run: RunRecord,
+    iteration: int,
+    score: Score | DenoisingScore,
+    values: Values,
+    made_from: dict[str, Any],
 ) -> None:
     """Write what a snapshot scored: its run, how it was evaluated, and each metric's values and their statistics.
 
-    Values that are not finite are None, and so are then the statistics: JSON has no NaN.
+    Values that are not finite are None, and so are then the statistics: JSON has no NaN. ``made_from``: what tells the
+    files that it depends on from others of their names.
     """
-    _write(path, {"run": run.name, "dataset": run.dataset.name, "iteration": iteration}, score, values)
+    of = {"run": run.name, "dataset": run.dataset.name, "iteration": iteration, "made_from": made_from}
+    _write(path, of, score, values)
 
 
 def write_anchor(path: Path, anchor: Anchor, origin: str, values: dict[str, list[float]]) -> None:

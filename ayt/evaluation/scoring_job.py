@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ayt.base import paths
+from ayt.base.files import link, sha256
 from ayt.base.images import Images
 from ayt.base.processes import Processes
 from ayt.base.progress import ProgressLine
@@ -17,6 +22,7 @@ from ayt.evaluation.score import Scorer, Values, compute_beside, write_score
 from ayt.evaluation.snapshots import Snapshots
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.runs import RunRecord
+from ayt.training.under_way import say
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class ScoringJob:
     folder: Path
     scores: list[Score | DenoisingScore]
     iterations: list[int]
+    _hashes: dict[Path, str | None] = field(default_factory=dict)
 
     @property
     def passes(self) -> int:
@@ -42,12 +49,27 @@ class ScoringJob:
         return len(self.iterations) * sum(steps[id(score)] * self._images(score) for score in self.scores)
 
     def do(self, device: torch.device, batches: FixedBatches, processes: Processes) -> None:
-        """Write the scores; the first process does.
+        """Write the scores; the first process does. Those that a job before wrote, from the same files, are not redone.
 
         Raises:
             UserError: a file is missing or damaged.
         """
         wanted = [(iteration, score) for iteration in self.iterations for score in self.scores]
+        left = [index for index, one in enumerate(wanted) if processes.first and not self._publish(*one)]
+        left = processes.from_first(left)
+        if len(left) < len(wanted) and processes.first:
+            say(self.run.name, f"{len(wanted) - len(left)} of {len(wanted)} scores were there")
+        if left:
+            self._compute([wanted[index] for index in left], device, batches, processes)
+        processes.wait()  # whose first writes last
+
+    def _compute(
+        self,
+        wanted: list[tuple[int, Score | DenoisingScore]],
+        device: torch.device,
+        batches: FixedBatches,
+        processes: Processes,
+    ) -> None:
         images = sum(self._images(score) for _, score in wanted)
         reference = self.scores[0].reference
         denoises = any(isinstance(score, DenoisingScore) for score in self.scores)
@@ -65,25 +87,48 @@ class ScoringJob:
                 executor,
             )
             snapshots = Snapshots(self.run, self.folder, device, batches)
-            finish: Callable[[], None] | None = None
+            drawn: list[tuple[int, Score | DenoisingScore, Callable[[], Values]]] = []
             for iteration, score in wanted:
-                values = scorer.score(snapshots.load(iteration), score)
-                # Metrics of the one before were computed meanwhile.
-                if finish:
-                    finish()
-                finish = self._finishing(iteration, score, values, processes)
-            if finish:
-                finish()
-        processes.wait()  # whose first writes last
+                drawn.append((iteration, score, scorer.score(snapshots.load(iteration), score)))
+                # Metrics that are computed beside are waited for once the next score is drawn.
+                if processes.first and len(drawn) > (executor is not None):
+                    self._write(*drawn.pop(0))
+            for one in drawn if processes.first else []:
+                self._write(*one)
 
-    def _finishing(
-        self, iteration: int, score: Score | DenoisingScore, values: Callable[[], Values], processes: Processes
-    ) -> Callable[[], None]:
-        def finish() -> None:
-            if processes.first:
-                write_score(score.result(self.folder, iteration), self.run, iteration, score, values())
+    def _write(self, iteration: int, score: Score | DenoisingScore, values: Callable[[], Values]) -> None:
+        made_from = self._made_from(iteration, score)
+        write_score(score.kept(self.folder, iteration), self.run, iteration, score, values(), made_from)
+        link(score.kept(self.folder, iteration), score.result(self.folder, iteration))
 
-        return finish
+    def _publish(self, iteration: int, score: Score | DenoisingScore) -> bool:
+        """Put a score in its place that a job before computed from the same files; False: there is none."""
+        kept, result = score.kept(self.folder, iteration), score.result(self.folder, iteration)
+        try:
+            found = json.loads(kept.read_text(encoding="utf-8"))["made_from"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if found != self._made_from(iteration, score):
+            return False
+        link(kept, result)
+        os.utime(result)  # newer than what it was made from, as whoever asked for it expects
+        return True
+
+    def _made_from(self, iteration: int, score: Score | DenoisingScore) -> dict[str, Any]:
+        """The SHA-256 of the files that a score depends on."""
+        upstream = [self.run.upstream[role].path_from(self.folder) for role in self.run.training.sampled_with]
+        reference = [score.reference.path, *score.reference.features.inputs]
+        looked_through = [*score.metric.files, *self.run.dataset.files] if isinstance(score, DenoisingScore) else []
+        return {
+            "snapshot": self._hash(paths.snapshot(self.folder, iteration)),
+            "other_files": [self._hash(path) for path in (*upstream, *reference, *looked_through)],
+        }
+
+    def _hash(self, path: Path) -> str | None:
+        """None: there is no such file."""
+        if path not in self._hashes:
+            self._hashes[path] = sha256(path) if path.exists() else None
+        return self._hashes[path]
 
     def _images(self, score: Score | DenoisingScore) -> int:
         """Those of all repeats."""

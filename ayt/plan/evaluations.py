@@ -184,6 +184,11 @@ class SnapshotRecord(Record):
         """What was made of the snapshot after so many iterations."""
         return paths.numbered_file(self.folder(run), iteration, self.suffix)
 
+    def kept(self, run: Path, iteration: int) -> Path:
+        """The same once more, where no workflow removes it before it starts a job again."""
+        result = self.result(run, iteration)
+        return result.with_name("kept") / result.name
+
     def record(self, run: Path) -> Path:
         """Where its record is."""
         return self.folder(run) / "record.yaml"

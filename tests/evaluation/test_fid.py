@@ -211,7 +211,7 @@ def test_scores_of_samples_that_are_not_finite_are_failures(scorer, tmp_path):
     denoised = denoising(DenoisedFrechet(), 0.2)
     assert np.isnan(scorer.score(sampled(Broken(scorer.data.pixels)), denoised)()["denoised_frechet"]).all()
     run = RunRecord(Cifar10(), DDPMpp(), Pretraining(), 8, 0)
-    write_score(tmp_path / "score.json", run, 8, score, found)
+    write_score(tmp_path / "score.json", run, 8, score, found, {})
     record = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)
     assert record["metrics"]["frechet"]["mean"] is None
 

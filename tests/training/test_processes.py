@@ -209,7 +209,7 @@ def test_processes_score_what_one_scores(plan, folder):
         run_ayt(count, *command, "--batch-size", 5, cwd=folder)
         files = [folder / score.result(run.folder, 8) for score in scores]
         found[count] = [file.read_bytes() for file in files]
-        for file in files:
+        for file in [*files, *(folder / score.kept(run.folder, 8) for score in scores)]:
             file.unlink()
     assert found[1] == found[3]
     sampled, denoised = (json.loads(content)["metrics"] for content in found[1])
