@@ -3,19 +3,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo ablations test test-avx2 test-gpu test-slurm test-report docs lint install clean
+.PHONY: demo ablations methods test test-avx2 test-gpu test-slurm test-report docs lint install clean
 
 demo: install  ## the embedded experiment: from data to figures, on a laptop, in minutes
 	$(BIN)/snakemake --profile local $(SNAKEMAKE_FLAGS)
 	$(BIN)/snakemake --profile local --report results/embedded/report.html --quiet
 	@$(BIN)/ayt summary results/embedded/experiment.yaml
-	@echo 'More      docs/quickstart.md; make ablations trains AYT with other transformations and networks'
+	@echo 'More      docs/quickstart.md; make ablations varies AYT, make methods the method'
 
 ablations: install  ## groups of transformations and feature networks of AYT, on the demo's runs
 	$(BIN)/snakemake --profile local --configfile config/embedded_ablations.yaml $(SNAKEMAKE_FLAGS)
 	$(BIN)/snakemake --profile local --configfile config/embedded_ablations.yaml \
 		--report results/embedded_ablations/report.html --quiet
 	@$(BIN)/ayt summary results/embedded_ablations/experiment.yaml
+
+methods: install  ## methods side by side: truncated, in continuous time; on the demo's runs
+	$(BIN)/snakemake --profile local --configfile config/embedded_methods.yaml $(SNAKEMAKE_FLAGS)
+	$(BIN)/snakemake --profile local --configfile config/embedded_methods.yaml \
+		--report results/embedded_methods/report.html --quiet
+	@$(BIN)/ayt summary results/embedded_methods/experiment.yaml
 
 test: install  ## the tests, in a few processes; a file's tests share what they need, so that each file stays in one
 	$(BIN)/python -m pytest -m "not slurm and not report" --numprocesses auto --dist loadfile --no-loadscope-reorder

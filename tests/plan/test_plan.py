@@ -80,11 +80,14 @@ def test_names_of_runs_are_what_they_were(name):
     assert set(PINNED[name]) <= set(config(name).runs)
 
 
-def test_the_embedded_ablations_find_the_demos_runs_and_scores():
-    demo, ablations = config("embedded"), config("embedded_ablations")
-    ours = {run.name for name, run in ablations.methods_and_runs() if name in ("ect", "ayt")}
-    assert ours == {run.name for name, run in demo.methods_and_runs() if name in ("ect", "ayt") and "-bs8-" in run.name}
-    assert score_names(ablations) == score_names(demo)
+@pytest.mark.parametrize(("name", "batch_size"), [("embedded_ablations", 8), ("embedded_methods", 32)])
+def test_other_embedded_experiments_find_the_demos_runs_and_scores(name, batch_size):
+    demo, other = (
+        {run.name for method, run in plan.methods_and_runs() if method in ("ect", "ayt")}
+        for plan in (config("embedded"), config(name))
+    )
+    assert other == {run for run in demo if f"-bs{batch_size}-" in run}
+    assert score_names(config(name)) == score_names(config("embedded"))
 
 
 def test_a_new_optional_setting_renames_nothing(tiny, monkeypatch):
