@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -13,6 +14,8 @@ from ayt.base.kinds import Kind
 from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Section, Whole, check_divides
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ayt.methods.formulas.objective import Objective, Sampled, Work
 
 Stage = Literal["pretrain", "classifier", "mid_train", "train"]
@@ -143,6 +146,10 @@ class Training(Kind):
 
     def auxiliary(self) -> dict[str, AuxiliaryNeed]:
         """The networks that it trains beside the denoiser, by the roles that they have in it."""
+        return {}
+
+    def auxiliary_modules(self) -> dict[str, Callable[[], nn.Module]]:
+        """What it trains beside the denoiser that follows from its settings alone: what builds each, by roles."""
         return {}
 
     @property

@@ -10,7 +10,7 @@ from ayt.base.sections import Finite, Positive, Whole
 from ayt.methods.continuous import Continuous
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ayt.base.randomness import Draws
     from ayt.methods.formulas.losses import LossOutput
@@ -29,6 +29,14 @@ class TrigFlow(Continuous):
     """Standard deviation of ln t."""
     tangent_warmup: Whole = 10_000
     """Iterations over which the tangent's part that has the network's derivative rises linearly from 0."""
+    adaptive: bool = True
+    """Whether a weight of each noise level is learned beside the network, as in the paper; else all weigh the same."""
+
+    def auxiliary_modules(self) -> dict[str, Callable[[], nn.Module]]:
+        """The log weight of each noise level, if it is learned."""
+        from ayt.networks.modules.noise_weight import LogWeight
+
+        return {"log_weight": LogWeight} if self.adaptive else {}
 
     @abstractmethod
     def flow(self, work: Work) -> Flow:
@@ -40,7 +48,7 @@ class TrigFlow(Continuous):
         from ayt.methods.formulas.schedules import ramp
         from ayt.methods.formulas.trigflow import trigflow_loss, trigflow_tangent
 
-        flow = self.flow(work)
+        flow, log_weight = self.flow(work), work.auxiliary.get("log_weight")
 
         def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
             t, eps = self.draw_t(draws), draws.normal("noise", *images.shape[1:])
@@ -50,6 +58,6 @@ class TrigFlow(Continuous):
             D_t = work.denoiser(labels, draws)(x_t, t)
             warmup = ramp(draws.iteration, self.tangent_warmup)
             g = trigflow_tangent(D_t.detach(), derivative, x_t, v, t, warmup)
-            return trigflow_loss(D_t, g, t, self.c, draws.size)
+            return trigflow_loss(D_t, g, t, self.c, log_weight(t) if log_weight else None, draws.size)
 
         return objective

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -205,10 +206,14 @@ def find_origin(record: RunRecord) -> dict[str, str]:
 
 def build_auxiliary(record: RunRecord) -> nn.ModuleDict:
     """The networks that a run trains beside its own, with fresh weights that depend on the run's seed alone."""
+    builders: dict[str, Callable[[], nn.Module]] = {
+        role: partial(record.auxiliary[role].build, record.dataset, need.outputs)
+        for role, need in record.training.auxiliary().items()
+    }
     built = nn.ModuleDict()
-    for role, need in record.training.auxiliary().items():
+    for role, build in {**builders, **record.training.auxiliary_modules()}.items():
         torch.manual_seed(derived_seed(record.seed, 0, f"initial weights, {role}"))
-        built[role] = record.auxiliary[role].build(record.dataset, need.outputs)
+        built[role] = build()
     return built
 
 

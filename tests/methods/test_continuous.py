@@ -138,6 +138,11 @@ def test_a_run_cut_or_in_parts(tiny, tmp_path, method):
     assert make(tmp_path / "cut", run, Segment(0, 2, 2), Segment(2, 4, 2)).read_bytes() == whole.read_bytes()
     parts = make(tmp_path / "parts", run, microbatch=4)
     before, expected, found = (weights.read(path, "snapshot")[0] for path in (start, whole, parts))
+    assert expected.keys() == before.keys()  # what is trained beside the denoiser is not in its snapshots
+    state = weights.read(paths.state(tmp_path / run.name, run.iterations), "state")[0]
+    learned = [name for name in state if name.startswith("auxiliary.")]
+    assert bool(learned) == (method in ("sct", "scd"))
+    assert not learned or state["auxiliary.log_weight.linear.weight"].abs().sum() > 0
     moved = sum((expected[name] - before[name]).abs().sum() for name in expected)
     assert 0 < moved < torch.inf
     assert sum((expected[name] - found[name]).abs().sum() for name in expected) < 2e-3 * moved

@@ -7,6 +7,7 @@ from recipe import load_recipe
 from ayt.methods.formulas.continuous import normalise_tangent, tangent, velocity
 from ayt.methods.formulas.trigflow import trigflow_loss, trigflow_tangent
 from ayt.networks.modules.ddpmpp import DDPMpp
+from ayt.networks.modules.noise_weight import LogWeight
 from ayt.networks.modules.precond import EDMPrecond
 
 S = 0.5
@@ -71,6 +72,37 @@ def test_the_loss_moves_the_raw_network_against_its_normalised_tangent(points):
     torch.testing.assert_close(D_t.grad, expected)
     torch.testing.assert_close(loss, (F - target).square().mean())
     assert watched == pytest.approx(float(g.square().mean((1, 2, 3)).sqrt().mean()))
+
+
+def test_a_learned_weight_scales_the_gradient_and_is_trained_towards_the_inverse_of_the_loss(points):
+    x_0, eps, a = points
+    D, t = u_net(1), S * a.tan()
+    x_t = x_0 + t[:, None, None, None] * eps
+    g, w = torch.randn_like(x_t), torch.linspace(-1, 1, 5, dtype=torch.float64).requires_grad_()
+    gradients = []
+    for log_weight in (None, w):
+        D_t = D(x_t, t).requires_grad_()
+        trigflow_loss(D_t, g, t, 0.1, log_weight).loss.backward()
+        gradients.append(D_t.grad)
+    torch.testing.assert_close(gradients[1], gradients[0] * w.detach().exp()[:, None, None, None])
+    errors = normalise_tangent(g, 0.1)[0].square().mean((1, 2, 3))
+    torch.testing.assert_close(w.grad, (w.detach().exp() * errors - 1) / 5)
+
+
+def test_the_learned_weight_ends_at_one_over_the_mean_loss_of_each_noise_level():
+    torch.manual_seed(0)
+    log_weight = LogWeight()
+    assert not log_weight(torch.tensor([0.1, 1.0])).any()
+    optimiser = torch.optim.Adam(log_weight.parameters(), lr=1e-2)
+    mean_loss = lambda t: t.sqrt() / (1 + t)  # noqa: E731
+    for _ in range(300):
+        t = (-1.0 + 1.4 * torch.randn(64)).exp()
+        w = log_weight(t)
+        optimiser.zero_grad()
+        (w.exp() * mean_loss(t) * torch.rand(64) * 2 - w).mean().backward()
+        optimiser.step()
+    t = torch.tensor([0.05, 0.2, 1.0, 4.0])
+    torch.testing.assert_close(log_weight(t).detach().exp(), 1 / mean_loss(t), rtol=0.2, atol=0)
 
 
 def gaussian(power, tau=0.7):

@@ -27,7 +27,12 @@ from ayt.training.state import Optimiser, TrainingState
 CPU = torch.device("cpu")
 TINY = Path(__file__).parents[1] / "experiments" / "tiny.yaml"
 NAMES = [name for name in METHODS.kinds if name != "lpips"]  # whose network must be downloaded
-CHANGING = {"hybrid": {"ramp": 12}, "sct": {"tangent_warmup": 12}, "ect": {"stage_iterations": 12}}
+CHANGING = {
+    "hybrid": {"ramp": 12},
+    "sct": {"tangent_warmup": 12},
+    "scd": {"adaptive": False},
+    "ect": {"stage_iterations": 12},
+}
 
 
 @pytest.fixture(scope="module")

@@ -48,18 +48,25 @@ def trigflow_tangent(
 
 
 def trigflow_loss(
-    D_t: Tensor, g: Tensor, t: Tensor, c: float, size: int | None = None, sigma_data: float = SIGMA_DATA
+    D_t: Tensor,
+    g: Tensor,
+    t: Tensor,
+    c: float,
+    w: Tensor | None = None,
+    size: int | None = None,
+    sigma_data: float = SIGMA_DATA,
 ) -> LossOutput:
-    """Move F against its normalised tangent: mean over batch and elements of |F - stopgrad(F) - g / (rms(g) + c)|^2.
+    """Move F along its normalised tangent: the mean of e^w l - w over the batch.
 
-    F = (c_skip x_t - D_t) / c_out, TrigFlow's raw network. The value depends on the tangents alone, and is near 1:
-    watch the distance, the mean rms of the tangents.
+    l is the mean of (F - stopgrad(F) - g / (rms(g) + c))^2 over an image, F = (c_skip x_t - D_t) / c_out TrigFlow's raw
+    network. The value depends on the tangents and w alone: watch the distance, the mean rms of the tangents.
 
     Args:
         D_t: (B, C, H, W), with gradient.
         g: `trigflow_tangent`'s, of its shape, without.
         t: (B,) noise levels, above 0.
         c: added to the root mean square, so that short tangents are not stretched.
+        w: (B,) learned log weights, with gradient: `LogWeight`'s of t; None: 0.
         size: of the whole batch, if this is a part.
         sigma_data: standard deviation that the data is taken to have.
     """
@@ -67,4 +74,5 @@ def trigflow_loss(
     _, c_out, _, _ = scalings(t, sigma_data)
     moved = (D_t.detach() - D_t) / c_out[:, None, None, None]
     errors = (moved - direction).square().flatten(1).mean(1)
-    return LossOutput(average(errors, size), average(rms, size))
+    weighted = errors if w is None else w.exp() * errors - w
+    return LossOutput(average(weighted, size), average(rms, size))
