@@ -10,6 +10,7 @@ import atexit
 import gc
 import importlib
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -19,13 +20,18 @@ import traceback
 
 import forkclient
 
+import ayt
+
 PROGRAMS = {"ayt": "ayt.cli", "snakemake": "snakemake.cli"}
 """Modules whose ``main`` takes the arguments."""
 IMPORTED = (
     *PROGRAMS.values(),
-    *("ayt.training.loop", "ayt.evaluation.score", "ayt.analysis", "matplotlib.pyplot", "pandas", "sklearn.manifold"),
+    *(module.name for module in pkgutil.walk_packages(ayt.__path__, "ayt.") if module.name != "ayt.__main__"),
+    *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
+    *("fontTools.ttLib.tables.G_P_O_S_", "fontTools.ttLib.tables._g_l_y_f"),  # what PDFs keep of a font
+    *("pandas", "pandas.io.formats.csvs", "sklearn.manifold", "pytorch_fid.inception", "torchvision"),
     # Optimisers import the first one when they are made.
-    *("torch._dynamo", "torchvision", "snakemake.workflow"),
+    *("torch._dynamo", "snakemake.workflow"),
 )
 
 

@@ -40,7 +40,7 @@ SIZES = {
         "classifiers": {"iterations": 2, "segment": 2, "batch_size": 4, "widths": [8, 8], "convs": [1, 1]},
         "training": {"iterations": 2, "segment": 2, "snapshot_every": 2},
         "batch_sizes": [2, 4],
-        "evaluation": {"samples": 10, "repeats": 1, "grid": 10, "batch_size": 10},
+        "evaluation": {"samples": 6, "repeats": 1, "grid": 10, "batch_size": 10},
         "execution": {"log_every": 1},
     },
 }

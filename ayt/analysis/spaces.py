@@ -20,8 +20,8 @@ from ayt.features.groups import names_for
 from ayt.features.transformations.colour import apply_colour
 from ayt.features.transformations.geometry import apply_geometry
 
-BLOCK = 4096
-"""Images of the dataset that are compared at a time: memory stays bounded."""
+BLOCK = 512
+"""Images of the dataset that are compared at a time: memory stays bounded, and is used again by the next ones."""
 
 NULL = 1e-3
 """Directions shorter than this share of the longest are none."""
