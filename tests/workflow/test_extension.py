@@ -144,13 +144,13 @@ METRICS.register(Mine)
         (
             "shipped.py",
             TWICE.replace("NAME", "kid"),
-            "shipped.py: metric Mine: the name 'kid' is that of another in .*kid.py",
+            "shipped.py: metric Mine: the name 'kid' is taken by .*kid.py",
         ),
         (
             "twice.py",
             TWICE.replace("NAME", "a_metric_of_two")
             + TWICE.replace("NAME", "a_metric_of_two").replace("Mine", "Other"),
-            "twice.py: metric Other: the name 'a_metric_of_two' is that of another in .*twice.py",
+            "twice.py: metric Other: the name 'a_metric_of_two' is taken by .*twice.py",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_two_extensions_of_one_file_name_are_two(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(text)
     load_extensions([str(tmp_path / "a" / "mine.py")] * 2)
-    with pytest.raises(UserError, match=r"b/mine.py: metric Mine: the name .* is that of another in .*a/mine.py"):
+    with pytest.raises(UserError, match=r"b/mine.py: metric Mine: the name .* is taken by .*a/mine.py"):
         load_extensions([str(tmp_path / "b" / "mine.py")])
 
 
