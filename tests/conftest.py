@@ -26,7 +26,10 @@ BIN = Path(sys.executable).parent
 
 
 # Where several run beside each other, files that take longest are to start first; the order within a file stays.
-LONGEST = ("workflow/", "plugin/", "datasets/", "training/")
+LONGEST = (
+    *("plugin/test_plugin_runs", "workflow/test_workflow", "datasets/test_cifar", "plugin/test_plugin_suite"),
+    *("workflow/", "plugin/", "training/", "analysis/", "methods/", "reporting/"),
+)
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -35,7 +38,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(items):
-    places = {f"tests/{folder}": place for place, folder in enumerate(LONGEST)}
+    places = {f"tests/{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: next((places[name] for name in places if item.nodeid.startswith(name)), len(places)))
 
 
