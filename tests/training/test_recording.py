@@ -17,6 +17,7 @@ from ayt.cli.training import LOWER
 from ayt.experiment import load
 from ayt.methods.base import METHODS
 from ayt.methods.formulas.schedules import ramp, stage_at
+from ayt.networks.modules.precond import EDMPrecond
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Snapshot
 from ayt.training import work
@@ -88,6 +89,43 @@ def test_an_iteration_never_asks_the_host(plan, tmp_path):
         trained.advance()
         with Unasked():
             trained.advance()
+
+
+class Casts(TorchDispatchMode):
+    """Counts how often each of some tensors is turned into bfloat16."""
+
+    def __init__(self, tensors):
+        super().__init__()
+        self.found = {tensor.data_ptr(): 0 for tensor in tensors}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._foreach_copy_.default:
+            sources = [source for target, source in zip(*args[:2], strict=True) if target.dtype == torch.bfloat16]
+        else:
+            casts = function is torch.ops.aten._to_copy.default and (kwargs or {}).get("dtype") == torch.bfloat16
+            sources = [args[0]] if casts else []
+        for source in sources:
+            if source.data_ptr() in self.found:
+                self.found[source.data_ptr()] += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_weights_are_cast_to_bfloat16_once_for_all_passes(tmp_path, parts, monkeypatch):
+    """With the bits of autocast, which casts them in every pass."""
+    changes = {"network": {"channels": 8}, "methods": {"ect": {}}, "training": {"precision": "bf16"}}
+    run = Plan(load([TINY], {**changes, "batch_sizes": [32]})).trained[0]
+    once = trainer(run, tmp_path, replays=True, parts=parts)
+    once.advance()
+    layers = [m for m in once.state.network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    with Casts([weight for layer in layers for weight in layer.parameters()]) as casts:
+        once.advance()
+    assert set(casts.found.values()) == {parts}
+    monkeypatch.setattr(EDMPrecond, "cast_weights", lambda self: {})
+    by_autocast = trainer(run, tmp_path, replays=False, parts=parts)
+    by_autocast.advance(), by_autocast.advance()
+    pairs = zip(once.state.parameters, by_autocast.state.parameters, strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
 def test_what_cannot_be_recorded_is_done_one_by_one(plan, tmp_path, capsys):

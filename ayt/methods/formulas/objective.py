@@ -56,7 +56,8 @@ class Work:
 
     def denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
         """The network in training, told the labels, with one dropout mask for all calls."""
-        return bind(cast(EDMPrecond, self.network), labels, draws, self.called)
+        network = cast(EDMPrecond, self.network)
+        return bind(network, labels, draws, self.called, network.cast_weights())
 
     def differentiable_denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
         """The same, as it is: neither compiled nor wrapped, which derivatives in forward mode cannot pass."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ayt.base.randomness import Draws
 
@@ -25,6 +27,10 @@ def scalings(sigma: Tensor, sigma_data: float = SIGMA_DATA) -> tuple[Tensor, Ten
     """
     total = sigma**2 + sigma_data**2
     return sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
+
+
+CAST_AT_ONCE = 32
+"""Weights: few operations, and gradients that are there before the whole backward pass is done."""
 
 
 class RawNetwork(nn.Module):
@@ -56,6 +62,28 @@ class EDMPrecond(nn.Module):
         self.sigma_data = sigma_data
         self.bf16 = bf16
 
+    def cast_weights(self) -> dict[str, Tensor]:
+        """The weights that F computes with in bfloat16, by their names in it; none unless it does.
+
+        For all calls of `forward` between two changes of the weights: else each call casts them anew. Gradients flow
+        through the cast.
+        """
+        if not self.bf16:
+            return {}
+        found = {
+            f"{name}.{key}": weight
+            for name, layer in self.model.named_modules()
+            if isinstance(layer, nn.Conv2d | nn.Linear)
+            for key, weight in layer.named_parameters(recurse=False)
+        }
+        names = list(found)
+        cut = [names[start : start + CAST_AT_ONCE] for start in range(0, len(names), CAST_AT_ONCE)]
+        return {
+            name: weight
+            for part in cut
+            for name, weight in zip(part, _Cast.apply(*(found[name] for name in part)), strict=True)
+        }
+
     def forward(
         self,
         x: Tensor,
@@ -63,6 +91,7 @@ class EDMPrecond(nn.Module):
         augment_labels: Tensor | None = None,
         class_labels: Tensor | None = None,
         masks: Sequence[Tensor] = (),
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Denoise.
 
@@ -72,6 +101,7 @@ class EDMPrecond(nn.Module):
             augment_labels: (B, A) or None.
             class_labels: (B, classes) one-hot, or None.
             masks: of dropout, for F; empty: no dropout.
+            weights: what `cast_weights` gave; None: they are cast here.
 
         Returns:
             (B, C, H, W), in about [-1, 1].
@@ -79,8 +109,36 @@ class EDMPrecond(nn.Module):
         c_skip, c_out, c_in, c_noise = scalings(sigma, self.sigma_data)
         c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            raw = self.model(c_in * x, c_noise, augment_labels=augment_labels, class_labels=class_labels, masks=masks)
+            more = {"augment_labels": augment_labels, "class_labels": class_labels, "masks": masks}
+            # What is in bfloat16 already, autocast leaves as it is.
+            inputs = (c_in * x, c_noise)
+            raw = functional_call(self.model, dict(weights), inputs, more) if weights else self.model(*inputs, **more)
         return torch.addcmul(c_skip * x, c_out, raw.to(x.dtype))
+
+
+class _Cast(torch.autograd.Function):
+    """Tensors in bfloat16, by one operation; their gradients in float32, by another."""
+
+    @staticmethod
+    def forward(context: Any, *weights: Tensor) -> tuple[Tensor, ...]:
+        context.set_materialize_grads(False)
+        return _copied(weights, torch.bfloat16)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        known = [index for index, gradient in enumerate(gradients) if gradient is not None]
+        found: list[Tensor | None] = [None] * len(gradients)
+        copies = _copied([gradient for gradient in gradients if gradient is not None], torch.float32)
+        for index, gradient in zip(known, copies, strict=True):
+            found[index] = gradient
+        return tuple(found)
+
+
+def _copied(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+    if copies:
+        torch._foreach_copy_(copies, list(tensors))
+    return tuple(copies)
 
 
 def bind(
@@ -88,6 +146,7 @@ def bind(
     labels: Tensor | None = None,
     draws: Draws | None = None,
     called: Callable[..., Tensor] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Denoise:
     """The denoiser as a function of images and noise levels alone: formulas see neither labels nor masks.
 
@@ -96,6 +155,7 @@ def bind(
         labels: (B,) classes of the images; ignored by a network that is not told any.
         draws: of the dropout masks, the same for every call; None: no dropout.
         called: what is called in the network's place, if it is wrapped.
+        weights: what the network's `cast_weights` gave; None or empty: they are cast where they are used.
 
     Returns:
         D(x; sigma) for batches of B images.
@@ -104,8 +164,10 @@ def bind(
     masks = draws.masks(model.mask_shapes, model.dropout) if draws else []
     told = F.one_hot(labels, model.classes).float() if model.classes and labels is not None else None
 
+    more = {"weights": weights} if weights else {}
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        D: Tensor = (called or network)(x, sigma, class_labels=told, masks=masks)
+        D: Tensor = (called or network)(x, sigma, class_labels=told, masks=masks, **more)
         return D
 
     return denoise
