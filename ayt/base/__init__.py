@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, YAML, paths, settings, registries, randomness, processes, weights."""
+"""What everything else builds on: errors, files, YAML, paths, settings, registries, randomness, processes, weights."""

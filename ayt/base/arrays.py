@@ -18,8 +18,8 @@ def read_arrays(path: Path, *required: str, made_by: str = "") -> dict[str, np.n
 
     Args:
         path: the file.
-        required: arrays that it must have, whatever others it has.
-        made_by: the command that makes the file, for the message where there is none.
+        required: names of arrays that it must contain.
+        made_by: the command that makes the file, named in the error if the file is missing.
 
     Raises:
         UserError: the file is missing, damaged, or lacks one of the required arrays.
@@ -29,7 +29,7 @@ def read_arrays(path: Path, *required: str, made_by: str = "") -> dict[str, np.n
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{f'; {made_by} makes it' if made_by else ''}") from None
-    # A single array is not to be opened by ``with``; of an encrypted file no password is known.
+    # A single array cannot be used in ``with``; an encrypted file has a password that nobody gave.
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not arrays ({error}); delete it to have it made again") from None
     missing = [name for name in required if name not in arrays]
@@ -44,7 +44,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool 
     Args:
         path: the file.
         arrays: by their names.
-        compressed: worth its time unless the numbers are many and look random.
+        compressed: worth the time unless there are many numbers that look random.
 
     Raises:
         UserError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside, flushed to disk, then renamed."""
+"""Files that are complete or absent: written under another name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ayt.base.errors import UserError
 
 @contextmanager
 def write_beside(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to; it becomes ``path`` when the block ends without an error.
+    """Yield a temporary path beside ``path``, renamed to ``path`` when the block ends without an error.
 
     Raises:
-        UserError: no space is left, or the place cannot be written to; nothing half-written stays.
+        UserError: no space is left, or the path cannot be written to; nothing half-written remains.
     """
-    # The ending stays: libraries choose the format by it.
+    # The suffix stays: libraries choose the format by it.
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        # Libraries that write for themselves may let nobody else read.
+        # Libraries that write files themselves may make them readable by the owner only.
         beside.chmod(0o666 & ~_umask())
         with beside.open("rb") as file:
             os.fsync(file.fileno())
@@ -35,18 +35,18 @@ def write_beside(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise write_error(path, error) from error
     finally:
-        # Where nothing can be written, nothing can be removed either, and the first error is the one to show.
+        # If nothing can be written, nothing can be removed either; the first error is the one to show.
         with suppress(OSError):
             beside.unlink(missing_ok=True)
 
 
 def write_error(path: Path, error: OSError) -> UserError:
-    """What to say where a file or folder cannot be written."""
+    """The error for a file or folder that cannot be written."""
     return UserError(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def lock(file: IO[str]) -> bool:
-    """Hold a lock on an open file until it is closed, if only by the end of this process; False: another has it.
+    """Lock an open file until it is closed or this process ends; False: another process holds the lock.
 
     Raises:
         UserError: the file system has no locks.
@@ -61,26 +61,26 @@ def lock(file: IO[str]) -> bool:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what `write_beside` left in a folder when its process was killed; the caller alone writes there."""
+    """Remove what a killed process's `write_beside` left in a folder; only the caller may be writing there."""
     for part in folder.glob(".*.part*"):
         part.unlink(missing_ok=True)
 
 
 def _umask() -> int:
-    """What new files of this process do not allow."""
-    current = os.umask(0o077)  # there is no way to read it but to set another
+    """This process's umask."""
+    current = os.umask(0o077)  # it can only be read by setting another
     os.umask(current)
     return current
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, completely or not at all."""
     with write_beside(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def link(source: Path, target: Path) -> None:
-    """Let ``target`` be the same file as ``source``; a copy where the file system has no hard links."""
+    """Hard-link ``target`` to ``source``; copy if the file system has no hard links."""
     with write_beside(target) as beside:
         try:
             os.link(source, beside)

@@ -1,4 +1,4 @@
-"""Images of a dataset as tensors, kept whole on the device as uint8."""
+"""A dataset's images as uint8 tensors, kept entirely on the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ayt.base.randomness import generator
 
 @dataclass(frozen=True)
 class Images:
-    """A dataset.
+    """A dataset in memory.
 
     Attributes:
         pixels: (N, C, H, W) uint8.
@@ -26,7 +26,7 @@ class Images:
 
     @classmethod
     def of(cls, arrays: tuple[np.ndarray, np.ndarray]) -> Images:
-        """The images of a dataset's pixels and labels, on the host."""
+        """From arrays of pixels and labels, on the host."""
         pixels, labels = arrays
         return cls(torch.from_numpy(pixels), torch.from_numpy(labels))
 
@@ -40,18 +40,18 @@ class Images:
     def batch(self, batch_size: int, seed: int, iteration: int) -> tuple[Tensor, Tensor]:
         """The images (B, C, H, W) in [-1, 1] and labels (B,) of one iteration.
 
-        Each epoch is shuffled anew and gone through without replacement; its last, incomplete part is dropped.
+        Each epoch is reshuffled and drawn without replacement; its last, incomplete batch is dropped.
         """
         return self.at(self.choose(batch_size, seed, iteration))
 
     def choose(self, batch_size: int, seed: int, iteration: int) -> Tensor:
-        """Which images (B,) one iteration sees, on the dataset's device."""
+        """Indices (B,) of the images of one iteration, on the dataset's device."""
         epoch, part = divmod(iteration, len(self) // batch_size)
         order = _order(len(self), seed, epoch, self.pixels.device)
         return order[part * batch_size : (part + 1) * batch_size]
 
     def at(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Some images (B, C, H, W) in [-1, 1] and their labels (B,)."""
+        """The images (B, C, H, W) in [-1, 1] at given indices, and their labels (B,)."""
         return to_float(self.pixels[chosen]), self.labels[chosen]
 
 
@@ -67,5 +67,5 @@ def to_uint8(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=2)
 def _order(size: int, seed: int, epoch: int, device: torch.device) -> Tensor:
-    """A whole epoch's order, drawn on the host, so that it is the same everywhere, and copied once."""
+    """A whole epoch's order, drawn on the host so that it is the same on every device, and copied once."""
     return torch.randperm(size, generator=generator(seed, epoch, "shuffle")).to(device)

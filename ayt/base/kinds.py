@@ -1,7 +1,7 @@
-"""Kinds (methods, datasets, networks, metrics, figures, tables): found by name, each in a module of its own.
+"""Kinds (methods, datasets, networks, metrics, figures, tables): found by name, each in its own module.
 
-A kind is a class of settings that a `Registry` knows. Those of the package are the modules of one folder for each
-registry, found by looking there: nothing lists them. Others come from an extension, a Python file that registers them.
+A kind is a class of settings in a `Registry`. Each registry has a folder of the package, whose modules define its
+built-in kinds; nothing else lists them. More kinds come from extensions, Python files that register them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ayt.base.errors import UserError
 from ayt.base.sections import Section, choices, kind_of, problems
 
 EXTENSIONS = "AYT_EXTENSIONS"
-"""The environment variable that names extension files, separated by colons. Snakemake's jobs get it from the
+"""The environment variable that names extension files, separated by colons. For Snakemake's jobs it is set from the
 experiment's key ``extensions``."""
 
 
 class Kind(Section):
-    """The settings of one kind; a subclass for each, registered under its ``name``.
+    """The settings of one kind: a subclass, registered under its ``name``.
 
     Attributes:
-        by_default: whether it is taken where an experiment says nothing.
+        by_default: whether it is used if an experiment does not choose.
     """
 
     name: ClassVar[str]
@@ -42,12 +42,12 @@ K = TypeVar("K", bound=Kind)
 
 
 class Registry(Generic[K]):
-    """The kinds of one sort, by name.
+    """All kinds of one category, such as methods or datasets, by name.
 
     Args:
-        what: a kind of this sort in messages, for example ``method``.
-        key: under which a file names it, for example ``loss``.
-        package: whose modules define the kinds that are shipped.
+        what: what messages call such a kind, for example ``method``.
+        key: the key under which a file names it, for example ``loss``.
+        package: the package whose modules define the built-in kinds.
     """
 
     def __init__(self, what: str, key: str, package: str) -> None:
@@ -57,10 +57,10 @@ class Registry(Generic[K]):
         self._discovered = False
 
     def register(self, kind: type[K]) -> type[K]:
-        """Add a kind, as a decorator of its class.
+        """Add a kind; a class decorator.
 
         Raises:
-            UserError: it has no name, or another's; or it lacks a method.
+            UserError: it has no name, its name is taken, or it does not define an abstract method.
         """
         here = f"{_source(kind)}: {self.what} {kind.__name__}"
         if not hasattr(kind, "name"):
@@ -68,7 +68,7 @@ class Registry(Generic[K]):
         if inspect.isabstract(kind):
             raise UserError(f"{here} does not define {', '.join(sorted(kind.__abstractmethods__))}")
         if not kind.__module__.startswith(f"{self._package}."):
-            self._discover()  # a name that is shipped is taken
+            self._discover()  # a built-in kind's name is taken
         other = self._kinds.setdefault(kind.name, kind)
         if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
             raise UserError(f"{here}: the name {kind.name!r} is taken by {_source(other)}")
@@ -83,20 +83,20 @@ class Registry(Generic[K]):
 
     @property
     def defaults(self) -> list[str]:
-        """The names of those that are taken where an experiment says nothing."""
+        """The names of those used if an experiment does not choose."""
         return [name for name, kind in self.kinds.items() if kind.by_default]
 
     @property
     def default(self) -> str | None:
-        """The one that is meant where a file names none; None: it must."""
+        """The kind that is used if a file names none; None: a file must name one."""
         return self.defaults[0] if len(self.defaults) == 1 else None
 
     def get(self, name: Any) -> type[K] | None:
-        """The kind of this name; None if there is none."""
+        """The kind with this name; None if there is none."""
         return self.kinds.get(name) if isinstance(name, str) else None
 
     def describe_unknown(self, name: Any) -> str:
-        """What to say of a name that no kind has."""
+        """Error text for a name that no kind has."""
         return f"unknown {self.what}; {choices(name, self.kinds)}"
 
     def _discover(self) -> None:
@@ -110,7 +110,7 @@ class Registry(Generic[K]):
                 importlib.import_module(f"{self._package}.{module.name}")
 
     def dump(self, kind: K) -> dict[str, Any]:
-        """A kind for a record: its name, its version, and `Section.settings`."""
+        """A kind as a record stores it: its name, its version, and `Section.settings`."""
         return {self.key: kind.name, "version": kind.version, **kind.settings()}
 
     def identity(self, kind: K) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Registry(Generic[K]):
         """A kind from a record, as `dump` wrote it.
 
         Raises:
-            UserError: it is no kind that this version knows, of another version, or has wrong settings.
+            UserError: the kind is unknown, has a different version, or has invalid settings.
         """
         if not isinstance(content, Mapping):
             raise UserError(f"{source}: must be a mapping of settings, not {kind_of(content)}")
@@ -134,13 +134,13 @@ class Registry(Generic[K]):
         if version != model.version:
             raise UserError(
                 f"{source}: was written for version {version} of the {self.what} {name!r}; this is version"
-                f" {model.version}, whose results are others"
+                f" {model.version}, whose results differ"
             )
         return validate(model, settings, source)
 
 
 def _source(kind: type[Kind]) -> str:
-    """The file that defines a kind; its module, if that has none."""
+    """The file that defines a kind, or its module if there is no file."""
     return getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__
 
 
@@ -148,10 +148,10 @@ S = TypeVar("S", bound=Section)
 
 
 def validate(model: type[S], content: Any, source: str) -> S:
-    """A section from a record.
+    """Validate a section read from a record.
 
     Raises:
-        UserError: the first mistake in it.
+        UserError: it is invalid; names the first mistake.
     """
     try:
         return model.model_validate(content)
@@ -161,7 +161,7 @@ def validate(model: type[S], content: Any, source: str) -> S:
 
 
 def load_extensions(files: Iterable[str]) -> None:
-    """Run Python files that register kinds; each once.
+    """Run Python files that register kinds, each once.
 
     Raises:
         UserError: one is missing, or fails.

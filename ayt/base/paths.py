@@ -1,10 +1,10 @@
 """The one place that names the files of the workflow.
 
-Paths are relative to the working directory, that of results unless the environment variable `RESULTS_VARIABLE` names
-another folder.
+Paths are relative to the working directory; the environment variable `RESULTS_VARIABLE` can name another folder for
+results.
 
-``{dataset}``, ``{run}`` and ``{experiment}`` stay as wildcards where a Snakemake rule needs a pattern: call the
-functions with these strings as arguments.
+For the pattern of a Snakemake rule, pass ``{dataset}``, ``{run}`` or ``{experiment}`` as arguments: they remain as
+wildcards.
 """
 
 import os
@@ -25,7 +25,7 @@ ASSET_TABLE = Path("config/assets.yaml")
 """Addresses and hashes of published files, unless an experiment names another table."""
 
 TORCH_HOME = ASSETS / "torch"
-"""Where torch.hub, torchvision and pytorch-fid look for files; the environment variable of that name leads there."""
+"""Where torch.hub, torchvision and pytorch-fid look for files; set by the environment variable of that name."""
 
 INCEPTION = TORCH_HOME / "hub" / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
 """The weights of pytorch-fid's Inception network; the table of assets puts them here."""
@@ -34,19 +34,19 @@ VGG16 = TORCH_HOME / "hub" / "checkpoints" / "vgg16-397923af.pth"
 """The weights of torchvision's VGG16; the table of assets puts them here."""
 
 PUBLISHED_NETWORKS = {INCEPTION: "pytorch-fid-inception", VGG16: "torchvision-vgg16"}
-"""What the table of assets calls them."""
+"""Their names in the table of assets."""
 
 RESERVED_NAMES = (RUNS.name, LOGS.name, ASSETS.name, REFERENCES.name, ANALYSES.name, ANCHORS.name)
-"""Names that an experiment cannot have, because its folder would be one of the workflow's own."""
+"""Names that an experiment cannot have because the workflow uses folders of these names."""
 
 
 def run_folder(dataset: str, run: str) -> Path:
-    """The folder of one run, shared by all experiments that ask for the same training."""
+    """The folder of one run, shared by all experiments that include the same training run."""
     return RUNS / dataset / run
 
 
 def sibling_folder(folder: Path, run: str) -> Path:
-    """The folder of another run of the same dataset: where upstream weights are."""
+    """The folder of another run on the same dataset: where upstream weights are."""
     return folder.parent / run
 
 
@@ -61,7 +61,7 @@ def snapshot(folder: Path, iteration: int | str) -> Path:
 
 
 def snapshots(folder: Path) -> list[int]:
-    """The iterations of the snapshots that are there."""
+    """The iterations of the existing snapshots."""
     return sorted(int(path.stem) for path in (folder / "snapshots").glob("[0-9]*.safetensors"))
 
 
@@ -76,17 +76,17 @@ def training_log(folder: Path, stop: int) -> Path:
 
 
 def resume_folder(folder: Path) -> Path:
-    """What a segment under way keeps: lease, resume state, unpublished snapshots. Never a declared output."""
+    """What a running segment keeps: lease, resume state, unpublished snapshots. Never a declared output."""
     return folder / "resume"
 
 
 def failure(folder: Path) -> Path:
-    """When and why the training failed, if its numbers did."""
+    """When and why training failed numerically."""
     return resume_folder(folder) / "failure.json"
 
 
 def dataset(name: str) -> Path:
-    """A dataset that was downloaded, as arrays of images and labels."""
+    """A downloaded dataset, as arrays of images and labels."""
     return ASSETS / "datasets" / f"{name}.npz"
 
 
@@ -96,22 +96,22 @@ def checkpoint(name: str) -> Path:
 
 
 def reference(dataset: str, name: str, suffix: str) -> Path:
-    """Features of real images (npz), and what they are (yaml)."""
+    """Features of real images (npz), and their record (yaml)."""
     return REFERENCES / dataset / f"{name}.{suffix}"
 
 
 def anchor(dataset: str, name: str, suffix: str) -> Path:
-    """Scores of weights that were not trained here (json), and what they are (yaml)."""
+    """Scores of weights that were not trained here (json), and their record (yaml)."""
     return ANCHORS / dataset / f"{name}.{suffix}"
 
 
 def analysis(name: str) -> Path:
-    """The folder of one analysis: its record and what it found."""
+    """The folder of one analysis: its record and its results."""
     return ANALYSES / name
 
 
 def numbered_file(folder: Path, iteration: int | str, suffix: str) -> Path:
-    """What was made of the snapshot after ``iteration`` iterations; a wildcard stays as it is."""
+    """The file for the snapshot after ``iteration`` iterations; a wildcard stays as it is."""
     return folder / f"{_digits(iteration)}.{suffix}"
 
 
@@ -121,32 +121,32 @@ def experiment_folder(experiment: str) -> Path:
 
 
 def partial_name(experiment: str) -> str:
-    """What stands for the experiment's name where its results are drawn from what is there, while some is missing.
+    """The name that replaces the experiment's while its figures are drawn from incomplete results.
 
-    A folder of its own: the workflow would take what it finds in the usual place for finished.
+    It gives them a separate folder: the workflow would take files in the usual one for finished.
     """
     return f"{experiment}/so_far"
 
 
 def resolved_experiment(experiment: str) -> Path:
-    """The experiment as it was run."""
+    """The experiment as it was run, with all defaults."""
     return experiment_folder(experiment) / "experiment.yaml"
 
 
 def scores_table(experiment: str) -> Path:
-    """All scores of one experiment, one row for each run, iteration, number of steps and metric."""
+    """All scores of one experiment, one row per run, iteration, number of steps and metric."""
     return experiment_folder(experiment) / "scores.csv"
 
 
 FIGURE_FILES = ("png", "pdf", "csv", "html")
-"""Endings of a figure's files; csv: the numbers that were drawn."""
+"""Suffixes of a figure's files; csv: the plotted numbers."""
 
 TABLE_FILES = ("csv", "md", "tex", "html")
-"""Endings of a table's files."""
+"""Suffixes of a table's files."""
 
 
 def figure(experiment: str, name: str, suffix: str) -> Path:
-    """One figure, or the table it was drawn from."""
+    """One figure, or the table of its numbers."""
     return experiment_folder(experiment) / "figures" / f"{name}.{suffix}"
 
 
@@ -156,7 +156,7 @@ def table(experiment: str, name: str, suffix: str) -> Path:
 
 
 def about(experiment: str) -> Path:
-    """What was run and what was not: the first page of the report."""
+    """The first page of the report: what was run and what was not."""
     return experiment_folder(experiment) / "about.rst"
 
 
@@ -166,7 +166,7 @@ def report(experiment: str) -> Path:
 
 
 def job_log(*parts: str) -> Path:
-    """The log of one job: mirrors the folders of the results."""
+    """The log of one job; log folders mirror those of the results."""
     return LOGS.joinpath(*parts).with_suffix(".log")
 
 

@@ -1,10 +1,10 @@
-"""Processes that share one training or one scoring, each with its own device: torch.distributed.
+"""Processes that share one training run or one scoring job, each with its own device: torch.distributed.
 
-Who is who stands in the environment, as every launcher writes it: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
+Environment variables identify each process, as set by every launcher: ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
 ``MASTER_ADDR`` and ``MASTER_PORT``. Without them there is one process, and nothing here communicates.
 
-The first process is where the others meet. Whoever reaches its port can read and write what they exchange there, so it
-listens at the address of the job's own network, ``MASTER_ADDR``, and at no other if that can be.
+The first process hosts the rendezvous. Anyone who can reach its port can read and write what the processes exchange
+there, so it listens only on the job's own network address, ``MASTER_ADDR``, if possible.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Processes:
     """This process among those that share its work.
 
     Attributes:
-        rank: from 0; the first alone writes files.
+        rank: from 0; only process 0 writes files.
         count: how many there are.
-        host: the group that sends what does not lie on a GPU; None where there is one process.
+        host: the process group for values that are not on a GPU; None if there is one process.
     """
 
     rank: int = 0
@@ -50,27 +50,27 @@ class Processes:
         """This process's part of ``size`` images.
 
         Raises:
-            UserError: they cannot be shared out evenly.
+            UserError: they cannot be divided evenly.
         """
         if size % self.count:
-            raise UserError(f"a batch of {size} images cannot be shared out evenly over {self.count} processes")
+            raise UserError(f"a batch of {size} images cannot be divided evenly among {self.count} processes")
         each = size // self.count
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def parallel(self, network: nn.Module) -> nn.Module:
-        """The network, with gradients that are summed over the processes in every backward pass.
+        """Wrap the network so that every backward pass sums gradients over the processes.
 
-        Summed, not averaged: the losses of a batch's parts add up to the batch's.
+        Summed, not averaged: the losses of a batch's parts add up to the loss of the batch.
         """
         if self.count == 1:
             return network
         wrapped = DistributedDataParallel(network)
-        # A lambda: PyTorch compares a hook's annotations with its own classes, and cannot read ours.
+        # A lambda: PyTorch checks a hook's annotations against its own classes, and cannot read ours.
         wrapped.register_comm_hook(None, lambda _, bucket: _sum_gradients(bucket.buffer()))
         return wrapped
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over the processes, on each of them; in place."""
+        """Sum over the processes, in place; every process gets the result."""
         if self.count > 1:
             distributed.all_reduce(values)
         return values
@@ -86,7 +86,7 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def highest(self, value: int) -> int:
-        """The highest of the processes' values, on each of them."""
+        """The maximum over the processes; every process gets it."""
         if self.count == 1:
             return value
         values = torch.tensor(value)
@@ -94,21 +94,21 @@ class Processes:
         return int(values)
 
     def from_first(self, value: T) -> T:
-        """The first process's value, on each of them."""
+        """The first process's value; every process gets it."""
         values = [value]
         if self.count > 1:
             distributed.broadcast_object_list(values, 0, self.host)
         return values[0]
 
     def wait(self) -> None:
-        """Return once every process has come here."""
+        """Return once every process has called this."""
         if self.count > 1:
             distributed.barrier(self.host)
 
     def spread(self, number: int, compute: Callable[[int], T]) -> Iterator[T]:
-        """``compute(0)``, ``compute(1)``, ... in this order, shared out: the first process gets all, others nothing.
+        """Run ``compute(0)``, ``compute(1)``, ... on all processes; the first yields all results in order, others none.
 
-        Tensors in the results must lie in the host's memory.
+        Tensors in the results must be in host memory.
         """
         for start in range(0, number, self.count):
             index = start + self.rank
@@ -125,20 +125,20 @@ ALONE = Processes()
 
 
 def local_rank() -> int:
-    """Which of the processes on this machine this one is, from 0.
+    """The index of this process among those on this machine, from 0.
 
     Raises:
-        UserError: the environment says no such number.
+        UserError: the environment variable is not a whole number.
     """
     return _number("LOCAL_RANK", 0)
 
 
 @contextmanager
 def join_processes() -> Iterator[Processes]:
-    """Meet the other processes, if there are any, for as long as the block lasts.
+    """Connect to the other processes, if there are any, for the duration of the block.
 
     Raises:
-        UserError: the environment speaks of others and does not say how to meet them; or they do not come.
+        UserError: the environment announces others but not how to reach them, or they cannot be reached.
     """
     count = _number("WORLD_SIZE", 1)
     if count <= 1:
@@ -147,7 +147,7 @@ def join_processes() -> Iterator[Processes]:
     rank, port, host = _number("RANK", -1), _number("MASTER_PORT", -1), os.environ.get("MASTER_ADDR", "")
     if not (0 <= rank < count and 0 < port < 2**16 and host):
         raise UserError(
-            f"WORLD_SIZE = {count} in the environment: speaks of {count} processes, and RANK, MASTER_ADDR and"
+            f"WORLD_SIZE = {count} in the environment: announces {count} processes, but RANK, MASTER_ADDR and"
             " MASTER_PORT do not say how they find each other; unset it for one process"
         )
     try:
@@ -155,17 +155,17 @@ def join_processes() -> Iterator[Processes]:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=count
         )
-    except (RuntimeError, OSError) as error:  # all of torch.distributed's are of the first
+    except (RuntimeError, OSError) as error:  # torch.distributed raises RuntimeErrors only
         told = str(error).partition("\n")[0][:200]
         problem = f"the processes cannot find each other: {told}"
         raise UserError(f"MASTER_ADDR = {host}, MASTER_PORT = {port}: {problem}") from error
     yield Processes(rank, count, distributed.new_group(backend="gloo"))
-    # Not after an error: NCCL would wait for the other processes, and they for this one.
+    # Not after an error: NCCL and the other processes would wait for each other.
     distributed.destroy_process_group()
 
 
 def _number(variable: str, default: int) -> int:
-    """A whole number in the environment; the default where there is nothing."""
+    """A whole number from the environment, or the default if the variable is not set."""
     text = os.environ.get(variable, "").strip()
     if text and not text.isdecimal():
         raise UserError(f"{variable} = {text!r} in the environment: is not a whole number; unset it for one process")
@@ -173,7 +173,7 @@ def _number(variable: str, default: int) -> int:
 
 
 def _meet(host: str, port: int, rank: int, count: int) -> Any:
-    """The store that the first process has, in each of them."""
+    """Connect to the store hosted by the first process."""
     first = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # torchrun has one already
     listening = _listen(host, port, count) if first else None
     return distributed.TCPStore(  # type: ignore[attr-defined]
@@ -182,11 +182,11 @@ def _meet(host: str, port: int, rank: int, count: int) -> Any:
 
 
 def _listen(host: str, port: int, count: int) -> socket.socket | None:
-    """A socket at the host's address alone; None where that is not known: PyTorch then listens at all of them."""
+    """A socket bound to the host's address only; None if that is unknown: PyTorch then binds to all addresses."""
     all_here = _number("LOCAL_WORLD_SIZE", 0) == count
     for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         where = str(address[0])
-        # Machines often call themselves by an address that no other machine can reach.
+        # Machines often resolve their own name to an address that no other machine can reach.
         if ipaddress.ip_address(where.partition("%")[0]).is_loopback and where != host and not all_here:
             continue
         try:
@@ -198,6 +198,6 @@ def _listen(host: str, port: int, count: int) -> socket.socket | None:
 
 
 def _sum_gradients(gradients: Tensor) -> torch.futures.Future[Tensor]:
-    """Gradients, summed over the processes once they are."""
+    """A future of the gradients summed over the processes."""
     future = distributed.all_reduce(gradients, async_op=True).get_future()
     return future.then(lambda done: done.value()[0])

@@ -1,4 +1,4 @@
-"""A live line on a terminal; a line now and then in a log."""
+"""Progress: a live line on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LOG_SECONDS = 30.0
 
 
 class ProgressLine:
-    """Progress of something that counts from ``start`` to ``total``.
+    """Shows progress from ``start`` to ``total``.
 
     Args:
         description: what is being done.
-        total: where it ends.
-        start: where it begins.
+        total: the final count.
+        start: the initial count.
     """
 
     def __init__(self, description: str, total: int, start: int = 0) -> None:
@@ -58,7 +58,7 @@ class ProgressLine:
             self._bar.stop()
 
     def update(self, done: int, note: str = "") -> None:
-        """Say how far it is; ``note`` is shown beside."""
+        """Set the count; ``note`` is shown beside it."""
         self._done = done
         if self._bar:
             self._bar.update(self._task, completed=done, note=note)
@@ -67,5 +67,5 @@ class ProgressLine:
             print(f"{self.description}: {done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
 
     def advance(self, by: int) -> None:
-        """Say that it is further than before."""
+        """Increase the count."""
         self.update(self._done + by)

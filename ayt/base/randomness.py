@@ -1,6 +1,6 @@
 """Randomness as a function of (seed, iteration, purpose), never of what was drawn before.
 
-A run that was interrupted draws the same numbers as one that was not, without any generator's state being kept.
+An interrupted run draws the same numbers as an uninterrupted one, without saving any generator's state.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ def derived_seed(seed: int, iteration: int, purpose: str) -> int:
 
 
 def generator(seed: int, iteration: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator at the beginning of the stream of (seed, iteration, purpose)."""
+    """A generator at the start of the stream for (seed, iteration, purpose)."""
     if isinstance(iteration, Recorded):
         return iteration.generator(lambda at: derived_seed(seed, at, purpose), device)
     return torch.Generator(device).manual_seed(derived_seed(seed, iteration, purpose))
 
 
 CHUNK = 16
-"""Consecutive images whose numbers are drawn at once: who needs some of them draws these chunks and no others."""
+"""Images per chunk, whose numbers are drawn together: a part of a batch draws only the chunks it overlaps."""
 
 
 def chunks(start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
-    """The chunks that images ``start`` to ``stop`` lie in: number, images in it, places from ``start`` on."""
+    """The chunks that overlap images ``start`` to ``stop``: number, images within it, their places after ``start``."""
     for number in range(start // CHUNK, -(-stop // CHUNK)):
         first, last = max(start, number * CHUNK), min(stop, (number + 1) * CHUNK)
         yield number, slice(first - number * CHUNK, last - number * CHUNK), slice(first - start, last - start)
@@ -44,7 +44,7 @@ def image_noise(
 ) -> Tensor:
     """Standard normals (stop - start, *shape) for images ``start`` to ``stop``.
 
-    Those of an image depend on its place alone, not on which others are drawn with it.
+    An image's noise depends only on its index, not on which other images are drawn with it.
     """
     found = torch.empty((stop - start, *shape), device=device)
     for number, within, places in chunks(start, stop):
@@ -57,14 +57,14 @@ def image_noise(
 class Draws:
     """The random numbers of one iteration of one run, for a batch or a part of it.
 
-    A part gets the very numbers that it would have in the whole batch, and draws no more than the chunks it lies in.
+    A part gets exactly the numbers it would have in the whole batch, and draws only the chunks it overlaps.
 
     Attributes:
         seed: of the run.
-        iteration: from 0; a `Recorded` in its place where the iteration is recorded.
+        iteration: from 0; a `Recorded` while the iteration is being recorded.
         size: images in the whole batch.
-        device: where the numbers are wanted.
-        part: which images of the batch they are wanted for; None: all.
+        device: where the numbers are needed.
+        part: the images of the batch they are needed for; None: all.
     """
 
     seed: int
@@ -74,7 +74,7 @@ class Draws:
     part: slice | None = None
 
     def generator(self, purpose: str, device: torch.device | None = None) -> torch.Generator:
-        """A generator for one purpose, on the run's device unless another is named; for what needs a whole batch."""
+        """A generator for one purpose, by default on the run's device; for operations on a whole batch."""
         return generator(self.seed, self.iteration, purpose, device or self.device)
 
     def normal(self, purpose: str, *shape: int) -> Tensor:
@@ -83,7 +83,7 @@ class Draws:
         return image_noise(self.seed, self.iteration, purpose, start, stop, shape, self.device)
 
     def ranks(self, purpose: str) -> Tensor:
-        """The places (B,) of the images in a random order of the whole batch, from 0."""
+        """The ranks (B,), from 0, of the images in a random order of the whole batch."""
         z = image_noise(self.seed, self.iteration, purpose, 0, self.size, (), self.device)
         start, stop = self._ends
         return z.argsort().argsort()[start:stop]
@@ -91,7 +91,7 @@ class Draws:
     def masks(self, shapes: Sequence[tuple[int, int, int]], probability: float) -> list[Tensor]:
         """Dropout masks (B, C, H, W), False with ``probability``; none where that is 0.
 
-        All masks of an image are drawn at once and lie beside each other, each with channels last, as activations do.
+        All masks of an image are drawn together and contiguous, each in channels-last layout, like activations.
         """
         if not probability:
             return []

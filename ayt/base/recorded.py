@@ -1,4 +1,4 @@
-"""The number of an iteration that is recorded once, and then replayed as other iterations."""
+"""The number of an iteration that is recorded once and then replayed for other iterations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ T = TypeVar("T")
 
 
 class NotRecordableError(Exception):
-    """An iteration does something that its recording could not do again with another number."""
+    """An iteration does something that cannot be replayed for another iteration number."""
 
 
 class Recorded:
-    """Stands for an iteration's number while the iteration is recorded; knows all that depends on it.
+    """Stands in for an iteration's number while it is recorded, and keeps track of everything that depends on it.
 
-    A recording repeats operations on the same tensors and generators. So what depends on the number is asked for here,
-    in an order that never changes: generators are seeded anew before each replay, scalars filled, and constants
-    compared, for with another one the recording is worth nothing. Whatever else is done with the number fails.
+    A replay repeats operations on the same tensors and generators. So everything that depends on the number is
+    requested here, always in the same order. Before each replay, generators are reseeded, scalars are refilled, and
+    constants are compared, as a changed one invalidates the recording. Any other use of the number fails.
 
     Args:
-        device: where scalars lie.
-        at: the iteration that is recorded first.
+        device: where scalars are stored.
+        at: the iteration that is recorded.
 
     Attributes:
-        generators: all that were asked for.
+        generators: all that were requested.
     """
 
     def __init__(self, device: torch.device, at: int) -> None:
@@ -40,7 +40,7 @@ class Recorded:
         self._constants: list[tuple[Callable[[int], Any], Any]] = []
 
     def move(self, at: int) -> bool:
-        """Make it stand for another iteration; False: a constant differs, and all must be recorded anew."""
+        """Move to another iteration; False: a constant differs, and the iteration must be recorded again."""
         self._at = at
         self._asked = dict.fromkeys(self._asked, 0)
         for source, seed in zip(self.generators, self._seeds, strict=True):
@@ -50,13 +50,13 @@ class Recorded:
         return all(compute(at) == value for compute, value in self._constants)
 
     def generator(self, seed: Callable[[int], int], device: torch.device | str) -> torch.Generator:
-        """A generator at the beginning of its stream, whose seed is a function of the iteration."""
+        """A generator at the start of its stream, whose seed is a function of the iteration."""
         index = self._next("generator")
         if index == len(self.generators):
             self.generators.append(torch.Generator(device).manual_seed(seed(self._at)))
             self._seeds.append(seed)
         if self.generators[index].device.type != self._device.type or self._seeds[index](self._at) != seed(self._at):
-            raise NotRecordableError("random numbers are drawn on the host, or not in the same order each time")
+            raise NotRecordableError("random numbers are drawn on the host, or in a varying order")
         return self.generators[index]
 
     def scalar(self, compute: Callable[[int], float]) -> Tensor:
@@ -67,7 +67,7 @@ class Recorded:
         return self._scalars[index][1]
 
     def constant(self, compute: Callable[[int], T]) -> T:
-        """A function of the iteration that seldom changes, as it is."""
+        """A function of the iteration that rarely changes, as a Python value."""
         index = self._next("constant")
         if index == len(self._constants):
             self._constants.append((compute, compute(self._at)))
@@ -79,7 +79,7 @@ class Recorded:
         return self._asked[kind] - 1
 
     def _refuse(self, *_: object) -> Any:
-        raise NotRecordableError("the iteration's number is used otherwise than through `ramp` or `stage_at`")
+        raise NotRecordableError("the iteration's number is used other than through `ramp` or `stage_at`")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = __pos__ = __abs__ = _refuse
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _refuse

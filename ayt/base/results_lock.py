@@ -1,8 +1,8 @@
-"""One workflow at a time in a results folder, from whichever clone of the repository and whichever machine it runs.
+"""One workflow at a time per results folder, from whichever clone of the repository and whichever machine it runs.
 
-Who holds the folder keeps a lock of the file system on a file in it for as long as its process lives, and touches the
-file that says who it is. The first tells the living from the dead on one machine, and on several where the file system
-shares its locks; the second where it does not.
+The holder keeps a file lock in the folder as long as its process lives, and regularly touches a file that says who it
+is. The lock tells live holders from dead ones on one machine, and across machines if the file system shares its locks;
+the touched file does so if it does not.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ayt.base.errors import UserError
 from ayt.base.files import lock, write_error, write_text
 
 TOUCH_SECONDS = 10.0
-"""Between two signs of life."""
+"""Seconds between two signs of life."""
 SILENT_SECONDS = 60.0
-"""After which a holder on another machine is taken for dead."""
+"""Seconds without a sign of life after which a holder on another machine is considered dead."""
 
 
 class ResultsLock:
     """The right to run a workflow on a results folder.
 
     Args:
-        folder: of the results; another path to the same folder is the same folder.
+        folder: the results folder, by any of its paths.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,10 +41,10 @@ class ResultsLock:
         self._own: dict[str, Any] = {}
 
     def take(self) -> None:
-        """Hold the folder until `release`, or until this process ends, however it ends.
+        """Hold the folder until `release` or until this process ends, for whatever reason.
 
         Raises:
-            UserError: another workflow holds it; or the folder cannot be written to, or has no locks.
+            UserError: another workflow holds it, or the folder cannot be written to or does not support locks.
         """
         place = self.folder / ".workflow.lock"
         try:
@@ -64,22 +64,22 @@ class ResultsLock:
         threading.Thread(target=self._touch, daemon=True).start()
 
     def release(self) -> None:
-        """Let others have the folder; nothing if it is not held."""
+        """Release the folder; does nothing if it is not held."""
         if self._alive is None:
             return
         self._left.set()
-        if self._holder() == self._own:  # not of one elsewhere that took this one for dead
+        if self._holder() == self._own:  # not if one elsewhere considered this one dead
             self._file.unlink(missing_ok=True)
         self._alive.close()
         self._alive = None
 
     def _is_elsewhere(self) -> bool:
-        """Whether a holder whose locks are not seen here, as it is on another machine, gave a sign of life lately."""
+        """Whether a holder on another machine, whose lock is not visible here, recently gave a sign of life."""
         holder = self._holder()
         if not holder or holder.get("host") == socket.gethostname():
             return False
         try:
-            # By the clock of the file system, which is that of neither machine.
+            # By the file system's clock, which is neither machine's.
             with tempfile.NamedTemporaryFile(dir=self.folder) as now:
                 age = os.fstat(now.fileno()).st_mtime - self._file.stat().st_mtime
         except FileNotFoundError:
@@ -100,11 +100,11 @@ class ResultsLock:
             try:
                 os.utime(self._file)
             except OSError:
-                continue  # a network that is gone may come back
+                continue  # a lost network may come back
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # of a container that knows no names
+    except (KeyError, OSError):  # in a container without user names
         return f"user {os.getuid()}"

@@ -1,4 +1,4 @@
-"""Settings: pydantic models that refuse what they do not know, say what names a result, and tell mistakes in a line."""
+"""Settings: pydantic models that reject unknown keys, define what names a result, and report mistakes in one line."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 
 class Unnamed:
-    """Marks a field that changes no result: it is not in names, nor in records."""
+    """Marks a field that does not affect results: it is in neither names nor records."""
 
 
 UNNAMED = Unnamed()
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=10_000)]
-"""How large a network, or a part of it, is in one direction; how many threads, processes, machines there are."""
+"""A size of a network or a part of it; a number of threads, processes or machines."""
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,7 +32,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_len
 
 def _line(value: str) -> str:
     if not value.isprintable():
-        raise ValueError("must be one line, of characters that can be seen")
+        raise ValueError("must be one line of visible characters")
     if value != value.strip():
         raise ValueError("begins or ends with a space")
     return value
@@ -41,13 +41,13 @@ def _line(value: str) -> str:
 LONGEST_LINE, LONGEST_PATH = 200, 1000
 
 Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_line)]
-"""Text for people, in any script: a label, a title."""
+"""Text for readers, in any script: a label, a title."""
 Place = Annotated[str, Field(min_length=1, max_length=LONGEST_PATH), AfterValidator(_line)]
-"""Where a file or a folder is."""
+"""The path of a file or a folder."""
 
 
 def find_repeated(values: Iterable[Any]) -> list[Any]:
-    """The values that stand there more than once, each once; lists and mappings are looked at by what they say."""
+    """The values that occur more than once, each listed once; lists and mappings are compared by content."""
     seen, found = set(), {}
     for value in values:
         known = value if isinstance(value, Hashable) else repr(value)
@@ -70,11 +70,11 @@ NoiseLevels = Annotated[list[Positive], Field(min_length=1), Choices]
 
 
 class Section(BaseModel):
-    """A group of settings: unknown keys and wrong types are errors, values never change.
+    """A group of settings: unknown keys and wrong types are errors, and instances are immutable.
 
     Attributes:
-        version: raised by hand when a change of the code changes what these settings lead to; a part of every name
-            that depends on them.
+        version: raised by hand when a code change changes the results of these settings; part of every name that
+            depends on them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -82,11 +82,11 @@ class Section(BaseModel):
     version: ClassVar[int] = 1
 
     def unhashed_fields(self) -> set[str]:
-        """The fields that change no result."""
+        """The fields that do not affect results."""
         return {name for name, field in type(self).model_fields.items() if UNNAMED in field.metadata}
 
     def identity(self) -> dict[str, Any]:
-        """What tells results of these settings from those of others, as plain containers.
+        """What distinguishes results of these settings from others, as plain containers.
 
         Fields at their defaults are left out: a new field with a default renames nothing.
         """
@@ -99,19 +99,19 @@ class Section(BaseModel):
 
 
 LISTED = 200
-"""Characters of a list of choices at most."""
+"""The longest a list of choices may be, in characters."""
 MOST_COMPARED = 1000
-"""Choices that a guess at what was meant is looked for in."""
+"""The most choices that are searched for a guess at what was meant."""
 
 
 def check_divides(part: int | None, whole: int | None, part_name: str, whole_name: str) -> None:
-    """Raise ValueError unless ``part`` divides ``whole``; absent ones are not checked."""
+    """Raise ValueError unless ``part`` divides ``whole``; None is not checked."""
     if part and whole and whole % part:
         raise ValueError(f"{part_name} {part} does not divide {whole_name} {whole}")
 
 
 def choices(value: Any, known: Iterable[Any]) -> str:
-    """``choose from a, b, c``, with a guess at what was meant; of many it tells the first and how many more."""
+    """``choose from a, b, c``, with a guess at what was meant; a long list is cut to the first few and a count."""
     names = [str(name) for name in known]
     close = difflib.get_close_matches(str(value)[:LISTED], names[:MOST_COMPARED], n=1)
     guess = f"did you mean {close[0]}? " if close else ""
@@ -136,7 +136,7 @@ def takes_list(annotation: Any) -> bool:
 
 
 class Absent:
-    """Stands for a value that there is none of."""
+    """Marks a missing value."""
 
     def __repr__(self) -> str:
         return "absent"
@@ -148,34 +148,34 @@ ABSENT: Any = Absent()
 def problems(
     model: type[BaseModel], error: ValidationError, more_keys: Iterable[str] = ()
 ) -> Iterator[tuple[tuple[Any, ...], Any, str]]:
-    """Pydantic's complaints: where, the value (`ABSENT` if showing it would not help), and what is wrong with it.
+    """Pydantic's errors: location, value (`ABSENT` if showing it would not help), and what is wrong with it.
 
     Args:
-        model: that was validated.
-        error: what it raised.
-        more_keys: that stand beside the model's own in the file.
+        model: the model that was validated.
+        error: the error it raised.
+        more_keys: keys that the file may have besides the model's own.
     """
     for detail in error.errors(include_url=False):
-        loc = tuple(part for part in detail["loc"] if not str(part).startswith("["))  # which of several types it took
+        loc = tuple(part for part in detail["loc"] if not str(part).startswith("["))  # names the member of a union
         whole = detail["type"] == "value_error" and isinstance(detail["input"], dict | list | BaseModel)
         value = ABSENT if whole or detail["type"] == "missing" else detail["input"]
         yield loc, value, _problem(model, loc, detail, more_keys)
 
 
 def kind_of(value: Any) -> str:
-    """What a value from a YAML file is called in messages."""
+    """What messages call a value from a YAML file."""
     names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", type(None): "nothing"}
     return names.get(type(value), type(value).__name__)
 
 
 def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any, more_keys: Iterable[str]) -> str:
-    """One phrase for one of pydantic's complaints."""
+    """One phrase for one of pydantic's errors."""
     kind, context = detail["type"], detail.get("ctx", {})
     known = {
         "missing": "is missing",
         "too_short": "the list is empty",
         "model_type": f"must be a mapping of options, not {kind_of(detail['input'])}",
-        "string_type": "must be text" + ("; put it into quotes" if isinstance(detail["input"], int | float) else ""),
+        "string_type": "must be text" + ("; put it in quotes" if isinstance(detail["input"], int | float) else ""),
     }
     if kind in known:
         return known[kind]
@@ -205,12 +205,12 @@ def _model_at(model: type[BaseModel], loc: Sequence[Any]) -> type[BaseModel]:
 
 
 def _strip_notes(annotation: Any) -> Any:
-    """A type without what is noted beside it."""
+    """A type without its annotations."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _literals(annotation: Any) -> list[Any]:
     if get_origin(annotation) is Literal:
-        # As a file has them.
+        # As a file spells them.
         return [str(value).lower() if isinstance(value, bool) else value for value in get_args(annotation)]
     return [value for part in get_args(annotation) for value in _literals(part)]

@@ -1,4 +1,4 @@
-"""Which source runs."""
+"""Which source code is running."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The top of the source's own repository, if it has one."""
+"""The root of the source's own repository, if it has one."""
 
 
 def source_commit() -> str | None:
-    """The commit of the source that runs, ``-dirty`` if it was changed since; None if no repository is its own.
+    """The commit of the running source, ``-dirty`` if it was changed since; None if it has no repository of its own.
 
-    A repository around it, or one that the environment names, is not its own.
+    An enclosing repository, or one named by the environment, does not count.
 
-    To be asked before torch is imported: while git is being started, this process counts twice where a cluster adds
-    up the memory of a job's processes, and with torch that can be more than the job has asked for.
+    Call it before importing torch: while git is being started, this process is counted twice where a cluster adds up
+    the memory of a job's processes, and with torch that can exceed what the job requested.
     """
-    # Above the root git looks no further; variables like GIT_DIR would send it elsewhere.
+    # Keep git from searching above the root; variables like GIT_DIR would send it elsewhere.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         answer = subprocess.run(

@@ -1,6 +1,6 @@
-"""Snapshots and training states: safetensors files that know which run and iteration they belong to.
+"""Snapshots and training states: safetensors files that record which run and iteration they belong to.
 
-Each has a digest of what it says and of its numbers, which is compared wherever the numbers are read.
+Each has a digest of its metadata and its tensors, which is checked whenever the tensors are read.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ayt.base.errors import UserError
 from ayt.base.files import write_beside
 
 FORMAT = 1
-"""Of snapshot and state files; a newer one is refused."""
+"""Format of snapshot and state files; newer ones are refused."""
 
-_KEY = "ayt"  # one key only: safetensors writes several in an order that changes from process to process
+_KEY = "ayt"  # a single key: safetensors writes several in an order that varies between processes
 _DIGEST = "digest"
 NUMBERED = ("snapshot", "state")
-"""Kinds of files that are called by their iteration."""
+"""Kinds of files named after their iteration."""
 
 
 def write(path: Path, kind: str, run: str, iteration: int, tensors: dict[str, torch.Tensor], **more: Any) -> None:
     """Write named tensors.
 
     Args:
-        path: the file, replaced as a whole.
+        path: the file, replaced atomically.
         kind: ``snapshot`` or ``state``.
         run: name of the run.
         iteration: iterations trained.
@@ -41,7 +41,7 @@ def write(path: Path, kind: str, run: str, iteration: int, tensors: dict[str, to
         more: further metadata, plain JSON.
 
     Raises:
-        UserError: no space is left, or the place cannot be written to.
+        UserError: no space is left, or the path cannot be written to.
     """
     versions = {"ayt": ayt.__version__, "torch": torch.__version__}
     metadata = {
@@ -70,20 +70,20 @@ def read(path: Path, kind: str, run: str | None = None) -> tuple[dict[str, torch
         run: name of the run that the file must belong to; None: any.
 
     Raises:
-        UserError: the file is missing, damaged, not ours, of another kind or run than that, of another iteration than
-            it is called by, or of a newer format.
+        UserError: the file is missing, damaged, not written by ayt, of a different kind or run, of a different
+            iteration than its name says, or of a newer format.
     """
     with _open(path) as file:
         metadata = _check(file.metadata(), path, kind, run)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    # Files of older versions have none.
+    # Files written by older versions have none.
     if metadata.get(_DIGEST, "") not in ("", _digest(metadata, tensors)):
         raise UserError(f"{path}: damaged: its digest does not match its numbers; delete it to have it made again")
     return tensors, metadata
 
 
 def metadata(path: Path, kind: str, run: str | None = None) -> dict[str, Any]:
-    """Read the metadata alone, without a look at the numbers; see `read`."""
+    """Read only the metadata, without the tensors; see `read`."""
     with _open(path) as file:
         return _check(file.metadata(), path, kind, run)
 
@@ -94,7 +94,7 @@ def _open(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
     except (FileNotFoundError, PermissionError):
-        # safetensors says of all that it cannot open that it is not there.
+        # safetensors reports any file it cannot open as missing.
         try:
             path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -120,13 +120,13 @@ def _check(found: dict[str, str] | None, path: Path, kind: str, run: str | None)
     if run is not None and metadata["run"] != run:
         raise UserError(f"{path}: belongs to run {metadata['run']}, not to {run}")
     if kind in NUMBERED and path.stem.isdecimal() and int(path.stem) != metadata["iteration"]:
-        problem = f"is called {int(path.stem)} and holds iteration {metadata['iteration']}"
+        problem = f"is named {int(path.stem)} but holds iteration {metadata['iteration']}"
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metadata
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """The metadata in a text; empty where a damaged one says none."""
+    """Parse metadata; empty if it is damaged."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -135,7 +135,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _digest(metadata: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
-    """The SHA-256 of metadata and of tensors on the CPU, in hexadecimal."""
+    """The SHA-256 of metadata and CPU tensors, in hexadecimal."""
     said = {key: value for key, value in metadata.items() if key != _DIGEST}
     found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
@@ -154,7 +154,7 @@ def load_into(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source:
     missing = sorted(set(own) - set(tensors))
     unexpected = sorted(set(tensors) - set(own))
     misshaped = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
-    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped)):
+    for what, names in (("missing", missing), ("unexpected", unexpected), ("of a different shape", misshaped)):
         if names:
             raise UserError(f"{source}: {len(names)} tensors {what} for this network, first {names[0]}")
     module.load_state_dict(tensors)

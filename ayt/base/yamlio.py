@@ -1,7 +1,7 @@
 """The package's only reader and writer of YAML.
 
-YAML 1.1 as people mean it: ``1e-4`` is a number, a date is text, what some readers take for an octal or sexagesimal
-number is refused. What was not written by this package may be hostile: depth, size and aliases are bounded.
+YAML 1.1 as people mean it: ``1e-4`` is a number, a date is text, and what some readers take for an octal or sexagesimal
+number is refused. Files not written by this package may be hostile: depth, size and aliases are bounded.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ayt.base.errors import UserError, shorten
 
 TAG = "tag:yaml.org,2002:"
 NUMBER = re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$")
-"""A number that YAML 1.1 takes for text, as it has no point or no sign."""
+"""A number that YAML 1.1 takes for text because it lacks a decimal point or a sign."""
 
 LARGEST_FILE = 10_000_000
-"""Bytes of a file at most."""
+"""The largest file, in bytes."""
 DEEPEST = 40
-"""Mappings and lists within each other at most."""
+"""The deepest nesting of mappings and lists."""
 MOST_VALUES = 100_000
-"""Values of a document at most, what aliases repeat counted each time; without aliases as many as it spells out."""
+"""The most values in a document with aliases, counting each repetition; without aliases there is no limit."""
 MOST_DIGITS = 100
-"""Digits of a whole number at most."""
+"""The most digits of a whole number."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML of plain values; a key given twice is a mistake."""
+    """Safe YAML of plain values; duplicate keys are errors."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -62,19 +62,19 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             value = super().construct_object(node, deep)
-        except (ValueError, LookupError):  # of a tag that its value does not fit
+        except (ValueError, LookupError):  # a tag that does not fit its value
             problem = f"{_shorten(node)} cannot be read as {node.tag.removeprefix(TAG)}"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
         if isinstance(value, str) and not value.isascii() and re.search(r"[\ud800-\udfff]", value):
-            problem = f"{_shorten(node)} has half of a surrogate pair, which is no character"
+            problem = f"{_shorten(node)} has half of a surrogate pair, which is not a character"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
-        pairs = node.value if node.id == "mapping" else []  # a tag may say it of a list; the parent refuses that
+        pairs = node.value if node.id == "mapping" else []  # a tag may make it a list; the parent class refuses that
         for key_node, _ in pairs:
-            if key_node.tag == f"{TAG}merge":  # << takes over the keys of another mapping
+            if key_node.tag == f"{TAG}merge":  # << merges the keys of another mapping
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable) or key in seen:
@@ -85,11 +85,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A whole or broken number."""
+        """An integer or a float."""
         text = str(self.construct_scalar(node))
         problem = ""
         if ":" in text:
-            problem = "is a number to base 60 for some readers, and text for others; put it into quotes"
+            problem = "is a number to base 60 for some readers, and text for others; put it in quotes"
         elif re.fullmatch(r"[-+]?0[\d_]*[1-9][\d_]*", text):
             problem = "is an octal number for some readers, and a decimal for others; write it without the leading zero"
         elif node.tag == f"{TAG}int" and len(text) > MOST_DIGITS:
@@ -100,7 +100,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(f"{TAG}float", NUMBER, list("-+0123456789"))
-# Dates are text, and so is the sign =, for which YAML 1.1 has a type of its own.
+# Dates are text, and so is =, for which YAML 1.1 has a special type.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (f"{TAG}timestamp", f"{TAG}value")]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
@@ -115,7 +115,7 @@ for _number in ("int", "float"):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text into quotes wherever `_Loader`, or another reader, would take it for something else."""
+    """Quotes text wherever `_Loader`, or another reader, would take it for something else."""
 
     def analyze_scalar(self, scalar: str) -> Any:
         analysis = super().analyze_scalar(scalar)
@@ -129,7 +129,7 @@ _Dumper.add_implicit_resolver(f"{TAG}float", NUMBER, list("-+0123456789"))
 
 
 def _shorten(node: yaml.Node) -> str:
-    """What stands in the file."""
+    """The node's text in the file, shortened."""
     return repr(shorten(str(node.value), 40)) if isinstance(node, yaml.ScalarNode) else "this"
 
 
@@ -138,7 +138,7 @@ def parse(text: str, source: str) -> Any:
 
     Raises:
         UserError: the text is not YAML, a key is listed twice in one mapping, a value is not plain (text, numbers,
-            true, false, nothing, lists, mappings), or aliases make too much of it.
+            true, false, null, lists, mappings), or aliases expand too far.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -169,5 +169,5 @@ def read(path: Path) -> Any:
 
 
 def dump(value: Any) -> str:
-    """Write plain containers as YAML in the order given; `parse` reads the same from it."""
+    """Write plain containers as YAML, keeping their order; `parse` reads back the same."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -23,7 +23,7 @@ class Photos(Dataset):
     classes: ClassVar[int] = 2 * CELLS[0] * CELLS[1]
 
     crops: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
-    """How many are cut."""
+    """Number of crops."""
 
     @property
     def size(self) -> int:

@@ -99,7 +99,7 @@ def _check_batches(experiment: Experiment, mistake: Mistake) -> None:
         uneven.append(pretraining.batch_size)
     if uneven:
         sizes = ", ".join(map(str, uneven))
-        mistake(("execution", "processes"), count, f"batches of {sizes} images cannot be shared out evenly")
+        mistake(("execution", "processes"), count, f"batches of {sizes} images cannot be divided evenly")
 
 
 def _check_methods(experiment: Experiment, mistake: Mistake) -> None:

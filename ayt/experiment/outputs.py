@@ -81,7 +81,7 @@ class Output(Kind):
     description: ClassVar[Description]
 
     title: Annotated[Line, UNNAMED] = ""
-    """Stands above it, and in the report."""
+    """Shown above it, and in the report."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""

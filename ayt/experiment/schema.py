@@ -41,7 +41,7 @@ from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetw
 MethodName = Annotated[Line, Field(min_length=1)]
 
 MAX_JOBS = 100_000
-"""`execution.max_jobs`, where an experiment does not say it."""
+"""`execution.max_jobs`, unless an experiment sets it."""
 
 INCEPTION = "inception"
 """What `evaluation.features` calls FID's network."""
@@ -51,9 +51,9 @@ class Start(Section):
     """Where consistency training starts: a published checkpoint, or a diffusion model pretrained here."""
 
     pretrain: Pretraining | None = None
-    """Absent, and no checkpoint: the defaults."""
+    """How the diffusion model is pretrained; absent, and without a checkpoint: the defaults."""
     checkpoint: FileName | None = None
-    """An asset of the table of assets, or the name of a file imported by `ayt import-checkpoint`."""
+    """An asset from the table of assets, or the name of a file imported by `ayt import-checkpoint`."""
     mid_train: MidTraining | None = None
     """Training between the diffusion model and consistency training; absent: none."""
 
@@ -82,29 +82,29 @@ class Evaluation(Section):
     """How snapshots are scored."""
 
     steps: Counts = [1, 2]
-    """Numbers of sampling steps that each snapshot is scored in."""
+    """Numbers of sampling steps; each snapshot is scored with each of them."""
     mids: dict[Count, list[Positive]] = {2: [0.821]}
-    """For each number of steps above 1, the noise levels between the steps, falling."""
+    """For each number of steps above 1, the intermediate noise levels, in decreasing order."""
     samples: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
-    """Images sampled for one value of a metric."""
+    """Images sampled to compute a metric once."""
     repeats: Width = 3
-    """Sampling runs of each snapshot; scores are their mean and standard deviation."""
+    """Sampling runs per snapshot; scores are reported as their mean and standard deviation."""
     batch_size: Count = 500
-    """Images sampled at a time; it changes no score."""
+    """Images sampled at a time; scores do not depend on it."""
     metrics: Annotated[list[str], Field(min_length=1), Choices] = ["frechet"]
-    """Which metrics are shown. Those of samples are computed anyway, those of denoised images if they are shown."""
+    """Metrics to show. Metrics of samples are always computed; metrics of denoised images only if listed here."""
     features: Name = "labels"
-    """The network in whose features images are compared: `inception` (then `frechet` is FID), or a classifier."""
+    """The network whose features are compared: `inception` (then `frechet` is FID), or a classifier's name."""
     reference: FileName = "dataset"
-    """Where the mean and covariance of the features of real images come from: `dataset`, or an asset."""
+    """Source of the feature statistics (mean and covariance) of real images: `dataset`, or an asset."""
     denoise: NoiseLevels = [0.2, 0.4, 0.8]
-    """Noise levels of `denoised_frechet` and `lpips`: real images are noised to t and denoised in one step."""
+    """Noise levels t for `denoised_frechet` and `lpips`: real images are noised to t and denoised in one step."""
     convention: Literal["ayt", "ect"] = "ayt"
-    """`ayt`: steps end at noise level 0.002; `ect`: they end at the denoised image."""
+    """`ayt`: each step ends at noise level 0.002; `ect`: each step ends at the denoised image."""
     seed: Whole = 0
-    """Of the sampling noise."""
+    """Seed of the sampling noise."""
     grid: Width = 64
-    """Samples kept as images, for figures of samples."""
+    """Number of samples kept as images, for sample figures."""
 
     @model_validator(mode="after")
     def _middle_times(self) -> Evaluation:
@@ -113,54 +113,54 @@ class Evaluation(Section):
             if len(mids) != steps - 1:
                 raise ValueError(f"steps {steps} needs {steps - 1} middle times in mids.{steps}, not {len(mids)}")
             if sorted(mids, reverse=True) != mids or any(not 0.002 < mid < 80 for mid in mids):
-                raise ValueError(f"mids.{steps} = {mids}: must fall, between 80 and 0.002")
+                raise ValueError(f"mids.{steps} = {mids}: must decrease, between 80 and 0.002")
         return self
 
 
 class AnchorSettings(Section):
-    """Weights that are not trained here, scored as snapshots are: does the evaluation reproduce what is published?
+    """Weights not trained here, scored like snapshots, to check that the evaluation reproduces published numbers.
 
-    Tables `methods` and `scores` have a row of each.
+    Tables `methods` and `scores` have a row for each.
     """
 
     checkpoint: FileName | None = None
-    """An asset of the table of assets, or the name of a file imported by `ayt import-checkpoint`; it must fill the
+    """An asset from the table of assets, or the name of a file imported by `ayt import-checkpoint`; it must fit the
     experiment's network. Absent: the diffusion model that training starts from."""
     sampler: Literal["heun", "consistency"] = "heun"
-    """`heun`: of diffusion models, EDM's second-order sampler; `consistency`: of consistency models, as snapshots are
-    sampled. The weights do not say which they are."""
+    """`heun`: EDM's second-order sampler, for diffusion models; `consistency`: the sampler used for snapshots, for
+    consistency models. The weights themselves do not say which kind they are."""
     steps: Annotated[int, Field(ge=1, le=10_000)]
-    """Of `heun`: n steps evaluate the network 2n - 1 times. Of `consistency`: one of `evaluation.steps`."""
+    """Sampling steps. `heun`: n steps evaluate the network 2n - 1 times; `consistency`: one of `evaluation.steps`."""
     label: Line | None = None
-    """As tables call it; absent: its name. In the table `methods`, what is published of a method of this name with as
-    many evaluations of the network stands beside it."""
+    """Name in tables; absent: the anchor's own name. The table `methods` shows beside it what is published for a method
+    of this name with the same number of network evaluations."""
     iterations: Count | None = None
-    """Of the training that made the weights, where that tells which of several published numbers is theirs."""
+    """Training iterations of the weights, to pick the matching one of several published numbers."""
 
 
 class Toy(Section):
-    """Consistency models of points on a manifold that is known exactly, in the distance of pixels and of features."""
+    """Consistency models of points on a manifold that is known exactly, with pixel and feature distances."""
 
     manifold: Literal["curve", "surface"] = "curve"
     """A closed curve in the plane, or a surface in eight dimensions."""
     seeds: Seeds = [0, 1, 2]
-    """A toy experiment for each; figures show the mean over them."""
+    """One toy experiment per seed; figures show the mean over them."""
     batch_size: Count = 128
-    """Points in a batch, in all trainings."""
+    """Points per batch, in all training runs."""
     iterations: Count = 2000
-    """Of each consistency model."""
+    """Training iterations of each consistency model."""
     lr: Positive = 2e-3
-    """Learning rate of all trainings."""
+    """Learning rate of all training runs."""
     ema: Fraction = 0.99
-    """Decay of the average of the weights, for each iteration."""
+    """Decay of the exponential moving average of the weights, per iteration."""
     width: Width = 128
-    """Of the layers of all networks."""
+    """Width of the hidden layers, in all networks."""
     depth: Width = 4
-    """Hidden layers of all networks."""
+    """Number of hidden layers, in all networks."""
     pretrain_iterations: Count = 2000
-    """Of the diffusion model that they start from."""
+    """Training iterations of the diffusion model that the consistency models start from."""
     classifier_iterations: Count = 3000
-    """Of the feature network."""
+    """Training iterations of the feature network."""
     measure_every: Count = 100
     """Iterations between measurements of the tangents."""
 
@@ -171,54 +171,54 @@ class Toy(Section):
 
 
 class Execution(Section):
-    """Where and how jobs run; nothing here changes weights or scores, so nothing here makes anything rerun."""
+    """Where and how jobs run. Nothing here changes weights or scores, so changing it reruns nothing."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """`auto` is the first GPU, or the CPU where there is none."""
+    """`auto`: the first GPU, or the CPU if there is none."""
     log_every: Count = 100
     """Iterations between rows of the training log."""
     resume_seconds: Positive = 120.0
-    """Seconds between resume states."""
+    """Seconds between saved resume states."""
     threads: Width = 1
-    """CPU threads of a process that trains or scores."""
+    """CPU threads of each process that trains or scores."""
     processes: Width = 1
-    """Processes that share a training run or a scoring job, each with a GPU where there are GPUs; more than one need
-    Snakemake's executor submitit. Batch sizes stay those of the whole."""
+    """Processes that share a training run or a scoring job, each with its own GPU if there are GPUs; more than one
+    needs the Snakemake executor `submitit`. Batch sizes are still those of all processes together."""
     nodes: Width = 1
-    """Machines that the processes are spread over."""
+    """Number of machines that the processes are spread over."""
     max_jobs: Annotated[int, Field(ge=1, le=10_000_000)] = MAX_JOBS
-    """Training jobs and scores that an experiment may ask for: a mistyped number asks for millions. Raise it where
-    they are meant."""
+    """The most training jobs and scores an experiment may ask for: a guard against mistyped numbers. Raise it if you
+    mean to exceed it."""
     sinks: list[Literal["tensorboard", "wandb"]] = []
-    """Where training logs also go."""
+    """Where training logs are sent as well."""
     compile: Literal["auto", True, False] = "auto"
-    """Networks that are trained or sampled go through torch.compile; `auto`: on a GPU, where a segment or a scoring job
-    is long enough to gain by it."""
+    """Whether trained and sampled networks go through torch.compile; `auto`: on a GPU, if a segment or a scoring job is
+    long enough to benefit."""
     replay: Literal["auto", "never"] = "auto"
-    """`auto`: a GPU records an iteration, or a batch of samples, as a CUDA graph and replays it, where that is
-    possible; `never`: it does one by one, more slowly."""
+    """`auto`: a GPU records an iteration, or a batch of samples, as a CUDA graph and replays it, where possible;
+    `never`: each is launched anew, which is slower."""
     channels_last: bool = True
-    """Images lie in memory with channels last."""
+    """Whether images are stored in channels-last memory format."""
     microbatch: Count | None = None
-    """Images that go through a denoiser at a time, where a batch does not fit: gradients are summed. Absent: the
-    batch. Classifiers always see the whole batch, as batch norm and the transformations need."""
+    """Images that go through a denoiser at a time, if a batch does not fit; gradients are accumulated. Absent: the
+    batch. Classifiers always see the whole batch, as batch norm and the transformations require."""
 
 
 class Assets(Section):
     """Where published files come from."""
 
     table: Place = str(ASSET_TABLE)
-    """The table of assets: addresses and hashes."""
+    """The table of assets: download addresses and hashes."""
     prefetched: Place | None = None
-    """A folder of files fetched before, looked at first."""
+    """A folder of files fetched beforehand, searched first."""
 
 
 class Experiment(Section):
-    """One experiment file, with every default filled in and every sweep spelt out."""
+    """One experiment file, with every default filled in and every sweep expanded."""
 
     name: Name
     extensions: list[Place] = []
-    """Python files that define methods, datasets, metrics, figures and the like of one's own; they are executed."""
+    """Python files that define custom methods, datasets, metrics, figures and so on; they are executed."""
     dataset: Dataset
     network: Denoiser
     start: Start
@@ -234,25 +234,25 @@ class Experiment(Section):
 
     @property
     def method_names(self) -> list[str]:
-        """The names by which figures and tables may choose methods: with the variants of sweeps, and without."""
+        """The names by which figures and tables may choose methods, with and without the variants of sweeps."""
         return sorted({base_name(key) for key in self.methods} | set(self.methods))
 
     def choose_methods(self, names: Sequence[str]) -> list[str]:
-        """The methods of some names, variants of sweeps one by one; of no names all."""
+        """The methods with the given names, each variant of a sweep separately; without names, all methods."""
         return [method for method in self.methods if is_shown(names, method, base_name(method))]
 
     def batch_sizes(self, methods: Sequence[str] | None = None) -> list[int]:
-        """The batch sizes of some methods; None: of all."""
+        """The batch sizes of the given methods; None: of all methods."""
         chosen = self.methods if methods is None else methods
         return sorted({size for name in chosen for size in self.methods[name].batch_sizes})
 
     def seeds(self, methods: Sequence[str] | None = None) -> list[int]:
-        """The seeds of some methods; None: of all."""
+        """The seeds of the given methods; None: of all methods."""
         chosen = self.methods if methods is None else methods
         return sorted({seed for name in chosen for seed in self.methods[name].seeds})
 
     def content(self, only_differences: bool = False) -> dict[str, Any]:
-        """As a file has it; ``only_differences``: without what stands at its default."""
+        """The experiment as a file spells it; ``only_differences``: without settings at their defaults."""
 
         def plain(section: Section) -> dict[str, Any]:
             return section.model_dump(by_alias=True, exclude_defaults=only_differences)

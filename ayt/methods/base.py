@@ -1,4 +1,4 @@
-"""What a method of consistency training is."""
+"""The base class of consistency training methods."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Method(Training):
     needs_colour: ClassVar[bool] = False
 
     label: Annotated[Line | None, UNNAMED] = None
-    """How figures and tables call it; absent: the method's usual name."""
+    """Its name in figures and tables; absent: the method's usual name."""
     batch_sizes: Annotated[Counts, UNNAMED]
     """A run for each of them and each seed."""
     seeds: Annotated[Seeds, UNNAMED] = [0]
-    """Of shuffles, times, noise and dropout."""
+    """Seeds of shuffling, noise levels, noise and dropout; one run per seed."""
     snapshot_every: Annotated[Count | None, UNNAMED] = None
     """Iterations between snapshots; absent: one at the end of each segment."""
     iterations: Annotated[Count, UNNAMED] = 400_000
@@ -68,15 +68,15 @@ class Method(Training):
     t_std: Positive = 2.0
     """Standard deviation of ln t."""
     t_min: Positive | None = None
-    """Noise levels below it are not drawn; absent: all may be."""
+    """The smallest noise level that is drawn; absent: no limit."""
     t_max: Positive | None = None
-    """Noise levels above it are not drawn; absent: all may be."""
+    """The largest noise level that is drawn; absent: no limit."""
     q: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 256.0
     """r = max(min_r, t (1 - n(t) (1 - ratio))), ratio = 1 - q^-(stage + 1)."""
     max_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The ratio goes no further; absent: it is not limited."""
+    """Upper limit of the ratio; absent: no limit."""
     min_r: NonNegative = 0.0
-    """Below it r does not fall."""
+    """Lower limit of r."""
     n: Literal["sigmoid", "const"] = "sigmoid"
     """`sigmoid`: n(t) = 1 + k sigmoid(-b t); `const`: n(t) = 1."""
     k: NonNegative = 8.0
@@ -84,7 +84,7 @@ class Method(Training):
     b: NonNegative = 1.0
     """Steepness of n(t)."""
     stage_iterations: Count | None = None
-    """Iterations for which a stage lasts; absent: one stage for the whole run."""
+    """Iterations per stage; absent: one stage for the whole run."""
     weighting: Literal["difference", "root", "c_out", "c_out_squared", "one"] = "difference"
     """Weight of a pair: 1 / (t - r), 1 / sqrt(t - r), 1 / c_out(t), 1 / c_out(t)^2, or 1."""
 
@@ -103,7 +103,7 @@ class Method(Training):
 
     @property
     def root_decay_iterations(self) -> int | None:
-        """Iterations after which the learning rate falls with the root of their number; None: it does not."""
+        """Iterations after which the learning rate falls as 1 / sqrt(iteration); None: it does not."""
         return self.lr_decay
 
     def starts_from(self) -> RunNeed | None:
@@ -118,7 +118,7 @@ class Method(Training):
             yield "stage_iterations", self.stage_iterations, f"reaches stage {last}, where {reason}"
 
     def draw_t(self, draws: Draws) -> Tensor:
-        """Noise levels (B,) of a batch: lognormal, between ``t_min`` and ``t_max``."""
+        """Noise levels (B,) of a batch: lognormal, truncated to [``t_min``, ``t_max``]."""
         from ayt.methods.formulas.schedules import lognormal_t
 
         return lognormal_t(draws.normal("t"), self.t_mean, self.t_std, self.t_min, self.t_max)
@@ -136,11 +136,11 @@ class Method(Training):
         return weight(t, r, self.weighting)
 
     def pair_loss(self, work: Work) -> Loss | None:
-        """What D_t and D_r are made to agree by; None: the method compares no such pair."""
+        """The loss that makes D_t and D_r agree; None: the method compares no such pair."""
         return None
 
     def objective(self, work: Work) -> Objective:
-        """What is minimised: images, labels and random numbers to a loss."""
+        """The function that is minimised: from images, labels and random numbers to a loss."""
         from ayt.methods.formulas.objective import consistency
 
         return consistency(self, work)

@@ -26,20 +26,20 @@ class ClassifierTraining(Decaying):
     recordable: ClassVar[bool] = False
 
     task: Literal["transformations", "labels"] = "transformations"
-    """What it learns: the parameters of random transformations, or class labels."""
+    """What it learns to predict: the parameters of random transformations, or class labels."""
     group: Group = "geo_clr_deg"
-    """`transformations`: which it learns to recognise."""
+    """For `transformations`: the group it learns to recognise."""
     probability: Probability = 0.15
-    """Of each transformation being applied."""
+    """Probability that each transformation is applied."""
     ramp: Whole | None = None
-    """Iterations over which the probability rises from 0; absent: an eighth of all."""
+    """Iterations over which that probability rises from 0; absent: an eighth of all iterations."""
     iterations: Annotated[Count, UNNAMED] = 400_000
     batch_size: Annotated[Count, UNNAMED] = 512
-    """Images in a batch."""
+    """Images per batch."""
     lr: Positive = 1e-4
     decay: bool = False
     seed: Annotated[Whole, UNNAMED] = 0
-    """Of weights, shuffles and transformations."""
+    """Seed of initial weights, shuffling and transformations."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,13 +51,13 @@ class ClassifierTraining(Decaying):
         return given
 
     def unhashed_fields(self) -> set[str]:
-        """The fields that change no result; class labels have no transformations."""
+        """The fields that do not affect results; class labels need no transformations."""
         meaningless = {"group", "probability", "ramp"} if self.task == "labels" else set()
         return super().unhashed_fields() | meaningless
 
     @property
     def stem(self) -> str:
-        """What the names of its runs begin with."""
+        """The prefix of its runs' names."""
         return f"classifier_{self.group if self.task == 'transformations' else self.task}"
 
     @property

@@ -1,4 +1,4 @@
-"""What the methods of consistency training in continuous time have in common."""
+"""What the continuous-time methods of consistency training have in common."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Continuous(Method):
     """Consistency training in the limit r -> t: the output moves against its normalised tangent along a trajectory."""
 
     c: Positive = 0.1
-    """Added to the root mean square of a tangent before it is divided by that."""
+    """Constant in the normalisation of a tangent g: g / (rms(g) + c)."""
 
     def unhashed_fields(self) -> set[str]:
         """The fields that change no result; there are no pairs, so nothing of their schedule does."""
@@ -44,7 +44,7 @@ class Distillation(Continuous):
     needs_diffusion: ClassVar[bool] = True
 
     def embedding(self, work: Work) -> Embed | None:
-        """What of the output is compared; None: its pixels."""
+        """The features of the output that are compared; None: its pixels."""
         return None
 
     def objective(self, work: Work) -> Objective:

@@ -21,7 +21,7 @@ class Ect(Method):
     is_reference: ClassVar[bool] = True
 
     c: NonNegative = 0.0
-    """Of the pseudo-Huber distance sqrt(|d|^2 + c^2) - c."""
+    """c of the pseudo-Huber distance sqrt(|d|^2 + c^2) - c."""
 
     def pair_loss(self, work: Work) -> Loss:
         """The weighted pseudo-Huber distance."""

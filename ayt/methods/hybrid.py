@@ -25,11 +25,11 @@ class Hybrid(Method):
     classifier: Annotated[Name, UNNAMED] = "transformations"
     """The transformation classifier that AYT's distance looks through."""
     c: NonNegative = 0.0
-    """Of ECT's pseudo-Huber distance."""
+    """c of ECT's pseudo-Huber distance."""
     lambda_: Annotated[float, Field(gt=0, allow_inf_nan=False, alias="lambda")] = 1.0
-    """Share of AYT's loss."""
+    """Weight of AYT's loss."""
     ramp: Whole = 5000
-    """Iterations over which AYT's part rises from 0."""
+    """Iterations over which the weight of AYT's loss rises from 0."""
 
     def upstream(self) -> dict[str, ClassifierNeed]:
         """The transformation classifier."""

@@ -35,7 +35,7 @@ class MidTraining(Decaying):
 
     iterations: Annotated[Count, UNNAMED] = 300_000
     batch_size: Annotated[Count, UNNAMED] = 512
-    """Points of an iteration: of batch_size / points trajectories."""
+    """Points per iteration, from batch_size / points trajectories."""
     lr: Positive = 2e-4
     decay: bool = True
     """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
@@ -45,11 +45,11 @@ class MidTraining(Decaying):
     distance: Literal["perceptual", "features"] = "perceptual"
     """LPIPS (VGG16) as published, or the manifold feature distance."""
     classifier: Annotated[Name, UNNAMED] = "transformations"
-    """`features`: the transformation classifier that the distance looks through."""
+    """For `features`: the transformation classifier whose features are compared."""
     points: Count = 16
-    """Of each trajectory, evenly spaced in the logarithm of the noise level; its end beside them."""
+    """Points per trajectory, evenly spaced in the logarithm of the noise level, not counting its end."""
     seed: Annotated[Whole, UNNAMED] = 0
-    """Of everything random."""
+    """Seed of everything random."""
 
     @model_validator(mode="after")
     def _whole_trajectories(self) -> MidTraining:

@@ -19,7 +19,7 @@ class Pretraining(Decaying):
 
     iterations: Annotated[Count, UNNAMED] = 200_000
     batch_size: Annotated[Count, UNNAMED] = 512
-    """Images in a batch."""
+    """Images per batch."""
     lr: Positive = 1e-3
     warmup: Whole = 200
     decay: bool = True
@@ -32,7 +32,7 @@ class Pretraining(Decaying):
     sigma_std: Positive = 1.2
     """Standard deviation of ln sigma."""
     seed: Annotated[Whole, UNNAMED] = 0
-    """Of weights, shuffles and noise."""
+    """Seed of initial weights, shuffling and noise."""
 
     def objective(self, work: Work) -> Objective:
         """EDM's denoising loss."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @METHODS.register
 class Tcm(Method):
-    """Training at noise levels from t' on, against a frozen first stage; the defaults are the paper's for CIFAR-10.
+    """Training at noise levels above t', against a frozen first stage; the defaults are the paper's for CIFAR-10.
 
     The first stage is a run of another method of the experiment, whose averaged weights are start and teacher. In the
     paper it is ECT with ``q: 2``, ``stage_iterations: 25000``, ``max_ratio: 0.999``, ``t_min: 0.002``, ``t_max: 80``,
@@ -33,25 +33,25 @@ class Tcm(Method):
     sampled_with: ClassVar[tuple[str, ...]] = ("start",)
 
     teacher: Annotated[Name, UNNAMED] = "ect"
-    """The method whose run is the first stage."""
+    """The method whose run serves as the first stage."""
     teacher_batch_size: Annotated[Count | None, UNNAMED] = None
-    """Of that run; absent: as here."""
+    """Batch size of that run; absent: this run's."""
     teacher_seed: Annotated[Whole | None, UNNAMED] = None
-    """Of that run; absent: as here."""
+    """Seed of that run; absent: this run's."""
     teacher_iteration: Annotated[Count | None, UNNAMED] = None
-    """Of its snapshot; absent: the last."""
+    """The first stage's snapshot; absent: its last."""
     distance: Literal["pixels", "features"] = "pixels"
     """ECT's pseudo-Huber distance of pixels, or AYT's step in the manifold feature distance."""
     c: NonNegative = 1e-8
-    """`pixels`: of the pseudo-Huber distance."""
+    """For `pixels`: c of the pseudo-Huber distance."""
     classifier: Annotated[Name, UNNAMED] = "transformations"
-    """`features`: the transformation classifier that the distance looks through."""
+    """For `features`: the transformation classifier whose features are compared."""
     t_boundary: Positive = 1.0
-    """t': the trained network answers from here on, the first stage below."""
+    """t': the trained network is used from this noise level up, the first stage below it."""
     boundary_share: Fraction = 0.25
-    """Of the batch: boundary samples, at t' and with the first stage's output as their target."""
+    """Share of the batch that are boundary samples: at t', with the first stage's output as their target."""
     boundary_weight: NonNegative = 0.1
-    """Of the boundary samples' mean loss, beside that of the others."""
+    """Weight of the boundary samples' mean loss, relative to the others' mean loss."""
     df: Positive = 0.01
     """ln t = t_mean + t_std X, X Student-t with so many degrees of freedom, cut off to [t', t_max]."""
     iterations: Annotated[Count, UNNAMED] = 200_000

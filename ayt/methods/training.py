@@ -27,9 +27,9 @@ class ClassifierNeed:
 
     Attributes:
         name: as the experiment calls it.
-        task: that it must have been trained for.
-        maps: whether its features must be maps of channels.
-        key: of the method's settings that names it.
+        task: what it must have been trained for.
+        maps: whether its features must be channel maps, (B, C, H, W).
+        key: the method's setting that names it.
     """
 
     name: str
@@ -47,7 +47,7 @@ class RunNeed:
         batch_size: of the run; None: the same.
         seed: of the run; None: the same.
         iteration: of the snapshot; None: the last.
-        key: of the method's settings that names it.
+        key: the method's setting that names it.
     """
 
     name: str
@@ -59,12 +59,12 @@ class RunNeed:
 
 @dataclass(frozen=True)
 class AuxiliaryNeed:
-    """A method trains a network of its own beside the denoiser, from fresh weights.
+    """A method trains another network alongside the denoiser, from initial weights.
 
     Attributes:
-        name: of the experiment's classifier whose network it has; the weights of that one play no part.
-        outputs: numbers that it predicts for each image.
-        key: of the method's settings that names it.
+        name: the experiment's classifier whose architecture it has; that classifier's weights are not used.
+        outputs: how many numbers it predicts per image.
+        key: the method's setting that names it.
     """
 
     name: str
@@ -73,7 +73,7 @@ class AuxiliaryNeed:
 
 
 class PowerAverage(Section):
-    """A moving average whose memory grows with training (EDM2, arXiv 2312.02696): its profile is a power function."""
+    """A moving average whose window grows with training (EDM2, arXiv 2312.02696): its profile is a power function."""
 
     power: Annotated[float, Field(gt=0, lt=0.28)]
     """Width (standard deviation) of the profile, relative to the length of training: 0.01 to 0.2 are usual."""
@@ -86,17 +86,17 @@ Average = Annotated[
 
 
 class Training(Kind):
-    """What every training run has.
+    """Settings that every training run has.
 
     Attributes:
         stage: ``pretrain`` for diffusion models, ``classifier`` for feature networks, ``mid_train`` between diffusion
             and consistency models, ``train`` for consistency models.
-        sampled_with: the roles of the networks upstream that it is sampled with, beside the one that it trains.
-        divisible: whether a batch may be given in parts, whose losses add up to the whole batch's.
-        accumulates: whether gradients may be summed over parts of a batch that go through the network in turn
-            (`execution.microbatch`); where not, it is refused.
-        recordable: whether an iteration does the same operations each time and never asks the host, so that a GPU may
-            record it once and replay it.
+        sampled_with: the roles of upstream networks needed for sampling, besides the trained one.
+        divisible: whether a batch may be processed in parts whose losses add up to the whole batch's.
+        accumulates: whether gradients may be accumulated over parts of a batch (`execution.microbatch`, which is
+            refused otherwise).
+        recordable: whether every iteration performs the same operations and never synchronises with the host, so that
+            a GPU can record it once and replay it.
     """
 
     stage: ClassVar[Stage]
@@ -106,19 +106,19 @@ class Training(Kind):
     recordable: ClassVar[bool] = True
 
     iterations: Annotated[Count, UNNAMED]
-    """Of the optimiser."""
+    """Training iterations (optimiser steps)."""
     segment: Annotated[Count | None, UNNAMED] = None
-    """Iterations trained by one job; absent: all."""
+    """Iterations per job; absent: one job trains them all."""
     lr: Positive
     """Learning rate of RAdam."""
     warmup: Whole = 0
     """Iterations over which the learning rate rises linearly from 0."""
     ema: Average = 0.0
-    """Decay of the exponential moving average of the weights, for each iteration; 0: the weights themselves. Or
-    ``{power: 0.05}``: an average over a share of the training so far."""
+    """Decay of the exponential moving average of the weights, per iteration; 0: no averaging. Or ``{power: 0.05}``: an
+    average whose window grows with training."""
     precision: Literal["fp32", "tf32", "bf16"] = "tf32"
-    """`tf32`: PyTorch's default on a GPU, convolutions in TF32 and matrix products in float32, as in the paper; `fp32`:
-    everything in float32; `bf16`: the trained network in bfloat16, weights and losses in float32."""
+    """`tf32`: PyTorch's GPU default, convolutions in TF32 and matrix products in float32, as in the paper; `fp32`:
+    everything in float32; `bf16`: the network in training in bfloat16, weights and losses in float32."""
 
     @model_validator(mode="after")
     def _whole_segments(self) -> Training:
@@ -127,7 +127,7 @@ class Training(Kind):
 
     @property
     def stem(self) -> str:
-        """What the names of its runs begin with."""
+        """The prefix of its runs' names."""
         return self.name
 
     @property
@@ -137,43 +137,43 @@ class Training(Kind):
 
     @property
     def root_decay_iterations(self) -> int | None:
-        """Iterations after which the learning rate falls with the root of their number; None: it does not."""
+        """Iterations after which the learning rate falls as 1 / sqrt(iteration); None: it does not."""
         return None
 
     def upstream(self) -> dict[str, ClassifierNeed]:
-        """The classifiers that it needs, by the roles that they have in it."""
+        """The classifiers that it needs, by role."""
         return {}
 
     def auxiliary(self) -> dict[str, AuxiliaryNeed]:
-        """The networks that it trains beside the denoiser, by the roles that they have in it."""
+        """The networks that it trains alongside the denoiser, by role."""
         return {}
 
     def auxiliary_modules(self) -> dict[str, Callable[[], nn.Module]]:
-        """What it trains beside the denoiser that follows from its settings alone: what builds each, by roles."""
+        """Builders, by role, of modules trained alongside the denoiser that depend on its settings only."""
         return {}
 
     @property
     def files(self) -> list[Path]:
-        """Published networks that it looks through."""
+        """Files of published networks that its loss uses."""
         return []
 
     def sampled_denoiser(self, work: Work) -> Sampled:
-        """The denoiser as it is sampled and scored: class labels (B,) to D(x; sigma)."""
+        """The denoiser used for sampling and scoring: a function from class labels (B,) to D(x; sigma)."""
         return work.bound_denoiser
 
     @abstractmethod
     def objective(self, work: Work) -> Objective:
-        """What is minimised: images, labels and random numbers to a loss."""
+        """The function that is minimised: from images, labels and random numbers to a loss."""
 
 
 class Decaying(Training):
-    """A training whose learning rate may fall to 0 at its end: another number of iterations is then another run."""
+    """Training whose learning rate may fall to 0 at its end; the number of iterations is then part of a run's name."""
 
     decay: bool
     """Whether the learning rate falls linearly to 0 at the end."""
 
     def unhashed_fields(self) -> set[str]:
-        """The fields that change no result."""
+        """The fields that do not affect results."""
         return super().unhashed_fields() - ({"iterations"} if self.decay else set())
 
     @property

@@ -28,12 +28,12 @@ class TrigFlow(Continuous):
     t_std: Positive = 1.4
     """Standard deviation of ln t."""
     tangent_warmup: Whole = 10_000
-    """Iterations over which the tangent's part that has the network's derivative rises linearly from 0."""
+    """Iterations over which the part of the tangent with the network's derivative is scaled up linearly from 0."""
     adaptive: bool = True
-    """Whether a weight of each noise level is learned beside the network, as in the paper; else all weigh the same."""
+    """Whether a weight per noise level is learned too, as in the paper; otherwise all noise levels weigh the same."""
 
     def auxiliary_modules(self) -> dict[str, Callable[[], nn.Module]]:
-        """The log weight of each noise level, if it is learned."""
+        """The module of the learned log weight per noise level, if it is learned."""
         from ayt.networks.modules.noise_weight import LogWeight
 
         return {"log_weight": LogWeight} if self.adaptive else {}

@@ -1,5 +1,5 @@
-"""Networks: denoisers and feature networks. They know nothing of training.
+"""Networks: denoisers and feature networks, independent of training.
 
-``denoisers`` and ``classifiers`` have the settings of each, a module for each and without torch; ``modules`` has the
-networks themselves.
+``denoisers`` and ``classifiers`` hold their settings, one module each, without torch; ``modules`` holds the networks
+themselves.
 """

@@ -1,4 +1,4 @@
-"""What denoisers and feature networks are."""
+"""The base classes of denoisers and feature networks."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ NEEDS_WHOLE_BATCHES = "has batch norm, which needs a whole batch: train in one p
 """Of a network with batch norm whose batches several processes would share."""
 
 Misfit = tuple[str, Any, str]
-"""A key of the settings, its value, and why it cannot be."""
+"""A key of the settings, its value, and why it is not possible."""
 
 
 class Denoiser(Kind):
-    """A network D(x; sigma) that removes noise; what consistency models and diffusion models are.
+    """A network D(x; sigma) that removes noise: a consistency model or a diffusion model.
 
     Attributes:
-        conditional: whether it is told an image's class.
+        conditional: whether it is conditioned on class labels.
     """
 
     conditional: bool = False
-    """Whether the network is told the class of an image; it is then sampled with classes in equal shares."""
+    """Whether the network is conditioned on class labels; samples then have all classes in equal shares."""
 
     @abstractmethod
     def build(self, dataset: Dataset, dropout: float) -> EDMPrecond:
-        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
-        """Why the network cannot be built for images of a dataset."""
+        """Yield the reasons why the network cannot be built for a dataset's images."""
         yield from ()
 
     def classes(self, dataset: Dataset) -> int:
-        """Classes that the network is told of; 0 where it is told none."""
+        """The number of classes that the network is conditioned on; 0: unconditional."""
         return dataset.classes if self.conditional else 0
 
 
 class FeatureNetwork(Kind):
-    """A network that maps images to numbers, and whose features on the way can be looked at.
+    """A network that maps images to predictions and exposes its intermediate features.
 
     Attributes:
-        has_maps: whether its features are maps of channels, (B, C, H, W), and not tokens.
+        has_maps: whether its features are channel maps, (B, C, H, W), rather than tokens.
     """
 
     has_maps: ClassVar[bool] = True
@@ -59,10 +59,10 @@ class FeatureNetwork(Kind):
 
     @abstractmethod
     def build(self, dataset: Dataset, outputs: int) -> FeatureModule:
-        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
-        """Why the network cannot be built for images of a dataset."""
+        """Yield the reasons why the network cannot be built for a dataset's images."""
         yield from ()
 
 

@@ -95,6 +95,4 @@ def require_version(content: Any, version: int, source: str) -> None:
     """Raise UserError unless what a record says was written for this version of what makes its results."""
     found = content.get("version") if isinstance(content, dict) else None
     if found != version:
-        raise UserError(
-            f"{source}: was written for version {found}; this is version {version}, whose results are others"
-        )
+        raise UserError(f"{source}: was written for version {found}; this is version {version}, whose results differ")

@@ -42,11 +42,11 @@ class ChosenScores(Output):
     one_value: ClassVar[bool] = False
 
     metric: str | None = None
-    """Absent: the first of the evaluation's."""
+    """The metric to show; absent: the first of the evaluation's."""
     methods: list[str] = []
-    """Empty: all."""
+    """Methods to show; empty: all."""
     batch_sizes: list[Count] = []
-    """Empty: all."""
+    """Batch sizes to show; empty: all."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""
@@ -124,7 +124,7 @@ class ScoreFigure(ChosenScores, Figure):
     section: ClassVar[str] = "Scores"
 
     steps: list[Count] = []
-    """Numbers of sampling steps; empty: all."""
+    """Numbers of sampling steps to show; empty: all."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""

@@ -15,7 +15,7 @@ class ClassifierFigure(Figure):
     """A figure of one classifier and the dataset, by one analysis."""
 
     classifier: Annotated[Name, UNNAMED] = "transformations"
-    """As the experiment calls it."""
+    """The classifier's name in the experiment."""
 
     def classifiers(self) -> dict[str, bool]:
         """The transformation classifier that it looks through; published weights will not do."""

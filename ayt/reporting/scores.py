@@ -128,7 +128,7 @@ def read_score(path: Path) -> dict[str, dict[str, Any]]:
         raise UserError(f"{path}: not a score; delete it to have it made again")
     called = int(path.stem) if path.stem.isdecimal() else content.get("iteration")
     if content.get("iteration", called) != called:
-        problem = f"is called {called} and holds the score of iteration {content['iteration']}"
+        problem = f"is named {called} but holds the score of iteration {content['iteration']}"
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metrics
 

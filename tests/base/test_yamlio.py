@@ -60,7 +60,7 @@ MERGED = "a: &a {x: 1}\n" + "".join(
         ("a: 1:20.5", "x:1:4: not valid YAML: '1:20.5' is a number to base 60 for some readers"),
         (f"a: {NINES}", "is too large: whole numbers have at most 100 digits"),
         (f"a: 0x{NINES}", "is too large: whole numbers have at most 100 digits"),
-        (r'"\ud800"', "has half of a surrogate pair, which is no character"),
+        (r'"\ud800"', "has half of a surrogate pair, which is not a character"),
         ("&a [*a]", "x:1:5: not valid YAML: an alias stands for something that contains it"),
         ("[" * 100_000, "x:1:41: not valid YAML: nested deeper than 40"),
         ("- " * 5000 + "a", "x:1:81: not valid YAML: nested deeper than 40"),

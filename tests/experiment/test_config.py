@@ -257,7 +257,7 @@ MISTAKES = {
     "a decay that is none": ({"training": {"ema": 1.5}}, "training.ema = 1.5: must be less than 1"),
     "rising middle times": (
         {"evaluation": {"steps": [3], "mids": {3: [0.5, 5.0]}}},
-        "evaluation: mids.3 = [0.5, 5.0]: must fall, between 80 and 0.002",
+        "evaluation: mids.3 = [0.5, 5.0]: must decrease, between 80 and 0.002",
     ),
     "device": ({"execution": {"device": "gpu"}}, "execution.device = 'gpu'"),
     "a kind that is no name": ({"figures": {"a": {"kind": ["curves"]}}}, "figures.a.kind = ['curves']: unknown figure"),
@@ -270,7 +270,7 @@ MISTAKES = {
     "a mean that is no number": ({"training": {"t_mean": float("nan")}}, "training.t_mean = nan: must be a finite"),
     "a label of two lines": (
         {"methods": {"ect": {"label": "a\n\n.. include:: /etc/passwd"}}},
-        "methods.ect.label = 'a\\n\\n.. include:: /etc/passwd': must be one line, of characters that can be seen",
+        "methods.ect.label = 'a\\n\\n.. include:: /etc/passwd': must be one line of visible characters",
     ),
     "a title that moves the cursor": (
         {"figures": {"a": {"kind": "curves", "title": "\x1b[2J"}}},

@@ -189,7 +189,7 @@ def test_classifier_averages_the_last_pool():
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="2 halvings do not divide 6"):
         DDPMpp(6, 1, channel_mult=(1, 1, 1))
-    with pytest.raises(UserError, match="one each a stage"):
+    with pytest.raises(UserError, match="one entry per stage"):
         VGG(widths=(4,), convs=(1, 1))
     with pytest.raises(UserError, match="do not divide resolution 6"):
         VGG(6, widths=(4, 4), convs=(1, 1))

@@ -29,11 +29,11 @@ def test_every_key_and_kind_is_in_it():
     [
         "| `lr` | number > 0 | `0.0001` | Learning rate of RAdam. |",
         "| `dropout` | number ≥ 0, < 1 | `0.2` | Probability of dropping a feature inside residual blocks. |",
-        '| `task` | `transformations`, `labels` | `"transformations"` | What it learns: the parameters of random'
-        " transformations, or class labels. |",
-        '| `mids` | mapping: list: number > 0 | `{"2": [0.821]}` | For each number of steps above 1, the noise levels'
-        " between the steps, falling. |",
-        "| `lambda` | number > 0 | `1.0` | Share of AYT's loss. |",
+        '| `task` | `transformations`, `labels` | `"transformations"` | What it learns to predict: the parameters of'
+        " random transformations, or class labels. |",
+        '| `mids` | mapping: list: number > 0 | `{"2": [0.821]}` | For each number of steps above 1, the intermediate'
+        " noise levels, in decreasing order. |",
+        "| `lambda` | number > 0 | `1.0` | Weight of AYT's loss. |",
     ],
 )
 def test_a_row_says_values_default_and_meaning(row):
@@ -47,5 +47,5 @@ def test_every_section_of_a_file_is_in_it():
 
 def test_it_replaces_what_a_page_has_below_the_mark():
     assert replace_reference(f"Mine.\n\n{MARK}\nold") == f"Mine.\n\n{MARK}\n\n{describe_keys()}"
-    with pytest.raises(UserError, match="no line says where"):
+    with pytest.raises(UserError, match="no line marks where"):
         replace_reference("Mine.")

@@ -191,7 +191,7 @@ def test_a_damaged_score_or_note_stops_no_status(plan, tmp_path, monkeypatch):
 def test_a_renamed_score_is_not_taken_for_another(plan, tmp_path):
     path = tmp_path / "0000002.json"
     write_text(path, '{"iteration": 8, "metrics": {}}')
-    with pytest.raises(UserError, match=r"is called 2 and holds the score of iteration 8; delete it to have it made"):
+    with pytest.raises(UserError, match=r"is named 2 but holds the score of iteration 8; delete it to have it made"):
         read_score(path)
 
 

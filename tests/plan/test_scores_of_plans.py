@@ -65,7 +65,7 @@ def test_another_version_of_the_evaluation_is_another_score(tiny, monkeypatch, t
     path.write_text(score.text)
     monkeypatch.setattr(evaluations, "EVALUATION_VERSION", evaluations.EVALUATION_VERSION + 1)
     assert plan(tiny).scores_of("run")[0].name != score.name
-    with pytest.raises(UserError, match=r"was written for version \d+; this is version \d+, whose results are others"):
+    with pytest.raises(UserError, match=r"was written for version \d+; this is version \d+, whose results differ"):
         read_evaluation(path)
 
 

@@ -106,7 +106,7 @@ def test_a_renamed_snapshot_is_not_taken_for_another(run, tmp_path):
     train_here(run, folder)
     copy = paths.snapshot(folder, 2)
     copy.write_bytes(paths.snapshot(folder, 8).read_bytes())
-    with pytest.raises(UserError, match=r"0000002\.safetensors: is called 2 and holds iteration 8; delete it"):
+    with pytest.raises(UserError, match=r"0000002\.safetensors: is named 2 but holds iteration 8; delete it"):
         work.load_denoiser(run.record, copy)
     elsewhere = tmp_path / "model.safetensors"
     elsewhere.write_bytes(copy.read_bytes())

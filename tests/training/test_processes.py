@@ -187,7 +187,7 @@ def test_a_signal_to_one_of_them_makes_all_save_and_leave(plan, folder):
 
 def test_uneven_batches_and_classifiers_are_refused(plan, tmp_path):
     whole = Segment(0, 8, 8)
-    with pytest.raises(UserError, match="a batch of 8 images cannot be shared out evenly over 3 processes"):
+    with pytest.raises(UserError, match="a batch of 8 images cannot be divided evenly among 3 processes"):
         train_here(chosen(plan).record, tmp_path, whole, None, CPU, processes=Processes(0, 3))
     classifier = next(run.record for run in plan.runs.values() if run.record.training.stage == "classifier")
     with pytest.raises(UserError, match="its batches cannot be shared; train it in one process"):
@@ -249,7 +249,7 @@ def test_the_first_process_listens_at_the_jobs_address_alone(monkeypatch):
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"WORLD_SIZE": "4"}, "WORLD_SIZE = 4 in the environment: speaks of 4 processes, and RANK, MASTER_ADDR and"),
+        ({"WORLD_SIZE": "4"}, "WORLD_SIZE = 4 in the environment: announces 4 processes, but RANK, MASTER_ADDR and"),
         ({"WORLD_SIZE": "four"}, "WORLD_SIZE = 'four' in the environment: is not a whole number; unset it for one"),
         ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}, "do not say how they find "),
         (

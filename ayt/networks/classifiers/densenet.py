@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ayt.networks.modules.densenet import DenseNet as Module
 
 LAST_PIXELS = 4
-"""Side of the last map; each transition between blocks halves the one before."""
+"""Side of the last map, in pixels; each transition between blocks halves the side."""
 
 
 @FEATURE_NETWORKS.register
@@ -32,14 +32,14 @@ class DenseNet(FeatureNetwork):
     """Share of the channels that a transition keeps."""
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
-        """Why the network cannot be built for images of a dataset."""
+        """Yield the reasons why the network cannot be built for a dataset's images."""
         wanted = LAST_PIXELS * 2 ** (len(self.blocks) - 1)
         if dataset.resolution != wanted:
             problem = f"so many blocks need images of {wanted} pixels, not {dataset.resolution}"
             yield "blocks", self.blocks, problem
 
     def build(self, dataset: Dataset, outputs: int) -> Module:
-        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""
         from ayt.networks.modules.densenet import DenseNet as Module
 
         return Module(dataset.resolution, dataset.channels, outputs, **self.model_dump())

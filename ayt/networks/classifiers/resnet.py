@@ -22,18 +22,18 @@ class ResNet(FeatureNetwork):
     name: ClassVar[str] = "resnet"
 
     widths: Annotated[list[Width], Field(min_length=1)] = [64, 128, 256, 512]
-    """Channels of each group; each but the first halves the resolution."""
+    """Channels of each group; every group but the first halves the resolution."""
     blocks: Width = 2
-    """Of each group."""
+    """Residual blocks per group."""
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
-        """Why the network cannot be built for images of a dataset."""
+        """Yield the reasons why the network cannot be built for a dataset's images."""
         halvings = len(self.widths) - 1
         if dataset.resolution % 2**halvings:
             yield "widths", self.widths, f"{halvings} halvings do not divide the resolution {dataset.resolution}"
 
     def build(self, dataset: Dataset, outputs: int) -> Module:
-        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""
         from ayt.networks.modules.resnet import ResNet as Module
 
         return Module(dataset.resolution, dataset.channels, outputs, **self.model_dump())

@@ -27,14 +27,14 @@ class VGG(FeatureNetwork):
     convs: Annotated[list[Width], Field(min_length=1)] = [2, 2, 3, 3, 3]
     """Convolutions of each stage."""
     batch_norm: bool = True
-    """Whether batch norm follows each convolution."""
+    """Whether each convolution is followed by batch norm."""
     pool: bool = True
-    """Max-pools halve the resolution; without, each stage's last convolution does."""
+    """Whether max-pooling halves the resolution; otherwise each stage's last convolution does."""
 
     @model_validator(mode="after")
     def _same_length(self) -> VGG:
         if len(self.widths) != len(self.convs):
-            raise ValueError(f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one each a stage")
+            raise ValueError(f"widths has {len(self.widths)} entries, convs {len(self.convs)}: one entry per stage")
         return self
 
     @property
@@ -43,13 +43,13 @@ class VGG(FeatureNetwork):
         return self.batch_norm
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
-        """Why the network cannot be built for images of a dataset."""
+        """Yield the reasons why the network cannot be built for a dataset's images."""
         halvings = len(self.widths)
         if dataset.resolution % 2**halvings:
             yield "widths", self.widths, f"{halvings} halvings do not divide the resolution {dataset.resolution}"
 
     def build(self, dataset: Dataset, outputs: int) -> Module:
-        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""
         from ayt.networks.modules.vgg import VGG as Module
 
         return Module(dataset.resolution, dataset.channels, outputs, **self.model_dump())

@@ -23,15 +23,15 @@ class ViT(FeatureNetwork):
     patch: Width = 4
     """Side of a patch, in pixels."""
     dim: Width = 256
-    """Numbers in a token; a multiple of 4, 8 or above."""
+    """Size of a token; a multiple of 4, at least 8."""
     depth: Width = 3
-    """Blocks."""
+    """Number of transformer blocks."""
     heads: Width = 8
-    """Of each attention."""
+    """Heads of each attention layer."""
     head_dim: Width = 64
-    """Numbers in a head."""
+    """Size of a head."""
     mlp: Width = 2048
-    """Hidden numbers of each feed-forward layer."""
+    """Hidden size of each feed-forward layer."""
 
     @property
     def has_batch_norm(self) -> bool:
@@ -39,14 +39,14 @@ class ViT(FeatureNetwork):
         return False
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
-        """Why the network cannot be built for images of a dataset."""
+        """Yield the reasons why the network cannot be built for a dataset's images."""
         if dataset.resolution % self.patch:
             yield "patch", self.patch, f"does not divide the resolution {dataset.resolution}"
         if self.dim % 4 or self.dim < 8:
-            yield "dim", self.dim, "is not a multiple of 4, 8 or above, as its positions need"
+            yield "dim", self.dim, "is not a multiple of 4, at least 8, as its positions need"
 
     def build(self, dataset: Dataset, outputs: int) -> Module:
-        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""
         from ayt.networks.modules.vit import ViT as Module
 
         return Module(dataset.resolution, dataset.channels, outputs, **self.model_dump())

@@ -23,13 +23,13 @@ class DDPMpp(Denoiser):
     by_default: ClassVar[bool] = True
 
     channels: Width = 128
-    """Of the first stage."""
+    """Channels of the first stage."""
     channel_mult: Annotated[list[Width], Field(min_length=1)] = [2, 2, 2]
-    """Multiplier of `channels` for each resolution, from the finest; each halves the one before."""
+    """Multiplier of `channels` at each resolution, from the finest; each halves the one before."""
     blocks: Width = 4
-    """Residual blocks for each resolution of the encoder; the decoder has one more."""
+    """Residual blocks per resolution in the encoder; the decoder has one more per resolution."""
     attention: list[Width] = [16]
-    """Resolutions that have self-attention."""
+    """Resolutions with self-attention."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> DDPMpp:
@@ -40,14 +40,14 @@ class DDPMpp(Denoiser):
         return self
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
-        """Why the network cannot be built for images of a dataset."""
+        """Yield the reasons why the network cannot be built for a dataset's images."""
         halvings = len(self.channel_mult) - 1
         if dataset.resolution % 2**halvings:
             problem = f"{halvings} halvings do not divide the resolution {dataset.resolution} of {dataset.name}"
             yield "channel_mult", self.channel_mult, problem
 
     def build(self, dataset: Dataset, dropout: float) -> EDMPrecond:
-        """The network for images of a dataset, with fresh weights from PyTorch's default generator."""
+        """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""
         from ayt.networks.modules.ddpmpp import DDPMpp as Module
         from ayt.networks.modules.precond import EDMPrecond
 

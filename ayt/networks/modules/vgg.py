@@ -53,7 +53,7 @@ class VGG(FeatureModule):
     ) -> None:
         super().__init__()
         if len(widths) != len(convs):
-            raise UserError(f"widths {list(widths)} and convs {list(convs)}: one each a stage")
+            raise UserError(f"widths {list(widths)} and convs {list(convs)}: one entry per stage")
         if resolution % 2 ** len(widths):
             raise UserError(f"widths {list(widths)}: {len(widths)} halvings do not divide resolution {resolution}")
         self.layers = nn.ModuleDict()

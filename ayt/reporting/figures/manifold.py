@@ -66,7 +66,7 @@ class ManifoldFigure(ClassifierFigure):
     )
 
     images: Annotated[int, Field(ge=2)] = 256
-    """Of the dataset that are compared."""
+    """Number of images of the dataset to compare."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""

@@ -76,23 +76,23 @@ class OscillationFigure(Figure):
     )
 
     methods: Annotated[list[str], UNNAMED] = []
-    """Empty: all."""
+    """Methods to show; empty: all."""
     batch_size: Annotated[Count | None, UNNAMED] = None
-    """Absent: the smallest that each method has."""
+    """Batch size of the runs; absent: each method's smallest."""
     seed: Annotated[Whole | None, UNNAMED] = None
-    """Absent: each method's first."""
+    """Seed of the runs; absent: each method's first."""
     classifier: Annotated[Name | None, UNNAMED] = None
-    """A transformation classifier: AYT's direction through it is followed too, in every run. Absent: it is not."""
+    """A transformation classifier whose AYT direction is followed too, in every run; absent: none."""
     iterations: Annotated[int, Field(ge=2, le=100_000)] = 64
-    """Trained beyond the end; nothing of them is kept."""
+    """Iterations trained beyond the end; their weights are not kept."""
     images: Count = 16
-    """Of the dataset whose trajectories are followed."""
+    """Images of the dataset whose trajectories are followed."""
     times: NoiseLevels = [0.2, 1.0, 5.0]
     """Noise levels t."""
     neighbours: Annotated[int, Field(ge=2)] = 32
-    """Images of the dataset next to the output, whose principal components are taken for the manifold's directions."""
+    """Nearest images of the dataset to the output; their principal components stand for the manifold's directions."""
     dimensions: Count = 8
-    """How many of these."""
+    """Number of principal components."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""

@@ -43,17 +43,17 @@ class Samples(Figure):
     )
 
     steps: Annotated[Count, UNNAMED] = 1
-    """Of sampling."""
+    """Number of sampling steps."""
     methods: Annotated[list[str], UNNAMED] = []
-    """Empty: all."""
+    """Methods to show; empty: all."""
     seed: Annotated[Whole | None, UNNAMED] = None
-    """Of the runs that are shown; absent: each method's first."""
+    """Seed of the runs; absent: each method's first."""
     columns: Count = 10
     """Samples in a row."""
     smooth: Annotated[bool, UNNAMED] = False
-    """Images are drawn smoothly between their pixels: very small ones are easier to read so."""
+    """Whether to interpolate between pixels, which makes very small images easier to read."""
     teacher_steps: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Euler steps of the diffusion model that training starts from, whose samples are the first row; 0: no such row."""
+    """Euler steps of the diffusion model that training starts from; its samples form the first row; 0: no such row."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""

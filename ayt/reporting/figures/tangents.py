@@ -49,15 +49,15 @@ class TangentsFigure(Figure):
     )
 
     method: Annotated[str | None, UNNAMED] = None
-    """Whose network; absent: the first method that looks through the figure's classifier, else the first."""
+    """The method whose network is used; absent: the first that uses the figure's classifier, or else the first."""
     batch_size: Annotated[Count | None, UNNAMED] = None
-    """Absent: the largest that the method has."""
+    """Batch size of the run; absent: the method's largest."""
     seed: Annotated[Whole | None, UNNAMED] = None
-    """Absent: the method's first."""
+    """Seed of the run; absent: the method's first."""
     classifier: Annotated[Name, UNNAMED] = "transformations"
     """The transformation classifier of AYT's direction."""
     images: Count = 64
-    """Of which the first few are shown; cosines are means over all."""
+    """Number of images; the first few are shown, and cosines are averaged over all."""
     times: NoiseLevels = [0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 80.0]
     """Noise levels t."""
 

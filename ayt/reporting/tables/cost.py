@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @TABLES.register
 class Cost(Table):
-    """What training cost: hours, images seen, memory; the classifier's and the start's own cost included."""
+    """The cost of training: hours, images seen, memory; including the cost of the classifier and the start."""
 
     name: ClassVar[str] = "cost"
     description: ClassVar[Description] = Description(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @TABLES.register
 class Speed(ChosenScores, Table):
-    """How much faster than a reference method the others reach the scores that it ends with."""
+    """How much faster the other methods reach the final scores of a reference method."""
 
     name: ClassVar[str] = "speed"
     one_value: ClassVar[bool] = True
