@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 import ayt
 from ayt.base.errors import UserError
 from ayt.base.files import write_beside
+from ayt.base.paths import average_of_path
 
 FORMAT = 1
 """Format of snapshot and state files; newer ones are refused."""
@@ -121,6 +122,10 @@ def _check(found: dict[str, str] | None, path: Path, kind: str, run: str | None)
         raise UserError(f"{path}: belongs to run {metadata['run']}, not to {run}")
     if kind in NUMBERED and path.stem.isdecimal() and int(path.stem) != metadata["iteration"]:
         problem = f"is named {int(path.stem)} but holds iteration {metadata['iteration']}"
+        raise UserError(f"{path}: {problem}; delete it to have it made again")
+    called = average_of_path(path)
+    if (called or path.parent.name == "snapshots") and metadata.get("average", "") != called:
+        problem = f"holds the average {metadata.get('average', '')!r}, not {called!r} as its folder says"
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metadata
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ayt.experiment import Experiment
+    from ayt.plan.runs import RunRecord
 
 Verbs = Any  # argparse's own name for it is private
 
@@ -103,6 +104,25 @@ def add_resolved(to: argparse.ArgumentParser) -> None:
 def add_iterations(to: argparse.ArgumentParser) -> None:
     """The snapshots that a verb works on."""
     to.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
+    add_average(to)
+
+
+def add_average(to: argparse.ArgumentParser) -> None:
+    """The average, of a run that keeps several, whose snapshots a verb works on."""
+    to.add_argument(
+        "--ema",
+        metavar="AVERAGE",
+        help="which of the run's averages, for example 0.9999 or power0.05 (default: the first that it lists)",
+    )
+
+
+def choose_average(options: argparse.Namespace, run: RunRecord) -> str:
+    """The average that ``--ema`` names, as snapshots are named by it; where it is absent, the run's first.
+
+    Raises:
+        UserError: the run keeps no such average.
+    """
+    return run.average_called(options.ema) if options.ema is not None else ""
 
 
 def add_batch_size(to: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from ayt.cli.common import (
     add_device,
     add_iterations,
     add_resolved,
+    choose_average,
     choose_compiled,
     choose_device,
     count,
@@ -122,7 +123,7 @@ def run_score(options: argparse.Namespace) -> None:
             raise UserError(f"{path}: is of run {score.run}, not of {run.name}, whose snapshots {folder} has")
         if score.reference.name != scores[0].reference.name:
             raise UserError(f"{path}: compares with other features than {options.records[0]}; score it by itself")
-    job = ScoringJob(run, folder, scores, options.iteration)
+    job = ScoringJob(run, folder, scores, options.iteration, choose_average(options, run))
     device = choose_device(options)
     batches = choose_batches(options, run.name, device, job.passes)
     with join_processes() as processes, explain_memory_errors(run.name, device, LOWER):

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from ayt.cli.common import (
     Verbs,
+    add_average,
     add_batch_size,
     add_device,
     add_iterations,
     add_record,
+    choose_average,
     choose_device,
     count,
     verb,
@@ -71,6 +73,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_record(export)
     export.add_argument("--iteration", type=count, required=True, help="of the snapshot")
+    add_average(export)
     export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
 
     sample = verb(
@@ -90,6 +93,7 @@ def add_verbs(verbs: Verbs) -> None:
         action="append",
         help="of a snapshot; may be repeated for a GIF (default: the last for a PNG, all for a GIF)",
     )
+    add_average(sample)
     sample.add_argument("--model", type=Path, metavar="FOLDER", help="made by ayt export, instead of a run's snapshot")
     sample.add_argument(
         "--steps",
@@ -128,20 +132,21 @@ def run_grid(options: argparse.Namespace) -> None:
     folder = options.record.parents[2]
     run = read_run(paths.run_record(folder))
     device = choose_device(options)
-    snapshots = Snapshots(run, folder, device, FixedBatches(options.batch_size))
+    average = choose_average(options, run)
+    snapshots = Snapshots(run, folder, device, FixedBatches(options.batch_size), average)
     with ProgressLine(f"sampling {run.name}", grid.images * len(options.iteration)) as line:
         for iteration in options.iteration:
             images = torch.cat(
                 _draw(snapshots.load(iteration), run, grid.sampling, grid.images, options.batch_size, device, line)
             )
-            write_arrays(grid.result(folder, iteration), {"images": images.numpy()})
+            write_arrays(grid.result(folder, iteration, average), {"images": images.numpy()})
 
 
 def run_export(options: argparse.Namespace) -> None:
     """Write the folder."""
     from ayt.operations import release
 
-    release.export(options.record, options.iteration, options.output)
+    release.export(options.record, options.iteration, options.output, average=options.ema)
 
 
 def run_sample(options: argparse.Namespace) -> None:
@@ -170,8 +175,8 @@ def run_sample(options: argparse.Namespace) -> None:
                 network, run = release.load_sampled(options.model, device)
             else:
                 run = read_run(options.record)
-                batches = FixedBatches(options.batch_size)
-                snapshots = snapshots or Snapshots(run, options.record.parent, device, batches)
+                batches, average = FixedBatches(options.batch_size), choose_average(options, run)
+                snapshots = snapshots or Snapshots(run, options.record.parent, device, batches, average)
                 network = snapshots.load(iteration)
             images = _draw(network, run, sampling, options.samples, options.batch_size, device, line)
             pictures.append(grids.tile(torch.cat(images).numpy(), options.columns, options.scale))
@@ -208,8 +213,8 @@ def _iterations(options: argparse.Namespace) -> list[int]:
     from ayt.base import paths
     from ayt.base.errors import UserError
 
-    if bool(options.model) == bool(options.record) or (options.model and options.iteration):
-        raise UserError("name either a run's record, with --iteration if you like, or --model FOLDER")
+    if bool(options.model) == bool(options.record) or (options.model and (options.iteration or options.ema)):
+        raise UserError("name either a run's record, with --iteration and --ema if you like, or --model FOLDER")
     animated = options.output.suffix == ".gif"
     if options.model:
         if animated:

@@ -222,14 +222,16 @@ def write_score(
     score: Score | DenoisingScore,
     values: Values,
     made_from: dict[str, Any],
+    average: str = "",
 ) -> None:
     """Write what a snapshot scored: its run, how it was evaluated, and each metric's values and their statistics.
 
     Values that are not finite are None, and so are then the statistics: JSON has no NaN. ``made_from``: what tells the
     files that it depends on from others of their names.
     """
-    of = {"run": run.name, "dataset": run.dataset.name, "iteration": iteration, "made_from": made_from}
-    _write(path, of, score, values)
+    of = {"run": run.name, "dataset": run.dataset.name, "iteration": iteration}
+    named = {"average": average} if average else {}
+    _write(path, {**of, **named, "made_from": made_from}, score, values)
 
 
 def write_anchor(path: Path, anchor: Anchor, origin: str, values: dict[str, list[float]]) -> None:

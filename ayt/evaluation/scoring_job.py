@@ -34,12 +34,14 @@ class ScoringJob:
         folder: of the run.
         scores: how, all in the features of one network; each of every snapshot.
         iterations: of the snapshots.
+        average: of the run's; empty: the first.
     """
 
     run: RunRecord
     folder: Path
     scores: list[Score | DenoisingScore]
     iterations: list[int]
+    average: str = ""
     _hashes: dict[Path, str | None] = field(default_factory=dict)
 
     @property
@@ -86,7 +88,7 @@ class ScoringJob:
                 processes,
                 executor,
             )
-            snapshots = Snapshots(self.run, self.folder, device, batches)
+            snapshots = Snapshots(self.run, self.folder, device, batches, self.average)
             drawn: list[tuple[int, Score | DenoisingScore, Callable[[], Values]]] = []
             for iteration, score in wanted:
                 drawn.append((iteration, score, scorer.score(snapshots.load(iteration), score)))
@@ -97,13 +99,13 @@ class ScoringJob:
                 self._write(*one)
 
     def _write(self, iteration: int, score: Score | DenoisingScore, values: Callable[[], Values]) -> None:
-        made_from = self._made_from(iteration, score)
-        write_score(score.kept(self.folder, iteration), self.run, iteration, score, values(), made_from)
-        link(score.kept(self.folder, iteration), score.result(self.folder, iteration))
+        kept, made_from = score.kept(self.folder, iteration, self.average), self._made_from(iteration, score)
+        write_score(kept, self.run, iteration, score, values(), made_from, self.average)
+        link(kept, score.result(self.folder, iteration, self.average))
 
     def _publish(self, iteration: int, score: Score | DenoisingScore) -> bool:
         """Put a score in its place that a job before computed from the same files; False: there is none."""
-        kept, result = score.kept(self.folder, iteration), score.result(self.folder, iteration)
+        kept, result = (place(self.folder, iteration, self.average) for place in (score.kept, score.result))
         try:
             found = json.loads(kept.read_text(encoding="utf-8"))["made_from"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -120,7 +122,7 @@ class ScoringJob:
         reference = [score.reference.path, *score.reference.features.inputs]
         looked_through = [*score.metric.files, *self.run.dataset.files] if isinstance(score, DenoisingScore) else []
         return {
-            "snapshot": self._hash(paths.snapshot(self.folder, iteration)),
+            "snapshot": self._hash(paths.snapshot(self.folder, iteration, self.average)),
             "other_files": [self._hash(path) for path in (*upstream, *reference, *looked_through)],
         }
 

@@ -22,13 +22,16 @@ class Snapshots:
         folder: of the run.
         device: where it is sampled.
         batches: how networks are run.
+        average: of the run's; empty: the first.
 
     Raises:
         UserError: the run is a classifier's; weights upstream that it is sampled with are missing or damaged.
     """
 
-    def __init__(self, run: RunRecord, folder: Path, device: torch.device, batches: FixedBatches) -> None:
-        self._run, self._folder = run, folder
+    def __init__(
+        self, run: RunRecord, folder: Path, device: torch.device, batches: FixedBatches, average: str = ""
+    ) -> None:
+        self._run, self._folder, self._average = run, folder, average
         self._network = build_denoiser(run).to(device)
         work = work_of(run, folder, device, self._network)
         work = replace(work, called=batches.denoiser(self._network), call=batches.denoiser)
@@ -42,6 +45,6 @@ class Snapshots:
             UserError: the snapshot is missing, damaged, of another run, or does not fit.
         """
         if iteration != self._loaded:
-            load_snapshot(self._network, paths.snapshot(self._folder, iteration), self._run.name)
+            load_snapshot(self._network, paths.snapshot(self._folder, iteration, self._average), self._run.name)
             self._loaded = iteration
         return self._sampled

@@ -10,7 +10,7 @@ from ayt.base.sections import ABSENT, choices
 from ayt.experiment.outputs import Mistakes
 from ayt.experiment.schema import INCEPTION, Experiment
 from ayt.methods.base import base_name
-from ayt.methods.training import Training
+from ayt.methods.training import Training, average_name
 from ayt.metrics.base import METRICS, DenoisingMetric
 from ayt.networks.base import NEEDS_WHOLE_BATCHES
 
@@ -32,7 +32,7 @@ def check_size(experiment: Experiment, mistake: Mistake) -> None:
         segment = method.segment or method.iterations
         snapshots = method.iterations // (method.snapshot_every or segment)
         runs = len(method.batch_sizes) * len(method.seeds)
-        jobs += (own := runs * (method.iterations // segment + snapshots * scores))
+        jobs += (own := runs * (method.iterations // segment + snapshots * scores * len(method.averages)))
         if own > most:
             mistake(("methods", base_name(name)), ABSENT, f"asks for {own:,} training jobs and scores; {CONFIRM}")
             return
@@ -152,6 +152,9 @@ def _check_starts(experiment: Experiment, mistake: Mistake) -> None:
         if need.iteration and (need.iteration % every or need.iteration > other.iterations):
             problem = f"{need.name} has snapshots every {every} iterations up to {other.iterations}"
             mistake((*where, f"{need.key}_iteration"), need.iteration, problem)
+        if need.ema is not None and (average := average_name(need.ema)) not in other.average_names:
+            problem = f"{need.name} keeps no such average; {choices(average, other.average_names)}"
+            mistake((*where, f"{need.key}_ema"), average, problem)
 
 
 def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:

@@ -20,7 +20,7 @@ from ayt.base.sections import (
     Seeds,
     check_divides,
 )
-from ayt.methods.training import Average, RunNeed, Stage, Training
+from ayt.methods.training import Averages, RunNeed, Stage, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,10 @@ class Method(Training):
     lr: Positive = 1e-4
     lr_decay: Count | None = None
     """The learning rate is lr / sqrt(max(iteration / lr_decay, 1)); absent: constant."""
-    ema: Average = 0.9999
+    ema: Averages = 0.9999
+    """Decay of the exponential moving average of the weights, per iteration; 0: no averaging. Or ``{power: 0.05}``: an
+    average whose window grows with training. Or a list of these: one training keeps them all, with snapshots and scores
+    of each. Figures and tables show the first unless they say otherwise; later stages start from it."""
     dropout: Fraction = 0.2
     """Probability of dropping a feature inside residual blocks."""
     t_mean: Finite = -1.1

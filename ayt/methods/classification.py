@@ -9,7 +9,7 @@ from pydantic import model_validator
 from ayt.base.sections import UNNAMED, Count, Positive, Probability, Whole
 from ayt.datasets.base import Dataset
 from ayt.features.groups import Group, label_names, names_for
-from ayt.methods.training import Decaying, Stage
+from ayt.methods.training import Average, Decaying, Stage
 
 if TYPE_CHECKING:
     from ayt.methods.formulas.objective import Objective, Work
@@ -37,6 +37,7 @@ class ClassifierTraining(Decaying):
     batch_size: Annotated[Count, UNNAMED] = 512
     """Images per batch."""
     lr: Positive = 1e-4
+    ema: Average = 0.0
     decay: bool = False
     seed: Annotated[Whole, UNNAMED] = 0
     """Seed of initial weights, shuffling and transformations."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ayt.base.sections import UNNAMED, Count, Finite, Fraction, Name, NonNegative, Positive, Whole
 from ayt.methods.base import METHODS, Method
-from ayt.methods.training import ClassifierNeed, RunNeed
+from ayt.methods.training import Average, ClassifierNeed, RunNeed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,8 @@ class Tcm(Method):
     """Seed of that run; absent: this run's."""
     teacher_iteration: Annotated[Count | None, UNNAMED] = None
     """The first stage's snapshot; absent: its last."""
+    teacher_ema: Annotated[Average | None, UNNAMED] = None
+    """Which of that run's averages; absent: the first it lists."""
     distance: Literal["pixels", "features"] = "pixels"
     """ECT's pseudo-Huber distance of pixels, or AYT's step in the manifold feature distance."""
     c: NonNegative = 1e-8
@@ -101,7 +103,8 @@ class Tcm(Method):
 
     def starts_from(self) -> RunNeed:
         """The first stage."""
-        return RunNeed(self.teacher, self.teacher_batch_size, self.teacher_seed, self.teacher_iteration, "teacher")
+        chosen = self.teacher_batch_size, self.teacher_seed, self.teacher_iteration, self.teacher_ema
+        return RunNeed(self.teacher, *chosen, key="teacher")
 
     def sampled_denoiser(self, work: Work) -> Sampled:
         """Both networks, each on its side of t'."""

@@ -6,12 +6,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ayt.base.kinds import Kind
-from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Section, Whole, check_divides
+from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Section, Whole, check_divides, find_repeated
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,25 +36,6 @@ class ClassifierNeed:
     task: Literal["transformations", "labels"]
     maps: bool = False
     key: str = "classifier"
-
-
-@dataclass(frozen=True)
-class RunNeed:
-    """A method starts from a run of another of the experiment's methods.
-
-    Attributes:
-        name: of the method.
-        batch_size: of the run; None: the same.
-        seed: of the run; None: the same.
-        iteration: of the snapshot; None: the last.
-        key: the method's setting that names it.
-    """
-
-    name: str
-    batch_size: int | None
-    seed: int | None
-    iteration: int | None
-    key: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +64,57 @@ Average = Annotated[
     Annotated[Fraction, Tag("[decay]")] | Annotated[PowerAverage, Tag("[power]")],
     Discriminator(lambda given: "[power]" if isinstance(given, dict | PowerAverage) else "[decay]"),
 ]
+"""A constant decay for each iteration, 0 for no average, or a power-function average."""
+
+
+def average_name(average: float | PowerAverage) -> str:
+    """What an average is called in paths, tables and commands: ``0.9999``, ``power0.05``."""
+    return f"power{average.power:.15g}" if isinstance(average, PowerAverage) else f"{average:.15g}"
+
+
+def _several(averages: list[Any]) -> list[Any]:
+    names = [average_name(average) for average in averages]
+    for name in find_repeated(names):
+        raise ValueError(f"{name} is listed twice")
+    if len(names) > 1 and average_name(0.0) in names:
+        raise ValueError("0 keeps no average; remove it, or give it alone")
+    return averages
+
+
+Averages = Annotated[
+    Annotated[Fraction, Tag("[decay]")]
+    | Annotated[PowerAverage, Tag("[power]")]
+    | Annotated[list[Average], Field(min_length=1), AfterValidator(_several), Tag("[list]")],
+    Discriminator(
+        lambda given: (
+            "[list]" if isinstance(given, list) else "[power]" if isinstance(given, dict | PowerAverage) else "[decay]"
+        )
+    ),
+    # One average is the same training, whichever way it is written.
+    AfterValidator(lambda given: given[0] if isinstance(given, list) and len(given) == 1 else given),
+]
+"""One average, or several of the same training."""
+
+
+@dataclass(frozen=True)
+class RunNeed:
+    """A method starts from a run of another of the experiment's methods.
+
+    Attributes:
+        name: of the method.
+        batch_size: of the run; None: the same.
+        seed: of the run; None: the same.
+        iteration: of the snapshot; None: the last.
+        ema: of the run's averages; None: the first.
+        key: the method's setting that names it.
+    """
+
+    name: str
+    batch_size: int | None
+    seed: int | None
+    iteration: int | None
+    ema: float | PowerAverage | None
+    key: str
 
 
 class Training(Kind):
@@ -113,7 +145,7 @@ class Training(Kind):
     """Learning rate of RAdam."""
     warmup: Whole = 0
     """Iterations over which the learning rate rises linearly from 0."""
-    ema: Average = 0.0
+    ema: Averages = 0.0
     """Decay of the exponential moving average of the weights, per iteration; 0: no averaging. Or ``{power: 0.05}``: an
     average whose window grows with training."""
     precision: Literal["fp32", "tf32", "bf16"] = "tf32"
@@ -124,6 +156,16 @@ class Training(Kind):
     def _whole_segments(self) -> Training:
         check_divides(self.segment, self.iterations, "segment", "iterations")
         return self
+
+    @property
+    def averages(self) -> list[float | PowerAverage]:
+        """The averages of the weights, at least one; the first is what other runs start from."""
+        return self.ema if isinstance(self.ema, list) else [self.ema]
+
+    @property
+    def average_names(self) -> tuple[str, ...]:
+        """What the averages are called, in order: ``0.9999``, ``power0.05``."""
+        return tuple(map(average_name, self.averages))
 
     @property
     def stem(self) -> str:

@@ -117,7 +117,7 @@ def _own(name: str) -> set[Path]:
 
 def _training_files(run: Run) -> Iterator[Path]:
     for segment in run.segments:
-        yield from (paths.snapshot(run.folder, iteration) for iteration in segment.iterations)
+        yield from segment.files(run.folder, run.record.averages)
         yield from (paths.state(run.folder, segment.stop), paths.training_log(run.folder, segment.stop))
         stage, dataset = run.record.training.stage, run.record.dataset.name
         yield paths.job_log(stage, dataset, run.name, f"{segment.stop:07d}")

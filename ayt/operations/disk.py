@@ -15,22 +15,24 @@ FLOAT = 4
 
 def bytes_left(plan: Plan) -> dict[str, int]:
     """Bytes that the segments of each run that are not trained yet will write, by the run's name."""
-    sizes: dict[str, tuple[int, int]] = {}
+    sizes: dict[tuple[str, int], tuple[int, int]] = {}
     found = {}
     for run in plan.runs.values():
         if missing := segments_left(run):
-            like = kind_of_work(run.record)
-            snapshot, state = sizes[like] = sizes.get(like) or _sizes(run.record)
-            found[run.name] = len(missing) * state + snapshot * sum(len(segment.iterations) for segment in missing)
+            averages = sum(map(bool, run.record.training.averages))
+            like = kind_of_work(run.record), averages
+            snapshot, state = sizes[like] = sizes.get(like) or _sizes(run.record, averages)
+            snapshots = sum(len(segment.iterations) for segment in missing) * len(run.record.averages)
+            found[run.name] = len(missing) * state + snapshots * snapshot
     return found
 
 
-def _sizes(record: RunRecord) -> tuple[int, int]:
-    """Bytes of a snapshot, and of a training state: weights, their average, and two moments of the optimiser."""
+def _sizes(record: RunRecord, averages: int) -> tuple[int, int]:
+    """Bytes of a snapshot, and of a training state: weights, their averages, and two moments of the optimiser."""
     with torch.device("meta"):  # sizes alone: no memory, no time
         network, auxiliary = build_network(record), build_auxiliary(record)
     snapshot = FLOAT * sum(tensor.numel() for tensor in network.state_dict().values())
     weights = FLOAT * sum(parameter.numel() for parameter in network.parameters())
     beside = FLOAT * sum(tensor.numel() for tensor in auxiliary.state_dict().values())
     beside += FLOAT * sum(2 * parameter.numel() for parameter in auxiliary.parameters())
-    return snapshot, snapshot + weights * (3 if record.training.ema else 2) + beside
+    return snapshot, snapshot + weights * (2 + averages) + beside

@@ -5,6 +5,7 @@ Known at once; what it needs of the disk takes networks to say, and stands in `a
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ class Estimate:
     Attributes:
         runs: its training runs that are not done.
         done: how many are.
-        scoring_jobs: jobs that score a segment's snapshots, or an anchor.
+        scoring_jobs: jobs that score a segment's snapshots of one average, or an anchor.
         images_to_sample: by these jobs.
         other_jobs: jobs of the rules that prepare, compare, gather and draw; none of them is long.
     """
@@ -72,12 +73,12 @@ def estimate(plan: Plan) -> Estimate:
         # A job makes all scores of samples of its segment; denoising scores have jobs of their own.
         denoising = [[score] for score in plan.denoising_scores_of(run.name)]
         jobs: list[Sequence[Score | DenoisingScore]] = [plan.scores_of(run.name), *denoising]
-        for segment in run.segments:
-            for scores in jobs:
-                results = [score.result(run.folder, iteration) for score in scores for iteration in segment.iterations]
-                if not all(path.exists() for path in results):
-                    scoring_jobs += 1
-                    images += sum(score.repeats * score.samples for score in scores) * len(segment.iterations)
+        for segment, average, scores in itertools.product(run.segments, run.record.averages, jobs):
+            iterations = segment.iterations
+            results = (score.result(run.folder, iteration, average) for score in scores for iteration in iterations)
+            if not all(path.exists() for path in results):
+                scoring_jobs += 1
+                images += sum(score.repeats * score.samples for score in scores) * len(iterations)
     for anchor in {anchor.name: anchor for anchor in plan.anchors.values()}.values():
         if not anchor.path.exists():
             scoring_jobs += 1

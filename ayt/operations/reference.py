@@ -164,7 +164,9 @@ def values(schema: Mapping[str, Any]) -> str:
     """The values that a part of a JSON schema admits, in words."""
     options = schema.get("anyOf") or schema.get("oneOf")
     if options:
-        return " or ".join(values(option) for option in options if option.get("type") != "null")
+        told = [values(option) for option in options if option.get("type") != "null"]
+        one = " or ".join(told[:-1])
+        return f"{one} or list of these" if told[-1] == f"list: {one}" else " or ".join(told)
     if "const" in schema or "enum" in schema:
         found = schema.get("enum", [schema.get("const")])
         return ", ".join(f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in found)

@@ -68,7 +68,9 @@ def load_sampled(folder: Path | str, device: torch.device | str = "cpu") -> tupl
     return run.training.sampled_denoiser(work_of(run, folder, device, network.to(device), files)), run
 
 
-def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET_TABLE) -> None:
+def export(
+    record: Path, iteration: int, folder: Path, table: Path = paths.ASSET_TABLE, average: str | None = None
+) -> None:
     """Write a snapshot of a run as a folder: its weights, the run's record, and a card with scores and provenance.
 
     A run that is sampled with other networks too, as the second stage of TCM is, has a file for each beside its own.
@@ -78,12 +80,16 @@ def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET
         iteration: of the snapshot.
         folder: to write; may exist if it is empty.
         table: of published files, for the licences of those that the run was made from.
+        average: of the weights, as `RunRecord.average_names` has it; None: the run's first.
 
     Raises:
-        UserError: the snapshot is missing or damaged, the run is a classifier's, or the folder has something in it.
+        UserError: the snapshot is missing or damaged, the run is a classifier's or keeps no such average, or the
+            folder has something in it.
     """
     run = read_run(record)
-    snapshot = paths.snapshot(record.parent, iteration)
+    average = run.average_names[0] if average is None else average
+    kept = run.average_called(average)
+    snapshot = paths.snapshot(record.parent, iteration, kept)
     if not isinstance(run.network, Denoiser):
         raise UserError(f"{record}: is a classifier; only denoisers can be exported")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -92,7 +98,7 @@ def export(record: Path, iteration: int, folder: Path, table: Path = paths.ASSET
     for source, name in [(snapshot, WEIGHTS), (record, RECORD), *_others(run, record.parent)]:
         with write_beside(folder / name) as beside:
             shutil.copyfile(source, beside)
-    write_text(folder / CARD, _card(run, metadata, _scores(record.parent, iteration), folder, table))
+    write_text(folder / CARD, _card(run, average, metadata, _scores(record.parent, iteration, kept), folder, table))
     load_sampled(folder)
 
 
@@ -102,9 +108,10 @@ def _others(run: RunRecord, folder: Path) -> Iterator[tuple[Path, str]]:
         yield run.upstream[role].path_from(folder), f"{role}.safetensors"
 
 
-def _scores(run: Path, iteration: int) -> list[dict[str, Any]]:
+def _scores(run: Path, iteration: int, average: str) -> list[dict[str, Any]]:
     """The score files of a snapshot, one for each evaluation."""
-    files = sorted((run / "scores").glob(f"*/{iteration:07d}.json"))
+    places = (paths.average_folder(evaluation, average) for evaluation in sorted((run / "scores").glob("*")))
+    files = [file for place in places if (file := paths.numbered_file(place, iteration, "json")).exists()]
     try:
         return [json.loads(file.read_bytes()) for file in files]
     except (ValueError, OSError) as error:
@@ -113,6 +120,7 @@ def _scores(run: Path, iteration: int) -> list[dict[str, Any]]:
 
 def _card(
     run: RunRecord,
+    average: str,
     metadata: dict[str, Any],
     scores: list[dict[str, Any]],
     folder: Path,
@@ -128,7 +136,7 @@ def _card(
         "",
         f"- method: {method}",
         f"- dataset: {run.dataset.name}; batch size {run.batch_size}, seed {run.seed}",
-        f"- weights: averaged, float32, `{WEIGHTS}`, SHA-256 `{sha256(folder / WEIGHTS)}`",
+        f"- weights: {_weights(average)}, float32, `{WEIGHTS}`, SHA-256 `{sha256(folder / WEIGHTS)}`",
         f"- every number of the training: `{RECORD}`",
         f"- written by ayt {metadata['versions']['ayt']} with torch {metadata['versions']['torch']}, exported by ayt"
         f" {ayt.__version__}",
@@ -148,6 +156,10 @@ def _card(
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _weights(average: str) -> str:
+    return "as trained, not averaged" if average == "0" else f"averaged (EMA {average})"
 
 
 def _origin(run: RunRecord, table: Path) -> list[str]:

@@ -62,7 +62,7 @@ def _status(plan: Plan, run: Run) -> RunStatus:
     rows = [row for row in map(last_row, logs) if row]
     row = max(rows, key=lambda row: row["iteration"], default={})
     written = [path.stat().st_mtime for path in (*logs, resume / "state.safetensors") if path.exists()]
-    if all(paths.snapshot(run.folder, snapshot.iteration).exists() for snapshot in run.snapshots):
+    if all(snapshot.path.exists() for snapshot in run.snapshots):
         state = "done"
     elif is_held(resume / "holder.lock"):
         state = "running"
@@ -106,18 +106,18 @@ def is_held(lock: Path) -> bool:
 
 
 def _last_score(plan: Plan, run: Run) -> str:
-    """The newest snapshot's first shown score."""
+    """The first shown score of the newest snapshot of the run's first average."""
     if run not in plan.trained:
         return ""
     shown = plan.shown_scores(run.name)[0]
-    for snapshot in reversed(run.snapshots):
-        path = shown.record.result(run.folder, snapshot.iteration)
+    for iteration in reversed(run.snapshot_iterations):
+        path = shown.record.result(run.folder, iteration)
         if path.exists():
             try:
                 mean = json.loads(path.read_bytes())["metrics"][shown.metric.name]["mean"]
             except (ValueError, KeyError, TypeError):
-                return f"unreadable at {snapshot.iteration}"
-            return f"{shown.title} {'failed' if mean is None else f'{mean:.4g}'} at {snapshot.iteration}"
+                return f"unreadable at {iteration}"
+            return f"{shown.title} {'failed' if mean is None else f'{mean:.4g}'} at {iteration}"
     return ""
 
 

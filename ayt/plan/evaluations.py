@@ -166,7 +166,7 @@ class Sampling:
 
 
 class SnapshotRecord(Record):
-    """What is made of the snapshots of one run: one result for each iteration, in a folder beside the record."""
+    """What is made of the snapshots of one run: one result for each iteration and average, beside the record."""
 
     run: str
     """Name of the run."""
@@ -180,13 +180,13 @@ class SnapshotRecord(Record):
         """Where its results are, in the folder of a run."""
         return run / self.folder_name / self.name
 
-    def result(self, run: Path, iteration: int | str) -> Path:
-        """What was made of the snapshot after so many iterations."""
-        return paths.numbered_file(self.folder(run), iteration, self.suffix)
+    def result(self, run: Path, iteration: int | str, average: str = "") -> Path:
+        """What was made of the snapshot after so many iterations: the run's first average, or a further one."""
+        return paths.numbered_file(paths.average_folder(self.folder(run), average), iteration, self.suffix)
 
-    def kept(self, run: Path, iteration: int) -> Path:
+    def kept(self, run: Path, iteration: int, average: str = "") -> Path:
         """The same once more, where no workflow removes it before it starts a job again."""
-        result = self.result(run, iteration)
+        result = self.result(run, iteration, average)
         return result.with_name("kept") / result.name
 
     def record(self, run: Path) -> Path:

@@ -33,7 +33,7 @@ def note_of_missing_snapshots(plan: Plan) -> str:
         for run in plan.runs.values()
         for segment in run.segments
         if paths.state(run.folder, segment.stop).exists()
-        for snapshot in (paths.snapshot(run.folder, iteration) for iteration in segment.iterations)
+        for snapshot in segment.files(run.folder, run.record.averages)
         if not snapshot.exists()
     ]
     if not gone:

@@ -12,7 +12,7 @@ from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.experiment.schema import INCEPTION, Classifier, Experiment
 from ayt.methods.base import Method
-from ayt.methods.training import Stage, Training
+from ayt.methods.training import Stage, Training, average_name
 from ayt.metrics.base import METRICS, DenoisingMetric, Metric, SampleMetric
 from ayt.plan.analyses import Analysis
 from ayt.plan.anchors import Anchor, Heun
@@ -115,12 +115,20 @@ class Plan:
         names = self.experiment.choose_methods(methods)
         return [(name, run) for name, run in self._methods if name in names]
 
-    def segments(self, *stages: Stage) -> dict[Segment, list[Run]]:
-        """Each segment that some run of these stages has, with the runs that have it."""
-        found: dict[Segment, list[Run]] = {}
+    def segments(self, *stages: Stage) -> dict[tuple[Segment, tuple[str, ...]], list[Run]]:
+        """Each segment that some run of these stages has, with the averages that it keeps; and all runs alike."""
+        found: dict[tuple[Segment, tuple[str, ...]], list[Run]] = {}
         for run in self.runs.values():
             for segment in run.segments if run.record.training.stage in stages else []:
-                found.setdefault(segment, []).append(run)
+                found.setdefault((segment, run.record.averages), []).append(run)
+        return found
+
+    def scored_segments(self) -> dict[tuple[Segment, str], list[Run]]:
+        """Each segment whose snapshots of an average are scored, and the runs that have it."""
+        found: dict[tuple[Segment, str], list[Run]] = {}
+        for (segment, averages), runs in self.segments("train").items():
+            for average in averages:
+                found.setdefault((segment, average), []).extend(runs)
         return found
 
     # Scores
@@ -186,7 +194,7 @@ class Plan:
     def scores(self) -> list[Path]:
         """The score files of the experiment."""
         return [
-            score.result(run.folder, snapshot.iteration)
+            score.result(run.folder, snapshot.iteration, snapshot.average)
             for run in self.trained
             for score in [*self.scores_of(run.name), *self.denoising_scores_of(run.name)]
             for snapshot in run.snapshots
@@ -364,7 +372,8 @@ class Plan:
         if need is None:
             return self.start
         run = self._consistency_run(need.name, need.batch_size or batch_size, seed if need.seed is None else need.seed)
-        return Snapshot(run.record, need.iteration or run.iterations)
+        average = "" if need.ema is None else run.record.average_called(average_name(need.ema))
+        return Snapshot(run.record, need.iteration or run.iterations, average)
 
 
 def _cut(record: RunRecord, settings: Training) -> Run:

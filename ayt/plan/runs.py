@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ayt.base import paths
 from ayt.base.errors import UserError
 from ayt.base.kinds import validate
+from ayt.base.sections import choices
 from ayt.datasets.base import DATASETS, Dataset
 from ayt.methods.base import METHODS, Method
 from ayt.methods.classification import ClassifierTraining
@@ -62,24 +63,31 @@ class Published:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The averaged weights of a run after so many iterations."""
+    """The averaged weights of a run after so many iterations.
+
+    Attributes:
+        run: the run.
+        iteration: iterations done.
+        average: which of the run's averages, by name; empty: the first.
+    """
 
     run: RunRecord
     iteration: int
+    average: str = ""
 
     @property
     def name(self) -> str:
-        """What identifies the weights: run and iteration."""
-        return f"{self.run.name}@{self.iteration}"
+        """What identifies the weights: run, iteration and, if it is not the first, average."""
+        return f"{self.run.name}@{self.iteration}{f'@{self.average}' if self.average else ''}"
 
     @property
     def path(self) -> Path:
         """Where the weights are."""
-        return paths.snapshot(self.run.folder, self.iteration)
+        return paths.snapshot(self.run.folder, self.iteration, self.average)
 
     def path_from(self, folder: Path) -> Path:
         """Where the weights are, seen from the folder of a run of the same dataset that is made from them."""
-        return paths.snapshot(paths.sibling_folder(folder, self.run.name), self.iteration)
+        return paths.snapshot(paths.sibling_folder(folder, self.run.name), self.iteration, self.average)
 
     @property
     def network(self) -> Denoiser | FeatureNetwork:
@@ -93,11 +101,15 @@ class Snapshot:
 
     def identity(self) -> dict[str, Any]:
         """What tells these weights from others: the run's name says all."""
-        return {"run": self.run.name, "iteration": self.iteration}
+        return {"run": self.run.name, "iteration": self.iteration, **self._average}
 
     def content(self) -> dict[str, Any]:
         """As a record has it."""
-        return {"iteration": self.iteration, "run": self.run.content()}
+        return {"iteration": self.iteration, **self._average, "run": self.run.content()}
+
+    @property
+    def _average(self) -> dict[str, str]:
+        return {"average": self.average} if self.average else {}
 
 
 Weights = Snapshot | Published
@@ -162,6 +174,26 @@ class RunRecord(Record):
     def classes(self) -> int:
         """Classes that its denoiser is told of; 0 where it is told none."""
         return self.network.classes(self.dataset) if isinstance(self.network, Denoiser) else 0
+
+    @property
+    def average_names(self) -> tuple[str, ...]:
+        """What its averages are called, in order: ``0.9999``, ``power0.05``."""
+        return self.training.average_names
+
+    @cached_property
+    def averages(self) -> tuple[str, ...]:
+        """Its averages as snapshots and paths name them: empty for the first, so that it needs no folder of its own."""
+        return ("", *self.average_names[1:])
+
+    def average_called(self, name: str) -> str:
+        """One of `averages` by its name in `average_names`.
+
+        Raises:
+            UserError: the run keeps no such average.
+        """
+        if name not in self.average_names:
+            raise UserError(f"{self.name}: keeps no average {name!r}; {choices(name, self.average_names)}")
+        return self.averages[self.average_names.index(name)]
 
     def content(self) -> dict[str, Any]:
         """As its file has it."""
@@ -234,7 +266,11 @@ def parse_weights(content: Any, source: str) -> Weights:
         network: Denoiser | FeatureNetwork = networks.parse(described, f"{source}.network")
         return Published(part(content, "checkpoint", str, source), network, content.get("recognises"))
     iteration = part(content, "iteration", int, source)
-    return Snapshot(parse_run(part(content, "run", dict, source), f"{source}.run"), iteration)
+    run = parse_run(part(content, "run", dict, source), f"{source}.run")
+    average = content.get("average", "")
+    if average not in run.averages:
+        raise UserError(f"{source}.average = {average!r}: the run keeps no such average")
+    return Snapshot(run, iteration, average)
 
 
 FIXED: dict[str, type[Training]] = {
@@ -285,6 +321,10 @@ class Segment:
         """The iterations of its snapshots."""
         return list(range(self.start + self.every, self.stop + 1, self.every))
 
+    def files(self, folder: Path, averages: Sequence[str]) -> list[Path]:
+        """Its snapshots of these averages, in the folder of a run."""
+        return [paths.snapshot(folder, iteration, name) for iteration in self.iterations for name in averages]
+
     def snapshots(self, after: int, until: int) -> list[int]:
         """The iterations of its snapshots in (after, until]."""
         return [iteration for iteration in self.iterations if after < iteration <= until]
@@ -321,11 +361,17 @@ class Run:
         return Snapshot(self.record, self.iterations)
 
     @property
+    def snapshot_iterations(self) -> list[int]:
+        """The iterations of its snapshots, in order."""
+        return list(range(self.snapshot_every, self.iterations + 1, self.snapshot_every))
+
+    @property
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots, in order."""
+        """All snapshots, in order: at each iteration one of every average."""
         return [
-            Snapshot(self.record, iteration)
-            for iteration in range(self.snapshot_every, self.iterations + 1, self.snapshot_every)
+            Snapshot(self.record, iteration, average)
+            for iteration in self.snapshot_iterations
+            for average in self.record.averages
         ]
 
     @property

@@ -264,7 +264,7 @@ def _list_missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
 
 def _missing_scores(plan: Plan, run: Run) -> Iterator[str]:
     files = [
-        score.result(run.folder, snapshot.iteration)
+        score.result(run.folder, snapshot.iteration, snapshot.average)
         for snapshot in run.snapshots
         for score in [*plan.scores_of(run.name), *plan.denoising_scores_of(run.name)]
     ]

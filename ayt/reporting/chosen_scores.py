@@ -10,6 +10,7 @@ from ayt.base.errors import UserError
 from ayt.base.sections import Count
 from ayt.experiment.outputs import Figure, Mistakes, Output
 from ayt.metrics.base import METRICS, DenoisingMetric
+from ayt.reporting.averages import Chosen, choose_averages, names_of, shown_averages
 from ayt.reporting.wording import say_which
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class ChosenScores(Output):
     """Methods to show; empty: all."""
     batch_sizes: list[Count] = []
     """Batch sizes to show; empty: all."""
+    ema: Chosen = "first"
+    """Averages to show of runs that keep several: the `first` each lists, `all`, or those given here as in
+    ``training.ema``. Labels name them unless it is `first`."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""
@@ -54,6 +58,8 @@ class ChosenScores(Output):
         mistakes.require_known("metric", [self.metric] if self.metric else [], experiment.evaluation.metrics)
         mistakes.require_methods(self.methods)
         mistakes.require_known("batch_sizes", self.batch_sizes, experiment.batch_sizes())
+        kept = [name for key in self.shown_methods(experiment) for name in experiment.methods[key].average_names]
+        mistakes.require_known("ema", names_of(self.ema) or [], dict.fromkeys(kept))
         metric = METRICS.get(self.shown_metric(experiment))
         several = metric is not None and issubclass(metric, DenoisingMetric) and len(experiment.evaluation.denoise) > 1
         if self.one_value and several:
@@ -95,14 +101,16 @@ class ChosenScores(Output):
             & table["method"].isin(self.shown_methods(plan.experiment))
             & (table["batch_size"].isin(self.batch_sizes) if self.batch_sizes else True)
         ]
+        table = choose_averages(table, plan, self.ema)
         if table.empty:
             raise UserError("no score of it is there yet")
         missing, failed = [], []
         for method, run in plan.choose_runs(self.methods):
             if self.batch_sizes and run.record.batch_size not in self.batch_sizes:
                 continue
-            there = table[(table["method"] == method) & (table["run"] == run.name)]
-            wanted = self._count_scores(plan, run)
+            shown = shown_averages(method, run, self.ema)
+            there = table[table["method"].isin([each.method for each in shown]) & (table["run"] == run.name)]
+            wanted = len(shown) * self._count_scores(plan, run)
             if len(there) < wanted:
                 missing.append(f"{run.title} ({len(there)} of {wanted} scores)")
             if there["mean"].isna().any():
@@ -112,10 +120,10 @@ class ChosenScores(Output):
         return table, " ".join(note for note in notes if note)
 
     def _count_scores(self, plan: Plan, run: Run) -> int:
-        """How many scores of a run by the metric the experiment asks for."""
+        """How many scores of each average of a run by the metric the experiment asks for."""
         metric = self.shown_metric(plan.experiment)
         denoising = [score for score in plan.denoising_scores_of(run.name) if score.metric.name == metric]
-        return len(run.snapshots) * len(denoising or plan.scores_of(run.name))
+        return len(run.snapshot_iterations) * len(denoising or plan.scores_of(run.name))
 
 
 class ScoreFigure(ChosenScores, Figure):

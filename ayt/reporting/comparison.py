@@ -9,6 +9,7 @@ import pandas as pd
 
 from ayt.experiment import Experiment
 from ayt.plan.plan import Plan
+from ayt.reporting.averages import choose_averages
 from ayt.reporting.scores import gather_scores
 from ayt.reporting.summaries import final_scores
 
@@ -47,7 +48,7 @@ def compare_scores(first: Plan, second: Plan) -> pd.DataFrame:
         label, batch_size, steps, metric, better; and for each, ending in ``_first`` and ``_second``, mean and std over
         seeds, seeds, failed and iteration. Of an experiment that is under way: from what is there.
     """
-    found = [gather_scores(plan, partial=True) for plan in (first, second)]
+    found = [choose_averages(gather_scores(plan, partial=True), plan, "all") for plan in (first, second)]
     keys = ["label", "batch_size", "steps", "metric", "better"]
     if any(scores.empty for scores in found):
         return pd.DataFrame(columns=keys)

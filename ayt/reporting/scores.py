@@ -39,6 +39,7 @@ COLUMNS = [
     "label",
     "batch_size",
     "seed",
+    "ema",
     "iteration",
     "images",
     "steps",
@@ -52,7 +53,7 @@ COLUMNS = [
 
 
 def gather_scores(plan: Plan, partial: bool = False) -> pd.DataFrame:
-    """One row for each run, iteration, number of steps and metric shown; mean, std, min and max are over repeats.
+    """One row for each snapshot, number of steps and metric shown; mean, std, min and max are over repeats.
 
     Scores that are not finite have NaN there; so have those of a run whose training failed, from the iteration on at
     which it did.
@@ -68,9 +69,10 @@ def gather_scores(plan: Plan, partial: bool = False) -> pd.DataFrame:
     rows = []
     for method, run in plan.methods_and_runs():
         failed_at = read_failure(run.folder)[0]
+        names = dict(zip(run.record.averages, run.record.average_names, strict=True))
         for snapshot in run.snapshots:
             for score, shown in _shown_scores(plan, run.name):
-                path = score.result(run.folder, snapshot.iteration)
+                path = score.result(run.folder, snapshot.iteration, snapshot.average)
                 if not path.exists() and snapshot.iteration < failed_at:
                     if partial:
                         continue
@@ -87,6 +89,7 @@ def gather_scores(plan: Plan, partial: bool = False) -> pd.DataFrame:
                             "label": run.label,
                             "batch_size": run.record.batch_size,
                             "seed": run.record.seed,
+                            "ema": names[snapshot.average],
                             "iteration": snapshot.iteration,
                             "images": snapshot.iteration * run.record.batch_size,
                             "steps": score.sampling.steps if isinstance(score, Score) else 1,
@@ -117,7 +120,7 @@ def read_score(path: Path) -> dict[str, dict[str, Any]]:
     """The metrics of a score file by their names: ``mean``, ``std``, ``min`` and ``max`` over repeats, and ``values``.
 
     Raises:
-        UserError: it is no score file, or that of another iteration than it is called by.
+        UserError: it is no score file, or that of another iteration or average than it is called by.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -129,6 +132,9 @@ def read_score(path: Path) -> dict[str, dict[str, Any]]:
     called = int(path.stem) if path.stem.isdecimal() else content.get("iteration")
     if content.get("iteration", called) != called:
         problem = f"is named {called} but holds the score of iteration {content['iteration']}"
+        raise UserError(f"{path}: {problem}; delete it to have it made again")
+    if path.stem.isdecimal() and content.get("average", "") != paths.average_of_path(path):
+        problem = f"holds the score of the average {content.get('average', '')!r}, not of its folder's"
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metrics
 
@@ -168,6 +174,8 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
+    if list(table.columns) == [name for name in COLUMNS if name != "ema"]:
+        table = table.assign(ema="")[COLUMNS]  # of a version whose runs kept one average each
     if list(table.columns) != COLUMNS:
         raise UserError(f"{path}: was written by another version; delete it to have it made again")
     return table.assign(**{name: table[name].map(from_csv) for name in text})

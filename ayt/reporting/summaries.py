@@ -11,8 +11,8 @@ from ayt.reporting.wording import plural
 
 
 def at_end(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each run's last iteration."""
-    return scores[scores["iteration"] == scores.groupby("run")["iteration"].transform("max")]
+    """The rows of each run's last iteration, by the label, which tells a run's averages apart."""
+    return scores[scores["iteration"] == scores.groupby(["run", "label"])["iteration"].transform("max")]
 
 
 def final_scores(scores: pd.DataFrame) -> pd.DataFrame:

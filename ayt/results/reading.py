@@ -18,7 +18,7 @@ from ayt.reporting.scores import read_scores
 if TYPE_CHECKING:
     from ayt.networks.modules.precond import EDMPrecond
 
-OF_SNAPSHOTS = ["dataset", "run", "method", "label", "batch_size", "seed", "iteration", "images"]
+OF_SNAPSHOTS = ["dataset", "run", "method", "label", "batch_size", "seed", "ema", "iteration", "images"]
 """The columns of scores that tell snapshots apart."""
 
 
@@ -68,6 +68,7 @@ class Results:
         self.folder = Path(folder)
         self.scores: pd.DataFrame = read_scores(self.folder / "scores.csv")
         """Every score: the rows of ``scores.csv``."""
+        self._runs: dict[str, RunRecord] = {}
 
     @cached_property
     def runs_folder(self) -> Path:
@@ -81,14 +82,31 @@ class Results:
     def snapshots(self) -> pd.DataFrame:
         """Every scored snapshot, a row each: `OF_SNAPSHOTS`, and the file's ``path``."""
         table = self.scores[OF_SNAPSHOTS].drop_duplicates(ignore_index=True)
+        columns = ["dataset", "run", "ema", "iteration"]
         found = [
-            paths.snapshot(self.runs_folder / str(dataset) / str(run), int(iteration))
-            for dataset, run, iteration in zip(table["dataset"], table["run"], table["iteration"], strict=True)
+            paths.snapshot(self._folder(dataset, run), int(iteration), self._average(dataset, run, ema))
+            for dataset, run, ema, iteration in table[columns].itertuples(index=False)
         ]
         return table.assign(path=pd.Series(found, dtype=object))
 
+    def _folder(self, dataset: str, run: str) -> Path:
+        return self.runs_folder / dataset / run
+
+    def _average(self, dataset: str, run: str, ema: str) -> str:
+        """An average of a run as paths name it; where nothing is said, as by older versions, there is one."""
+        if not ema:
+            return ""
+        if run not in self._runs:
+            self._runs[run] = read_run(paths.run_record(self._folder(dataset, run)))
+        return self._runs[run].average_called(ema)
+
     def snapshot(
-        self, method: str, batch_size: int | None = None, seed: int | None = None, iteration: int | None = None
+        self,
+        method: str,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        iteration: int | None = None,
+        ema: str | None = None,
     ) -> SnapshotFile:
         """One snapshot.
 
@@ -97,16 +115,21 @@ class Results:
             batch_size: may be left out where there is one.
             seed: may be left out where there is one.
             iteration: of the snapshot; absent: the last.
+            ema: of the run's averages, as ``scores.csv`` names it, for example ``0.9999`` or ``power0.05``; absent: the
+                first that the run lists.
 
         Raises:
             UserError: there is no such snapshot, or more than one.
         """
         left = self.snapshots
         if iteration is None:
-            left = left[left["iteration"] == left.groupby("run")["iteration"].transform("max")]
-        for column, value in (("method", method), ("batch_size", batch_size), ("seed", seed), ("iteration", iteration)):
+            left = left[left["iteration"] == left.groupby(["run", "ema"])["iteration"].transform("max")]
+        if ema is None:
+            left = left[[not paths.average_of_path(path) for path in left["path"]]]
+        asked = {"method": method, "batch_size": batch_size, "seed": seed, "iteration": iteration, "ema": ema}
+        for column, value in asked.items():
             present = sorted(left[column].unique().tolist())
-            if value is None and len(present) > 1 and column != "iteration":
+            if value is None and len(present) > 1 and column not in ("iteration", "ema"):
                 raise UserError(f"{self.folder}: {column} of {method!r} must be given; {choices('', present)}")
             if value is not None and value not in present:
                 raise UserError(f"{self.folder}: {column} = {value!r}: no such snapshot; {choices(value, present)}")

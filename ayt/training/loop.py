@@ -85,7 +85,7 @@ def train(
         Interrupted: by SIGTERM, SIGUSR2 or SIGINT to any of the processes, once the resume state is written.
     """
     share = _share(record, processes)
-    under_way = UnderWay(folder, segment, take_over, processes, commit)
+    under_way = UnderWay(folder, segment, record.averages, take_over, processes, commit)
     parts = _parts(record, share, microbatch)
     network, called, objective, auxiliary = work.prepare(record, folder, device, channels_last, compiled, processes)
     state = TrainingState(network, Optimiser.of(record.training), record.name, work.find_origin(record), auxiliary)
@@ -120,7 +120,7 @@ def train(
             if logs_now:
                 log(meter.row(done, loss, distance, norm))
             if at_snapshot:
-                under_way.save_snapshot(state)
+                under_way.save_snapshots(state)
             if saves_now:
                 under_way.save(state)
                 saved = now

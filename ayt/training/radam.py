@@ -1,7 +1,7 @@
 """RAdam (arXiv 1908.03265) without weight decay, in a few multi-tensor operations whatever the device.
 
-All weights have the same step count, and the host knows it: an iteration's whole schedule is two numbers. They may be
-tensors instead, filled before each replay of a recorded iteration.
+All weights have the same step count, and the host knows it: an iteration's whole schedule is a few numbers. They may
+be tensors instead, filled before each replay of a recorded iteration.
 """
 
 from __future__ import annotations
@@ -25,15 +25,20 @@ class StepSizes(NamedTuple):
     Attributes:
         adaptive: of m / (sqrt(v) + eps); 0 while the variance of v is not tractable.
         plain: of m alone; 0 once it is.
-        average: the share that the new weights get in their moving average.
+        shares: that the new weights get in each of their moving averages.
     """
 
     adaptive: float | Tensor
     plain: float | Tensor
-    average: float | Tensor
+    shares: tuple[float | Tensor, ...]
+
+    @property
+    def numbers(self) -> tuple[float | Tensor, ...]:
+        """All of them in a row."""
+        return self.adaptive, self.plain, *self.shares
 
 
-def step_sizes(iteration: int, lr: float, average: float) -> StepSizes:
+def step_sizes(iteration: int, lr: float, shares: tuple[float, ...]) -> StepSizes:
     """Those of an iteration, counted from 0, both corrected for the moments' bias.
 
     With k = iteration + 1, rho_inf = 2 / (1 - beta_2) - 1 and rho = rho_inf - 2 k beta_2^k / (1 - beta_2^k), m's is
@@ -45,9 +50,9 @@ def step_sizes(iteration: int, lr: float, average: float) -> StepSizes:
     limit = 2 / (1 - BETA_2) - 1
     rho = limit - 2 * k * BETA_2**k / (1 - BETA_2**k)
     if rho <= TRACTABLE:
-        return StepSizes(0.0, plain, average)
+        return StepSizes(0.0, plain, shares)
     rectification = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
-    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0, average)
+    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0, shares)
 
 
 class Moments:

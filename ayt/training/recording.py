@@ -101,7 +101,8 @@ class Recording:
         self._trainer = trainer
         self._device = trainer.data.pixels.device
         self._chosen = torch.zeros(trainer.record.batch_size, dtype=torch.int64, device=self._device)
-        self._sizes = StepSizes(*(torch.zeros((), device=self._device) for _ in StepSizes._fields))
+        adaptive, plain, *shares = (torch.zeros((), device=self._device) for _ in trainer.state.step_sizes().numbers)
+        self._sizes = StepSizes(adaptive, plain, tuple(shares))
         on_gpu = self._device.type == "cuda"
         self._stream = torch.cuda.Stream(self._device) if on_gpu else None  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -115,7 +116,7 @@ class Recording:
         if not self._iteration.move(state.iteration):
             self._begin_anew()
         self._chosen.copy_(self._trainer.data.choose(record.batch_size, record.seed, state.iteration))
-        for tensor, value in zip(self._sizes, state.step_sizes(), strict=True):
+        for tensor, value in zip(self._sizes.numbers, state.step_sizes().numbers, strict=True):
             cast(Tensor, tensor).fill_(value)
         if self._stream is None:
             return self._iterate()

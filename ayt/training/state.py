@@ -1,9 +1,11 @@
-"""The state of a training run: weights, their average and the optimiser's moments."""
+"""The state of a training run: weights, their averages and the optimiser's moments."""
 
 from __future__ import annotations
 
 import copy
 import platform
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +14,35 @@ from torch import Tensor, nn
 
 from ayt.base import weights
 from ayt.base.errors import UserError
-from ayt.methods.training import PowerAverage, Training
+from ayt.methods.training import Average, PowerAverage, Training
 from ayt.training.radam import Moments, StepSizes, step_sizes
+
+
+class MovingAverage(NamedTuple):
+    """How a moving average of the weights moves.
+
+    Attributes:
+        decay: constant, for each iteration; 0 for a power-function average.
+        gamma: exponent of a power-function average; 0: its decay is constant.
+    """
+
+    decay: float = 0.0
+    gamma: float = 0.0
+
+    @classmethod
+    def of(cls, average: Average) -> MovingAverage:
+        """That of a setting."""
+        return cls(gamma=power_exponent(average.power)) if isinstance(average, PowerAverage) else cls(average)
+
+    def share(self, iteration: int) -> float:
+        """The share 1 - beta of the new weights after an iteration, counted from 0.
+
+        beta is constant, or (1 - 1 / k)^(gamma + 1) with k = iteration + 1 for a power-function average.
+        """
+        if self.gamma:
+            beta: float = (1 - 1 / (iteration + 1)) ** (self.gamma + 1)
+            return 1 - beta
+        return 1 - self.decay
 
 
 class Optimiser(NamedTuple):
@@ -23,30 +52,22 @@ class Optimiser(NamedTuple):
         lr: learning rate.
         warmup: iterations over which it rises linearly from 0.
         decay: iterations after which it has fallen to 0; None: it does not fall.
-        ema: decay of the average of the weights for each iteration; 0: none is kept.
-        gamma: exponent of a power-function average in its place; 0: none.
+        averages: of the weights; none: the weights themselves are left as snapshots.
         root_decay: iterations after which the learning rate falls with the root of their number; None: it does not.
     """
 
     lr: float
     warmup: int
     decay: int | None
-    ema: float
-    gamma: float = 0.0
+    averages: tuple[MovingAverage, ...] = ()
     root_decay: int | None = None
 
     @classmethod
     def of(cls, training: Training) -> Optimiser:
         """That of a training run's settings."""
-        ema = training.ema
-        decay, gamma = (0.0, power_exponent(ema.power)) if isinstance(ema, PowerAverage) else (ema, 0.0)
+        averages = tuple(MovingAverage.of(average) for average in training.averages if average)
         root_decay = training.root_decay_iterations
-        return cls(training.lr, training.warmup, training.decay_iterations, decay, gamma, root_decay)
-
-    @property
-    def averages(self) -> bool:
-        """Whether an average of the weights is kept."""
-        return bool(self.ema or self.gamma)
+        return cls(training.lr, training.warmup, training.decay_iterations, averages, root_decay)
 
 
 def power_exponent(width: float) -> float:
@@ -60,17 +81,6 @@ def power_exponent(width: float) -> float:
         wider = (middle + 1) / ((middle + 2) ** 2 * (middle + 3)) > width**2
         low, high = (middle, high) if wider else (low, middle)
     return low
-
-
-def average_share(iteration: int, optimiser: Optimiser) -> float:
-    """The share 1 - beta of the new weights in their average after an iteration, counted from 0.
-
-    beta is constant, or (1 - 1 / k)^(gamma + 1) with k = iteration + 1 for a power-function average.
-    """
-    if optimiser.gamma:
-        beta: float = (1 - 1 / (iteration + 1)) ** (optimiser.gamma + 1)
-        return 1 - beta
-    return 1 - optimiser.ema
 
 
 def learning_rate(iteration: int, optimiser: Optimiser) -> float:
@@ -107,7 +117,8 @@ class TrainingState:
     Attributes:
         iteration: iterations done.
         commits: of the source that trained since the last segment's end, the present one last.
-        average: the network with the moving average of the weights; the network itself where none is kept.
+        averages: the network with each moving average of the weights.
+        average: the first of them; the network itself where none is kept.
     """
 
     def __init__(
@@ -125,55 +136,58 @@ class TrainingState:
         self.origin = origin or {}
         self.iteration = 0
         self.commits: list[str] = []
-        self.average = copy.deepcopy(network).requires_grad_(False) if settings.averages else network
+        self.averages = [copy.deepcopy(network).requires_grad_(False) for _ in settings.averages]
+        self.average = self.averages[0] if self.averages else network
         self.parameters: list[Tensor] = list(network.parameters())
-        self._averages: list[Tensor] = list(self.average.parameters())
         self.trained: list[Tensor] = [*self.parameters, *self.auxiliary.parameters()]
         self.moments = Moments(self.trained)
 
     def step(self) -> None:
-        """Apply the gradients, then update the average; counts as one iteration."""
+        """Apply the gradients, then update the averages; counts as one iteration."""
         self.apply(self.step_sizes())
         self.iteration += 1
 
     def step_sizes(self) -> StepSizes:
         """The optimiser's of the next iteration."""
-        rate, share = (of(self.iteration, self.settings) for of in (learning_rate, average_share))
-        return step_sizes(self.iteration, rate, share)
+        shares = tuple(average.share(self.iteration) for average in self.settings.averages)
+        return step_sizes(self.iteration, learning_rate(self.iteration, self.settings), shares)
 
     @torch.no_grad()  # else the averages would keep a graph of all updates alive
     def apply(self, sizes: StepSizes) -> None:
-        """Apply the gradients, then update the average; `step` without its count."""
+        """Apply the gradients, then update the averages; `step` without its count."""
         self.moments.step(sizes)
-        if self.settings.averages:
-            self._move_averages(sizes.average)
-
-    def _move_averages(self, share: float | Tensor) -> None:
-        if self.settings.ema:
-            torch._foreach_lerp_(self._averages, self.parameters, 1 - self.settings.ema)
-            return
-        moves = torch._foreach_sub(self.parameters, self._averages)
-        torch._foreach_mul_(moves, share)
-        torch._foreach_add_(self._averages, moves)
+        for settings, average, share in zip(self.settings.averages, self.averages, sizes.shares, strict=True):
+            averages: list[Tensor] = list(average.parameters())
+            if settings.decay:
+                torch._foreach_lerp_(averages, self.parameters, 1 - settings.decay)
+                continue
+            moves = torch._foreach_sub(self.parameters, averages)
+            torch._foreach_mul_(moves, share)
+            torch._foreach_add_(averages, moves)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.trained:
             parameter.grad = None
 
-    def save_snapshot(self, path: Path) -> None:
-        """Write the averaged weights, with the network's buffers as they are."""
-        if self.settings.averages:
-            for ours, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                ours.copy_(theirs)
-        about = {"commits": self.commits, "origin": self.origin}
-        weights.write(path, "snapshot", self.run, self.iteration, self.average.state_dict(), **about)
+    def save_snapshots(self, files: Mapping[str, Path]) -> None:
+        """Write the averaged weights, with the network's buffers as they are.
+
+        Args:
+            files: where to, by the averages' names in the order of the settings; the first has none.
+        """
+        for (name, path), average in zip(files.items(), self.averages or [self.network], strict=True):
+            if self.averages:
+                for ours, theirs in zip(average.buffers(), self.network.buffers(), strict=True):
+                    ours.copy_(theirs)
+            about = {"commits": self.commits, "origin": self.origin, **({"average": name} if name else {})}
+            weights.write(path, "snapshot", self.run, self.iteration, average.state_dict(), **about)
 
     def save(self, path: Path) -> None:
         """Write everything that the next iteration depends on, and who trained."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        if self.settings.averages:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.named_parameters()}
+        for part, average in self._averages.items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in average.named_parameters()}
         tensors |= {f"auxiliary.{name}": tensor for name, tensor in self.auxiliary.state_dict().items()}
         for key, moments in self._moments.items():
             tensors |= {f"optimiser.{key}.{name}": moment for name, moment in moments.items()}
@@ -193,14 +207,14 @@ class TrainingState:
                 f"{path}: comes from different weights than those now called {', '.join(others)}; delete the"
                 " run's folder to train it from these, or import the old ones again"
             )
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "auxiliary": {}, "optimiser": {}}
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = tensor
         weights.load_into(self.network, parts["network"], path)
-        if self.settings.averages:
-            buffers = dict(self.network.named_buffers())
-            weights.load_into(self.average, {**parts["average"], **buffers}, path)
+        buffers = dict(self.network.named_buffers())
+        for part, average in self._averages.items():
+            weights.load_into(average, {**parts[part], **buffers}, path)
         weights.load_into(self.auxiliary, parts["auxiliary"], path)
         for key, moments in self._moments.items():
             for name, moment in moments.items():
@@ -210,6 +224,11 @@ class TrainingState:
                 moment.copy_(value)
         self.iteration = int(metadata["iteration"])
         return [str(commit) for commit in metadata.get("commits", [])]
+
+    @property
+    def _averages(self) -> dict[str, nn.Module]:
+        """The averages by what files of states call them: ``average``, ``average1``, ``average2``."""
+        return {f"average{number or ''}": average for number, average in enumerate(self.averages)}
 
     @property
     def _moments(self) -> dict[str, dict[str, Tensor]]:

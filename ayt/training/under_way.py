@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -32,23 +32,30 @@ class UnderWay:
     Args:
         folder: of the run.
         segment: that is trained.
+        averages: of the run, by name; the first has none.
         take_over: stop another process that trains this run.
         processes: those that train the run together.
         commit: of the source that runs.
     """
 
     def __init__(
-        self, folder: Path, segment: Segment, take_over: bool, processes: Processes, commit: str | None
+        self,
+        folder: Path,
+        segment: Segment,
+        averages: Sequence[str],
+        take_over: bool,
+        processes: Processes,
+        commit: str | None,
     ) -> None:
         self.folder = folder
         self.segment = segment
+        self.averages = averages
         self.processes = processes
         self.resume = paths.resume_folder(folder)
         # The right to write.
         self.lease = Lease(self.resume, take_over) if processes.first else None
         self.state_file = self.resume / "state.safetensors"
         self.log = self.resume / "log.csv"
-        self._snapshots = self.resume / "snapshots"
         self._commit = commit
 
     def begin(self, state: TrainingState) -> None:
@@ -70,18 +77,20 @@ class UnderWay:
             _report(f"{state.run}: resuming at iteration {state.iteration}")
         if trained_by and self._commit and trained_by[-1] != self._commit:
             _report(f"warning: the state was written by commit {trained_by[-1]}, this is {self._commit}")
-        wanted = {self._snapshot(i) for i in self.segment.snapshots(self.segment.start, state.iteration)}
+        wanted = set(self._snapshots(self.resume, state.iteration))
         with self.lease.commit():
             paths.failure(self.folder).unlink(missing_ok=True)
             if not resumed:
                 self.log.unlink(missing_ok=True)
-            for file in self._snapshots.glob("*.safetensors"):
+            for file in (self.resume / "snapshots").rglob("*.safetensors"):
                 if file not in wanted:
                     file.unlink()
             # Nobody else writes into these.
-            for place in (paths.snapshot, paths.state, paths.training_log):
-                remove_parts(place(self.folder, self.segment.stop).parent)
-            for folder in (self.resume, self._snapshots):
+            stop = self.segment.stop
+            places = [place(self.folder, stop) for place in (paths.state, paths.training_log)]
+            for root in (self.folder, self.resume):
+                places += [paths.snapshot(root, stop, average) for average in self.averages]
+            for folder in (self.resume, *(place.parent for place in places)):
                 remove_parts(folder)
 
     @contextmanager
@@ -121,11 +130,11 @@ class UnderWay:
         if self.lease:
             self.lease.check()
 
-    def save_snapshot(self, state: TrainingState) -> None:
+    def save_snapshots(self, state: TrainingState) -> None:
         """Keep the averaged weights."""
         if self.lease:
             with self.lease.commit():
-                state.save_snapshot(self._snapshot(state.iteration))
+                state.save_snapshots({n: paths.snapshot(self.resume, state.iteration, n) for n in self.averages})
 
     def save(self, state: TrainingState) -> None:
         """Keep the resume state."""
@@ -138,13 +147,13 @@ class UnderWay:
         if not self.lease:
             return
         self.save(state)
-        snapshots = self.segment.snapshots(self.segment.start, self.segment.stop)
+        kept, published = (self._snapshots(root, self.segment.stop) for root in (self.resume, self.folder))
         with self.lease.commit():
-            for iteration in snapshots:
-                link(self._snapshot(iteration), paths.snapshot(self.folder, iteration))
+            for snapshot, place in zip(kept, published, strict=True):
+                link(snapshot, place)
             link(self.log, paths.training_log(self.folder, self.segment.stop))
             link(self.state_file, paths.state(self.folder, self.segment.stop))
-            for file in (self.state_file, self.log, *map(self._snapshot, snapshots)):
+            for file in (self.state_file, self.log, *kept):
                 file.unlink()
 
     def _find_furthest(self, run: str) -> Path | None:
@@ -153,8 +162,10 @@ class UnderWay:
             return self.state_file
         return paths.state(self.folder, self.segment.start) if self.segment.start else None
 
-    def _snapshot(self, iteration: int) -> Path:
-        return self._snapshots / paths.snapshot(self.folder, iteration).name
+    def _snapshots(self, root: Path, until: int) -> list[Path]:
+        """The segment's snapshots up to an iteration, of every average, in the run's folder or the resume folder."""
+        iterations = self.segment.snapshots(self.segment.start, until)
+        return [paths.snapshot(root, iteration, average) for iteration in iterations for average in self.averages]
 
     def _is_resumable(self, run: str) -> bool:
         """Whether the resume state lies in this segment and the snapshots before it are there, whole."""
@@ -163,7 +174,7 @@ class UnderWay:
         iteration = int(weights.metadata(self.state_file, "state", run)["iteration"])
         if not self.segment.start < iteration <= self.segment.stop:
             return False
-        before = [self._snapshot(i) for i in self.segment.snapshots(self.segment.start, iteration)]
+        before = self._snapshots(self.resume, iteration)
         if missing := [file for file in before if not file.exists()]:
             _report(f"{missing[0]}: is gone; {run} is trained again from iteration {self.segment.start}")
             return False

@@ -34,7 +34,7 @@ def build_network(record: RunRecord) -> nn.Module:
 
 
 def load_snapshot(network: nn.Module, path: Path, run: str) -> None:
-    """Fill a network from a snapshot of ``run``.
+    """Fill a network from a snapshot of ``run``, of whichever average.
 
     Raises:
         UserError: the file is missing, damaged, of another run, or does not fit.

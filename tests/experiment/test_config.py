@@ -122,7 +122,7 @@ MISTAKES = {
     ),
     "a band of what has none": (
         {"figures": {"a": {"kind": "final", "band": "seeds"}}},
-        "figures.a.band = 'seeds': unknown key; choose from kind, title, metric, methods, batch_sizes, steps",
+        "figures.a.band = 'seeds': unknown key; choose from kind, title, metric, methods, batch_sizes, ema, steps",
     ),
     "more neighbours than images": (
         {"figures": {"a": {"kind": "oscillation", "neighbours": 5000}}},
@@ -255,6 +255,31 @@ MISTAKES = {
         "training.ema.powr = 0.1: unknown key; did you mean power?",
     ),
     "a decay that is none": ({"training": {"ema": 1.5}}, "training.ema = 1.5: must be less than 1"),
+    "no average in a list": ({"training": {"ema": []}}, "training.ema = []: the list is empty"),
+    "a wrong average in a list": (
+        {"training": {"ema": [0.9, {"power": 0}]}},
+        "training.ema.1.power = 0: must be greater than 0",
+    ),
+    "an average twice": (
+        {"methods": {"ect": {"ema": [0.9, {"power": 0.1}, {"power": 0.10}]}}},
+        "methods.ect.ema: power0.1 is listed twice",
+    ),
+    "none among averages": (
+        {"training": {"ema": [0.9, 0]}},
+        "training.ema: 0 keeps no average; remove it, or give it alone",
+    ),
+    "averages of a diffusion model": (
+        {"start": {"pretrain": {"ema": [0.9, 0.5]}}},
+        "start.pretrain.ema = [0.9, 0.5]: must be a valid number",
+    ),
+    "an average that no method keeps": (
+        {"training": {"ema": [0.9, 0.5]}, "figures": {"a": {"kind": "final", "ema": [0.5, {"power": 0.1}]}}},
+        "figures.a.ema = 'power0.1': not in this experiment; choose from 0.9, 0.5",
+    ),
+    "averages by another word": (
+        {"figures": {"a": {"kind": "final", "ema": "both"}}},
+        "figures.a.ema = 'both': unknown; choose from first, all",
+    ),
     "rising middle times": (
         {"evaluation": {"steps": [3], "mids": {3: [0.5, 5.0]}}},
         "evaluation: mids.3 = [0.5, 5.0]: must decrease, between 80 and 0.002",
@@ -303,7 +328,7 @@ MISTAKES = {
         "start.mid_train: asks for 100,000,000 training jobs; if they are meant, set execution.max_jobs as high",
     ),
     "a million of one method": (
-        {"training": {key: [k / 100 for k in range(1, 101)] for key in ("lr", "ema", "dropout")}},
+        {"training": {key: [k / 100 for k in range(1, 101)] for key in ("lr", "t_mean", "dropout")}},
         "methods.ect: asks for 1,000,000 methods, one for each combination of its lists; if they are meant, set",
     ),
     "more seeds than jobs": (

@@ -89,7 +89,10 @@ def test_mistakes_are_one_line(trained, exported, tmp_path, ayt):
         (("export", record, "--iteration", 2, "--output", exported), "is not an empty folder; name a new one"),
         (("export", record, "--iteration", 2, "--output", "/dev/null"), "/dev/null: is not an empty folder"),
         (("export", record, "--iteration", 3, "--output", tmp_path / "x"), "0000003.safetensors: no such file"),
-        (("sample", "--steps", 1, "--output", "x.png"), "name either a run's record, with --iteration if you like, or"),
+        (
+            ("sample", "--steps", 1, "--output", "x.png"),
+            "name either a run's record, with --iteration and --ema if you like",
+        ),
         (("sample", record, "--steps", 1, "--output", "x.jpg"), "--output x.jpg: must end in .png, or in .gif"),
         (("sample", "--model", exported, "--steps", 1, "--output", "x.gif"), "one model makes no animation"),
         (

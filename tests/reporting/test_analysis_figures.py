@@ -226,7 +226,7 @@ def test_samples_of_the_diffusion_model_are_the_first_row(planned, tmp_path, mon
     network = build_network(start.record)
     state = TrainingState(network, Optimiser.of(start.record.training), start.name)
     state.iteration = start.iterations
-    state.save_snapshot(plan.start.path)
+    state.save_snapshots({"": plan.start.path})
     (analysis,) = analyses(plan, "samples")
     found = figure.compute(analysis, torch.device("cpu"))
     assert found["images"].shape == (5, 1, 8, 8)

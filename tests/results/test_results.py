@@ -23,7 +23,7 @@ def folder(tmp_path):
     rows = []
     for method, run in plan.methods_and_runs():
         at = {"dataset": "digits", "run": run.name, "method": method, "label": run.label}
-        at |= {"batch_size": run.record.batch_size, "seed": run.record.seed}
+        at |= {"batch_size": run.record.batch_size, "seed": run.record.seed, "ema": run.record.average_names[0]}
         for iteration in (2, 8):
             for steps in (1, 2):
                 rows.append({**dict.fromkeys(COLUMNS, 1), **at, "iteration": iteration, "steps": steps})
@@ -47,6 +47,13 @@ def test_a_snapshot_is_found_by_what_it_is_of_and_loaded(folder):
     noisy = torch.randn(2, *found.record.dataset.shape)
     assert found.load()(noisy, torch.ones(2)).shape == noisy.shape
     assert Results(folder).snapshot("ayt", batch_size=8, iteration=2).path.stem == "0000002"
+
+
+def test_tables_of_versions_that_kept_one_average_are_read(folder):
+    table = pd.read_csv(folder / "scores.csv", dtype=str, keep_default_na=False)
+    table.drop(columns="ema").to_csv(folder / "scores.csv", index=False)
+    assert list(Results(folder).scores.columns) == COLUMNS
+    assert Results(folder).snapshot("ayt", batch_size=8).path.exists()
 
 
 def test_they_are_found_from_any_place(folder, monkeypatch):

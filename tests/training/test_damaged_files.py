@@ -42,7 +42,7 @@ def stop_at(run, folder, iteration):
     """What a training leaves that is killed after it saved its state."""
     network, called, objective, auxiliary = work.prepare(run.record, folder, CPU)
     state = TrainingState(network, Optimiser.of(run.record.training), run.name, auxiliary=auxiliary)
-    under_way = UnderWay(folder, WHOLE, False, ALONE, None)
+    under_way = UnderWay(folder, WHOLE, run.record.averages, False, ALONE, None)
     under_way.begin(state)
     data = Images.of(run.record.dataset.load())
     passes = Passes(objective, [slice(0, run.record.batch_size)], called)
@@ -52,7 +52,7 @@ def stop_at(run, folder, iteration):
             trainer.advance()
             log({**dict.fromkeys(COLUMNS, 1.0), "iteration": state.iteration})
             if state.iteration % WHOLE.every == 0:
-                under_way.save_snapshot(state)
+                under_way.save_snapshots(state)
     under_way.save(state)
 
 

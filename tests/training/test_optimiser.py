@@ -7,9 +7,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ayt.base import weights
 from ayt.training.radam import StepSizes, step_sizes
-from ayt.training.state import Optimiser, TrainingState, average_share, learning_rate, power_exponent
+from ayt.training.state import MovingAverage, Optimiser, TrainingState, learning_rate, power_exponent
 
-SETTINGS = Optimiser(lr=1e-2, warmup=20, decay=300, ema=0.9)
+SETTINGS = Optimiser(lr=1e-2, warmup=20, decay=300, averages=(MovingAverage(0.9),))
 
 
 def network():
@@ -32,7 +32,7 @@ def torchs(module, iterations):
         optimiser.param_groups[0]["lr"] = learning_rate(iteration, SETTINGS)
         optimiser.step()
         for average, parameter in zip(averages, module.parameters(), strict=True):
-            average.mul_(SETTINGS.ema).add_(parameter.detach(), alpha=1 - SETTINGS.ema)
+            average.mul_(0.9).add_(parameter.detach(), alpha=1 - 0.9)
     return optimiser, averages
 
 
@@ -44,7 +44,7 @@ def ours(state, iterations):
 
 
 def test_it_is_torchs_radam_on_both_sides_of_the_threshold():
-    assert [step_sizes(iteration, 1.0, 0.1).adaptive > 0 for iteration in (0, 4, 5, 199)] == [False, False, True, True]
+    assert [step_sizes(iteration, 1.0, ()).adaptive > 0 for iteration in (0, 4, 5, 199)] == [False, False, True, True]
     for iterations in (1, 5, 6, 200):
         theirs = network()
         _, averages = torchs(theirs, iterations)
@@ -76,15 +76,16 @@ def test_states_of_older_versions_load(tmp_path):
         torch.testing.assert_close(parameter, other, rtol=1e-5, atol=1e-6)
 
 
-POWER = SETTINGS._replace(ema=0.0, gamma=6.94)
+POWER = SETTINGS._replace(averages=(MovingAverage(gamma=6.94),))
+SEVERAL = SETTINGS._replace(averages=(MovingAverage(0.9), MovingAverage(gamma=6.94), MovingAverage(0.5)))
 
 
 @pytest.mark.golden
 def test_power_averages_and_falling_rates_against_golden_numbers():
     arrays = golden("tcm_ema_lr")
-    falling = Optimiser(lr=1e-3, warmup=0, decay=None, ema=0.0, gamma=16.97, root_decay=2000)
+    falling = Optimiser(lr=1e-3, warmup=0, decay=None, root_decay=2000)
     iterations = arrays["iteration"].tolist()
-    found = [1 - average_share(iteration - 1, falling) for iteration in iterations]
+    found = [1 - MovingAverage(gamma=16.97).share(iteration - 1) for iteration in iterations]
     assert found == pytest.approx(arrays["beta_gamma_16p97"].tolist(), rel=1e-12, abs=1e-15)
     found = [learning_rate(iteration, falling) for iteration in iterations]
     assert found == pytest.approx(arrays["lr_ref_1e3_decay2000"].tolist(), rel=1e-12)
@@ -100,7 +101,7 @@ def test_a_power_average_is_that_of_its_profile_and_goes_on_where_it_stopped(tmp
         if iterations == 12:
             state.save(tmp_path / "state.safetensors")
     # Weights of the profile by its definition: the k-th gets (k / n)^(gamma + 1) - ((k - 1) / n)^(gamma + 1).
-    ends = (torch.arange(31, dtype=torch.float64) / 30) ** (POWER.gamma + 1)
+    ends = (torch.arange(31, dtype=torch.float64) / 30) ** (6.94 + 1)
     expected = sum(share * weight for share, weight in zip(ends.diff().tolist(), seen, strict=True))
     torch.testing.assert_close(next(state.average.parameters()), expected, rtol=1e-4, atol=1e-6)
     resumed = TrainingState(network(), POWER, "run")
@@ -109,13 +110,27 @@ def test_a_power_average_is_that_of_its_profile_and_goes_on_where_it_stopped(tmp
         assert torch.equal(average, other)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, POWER], ids=["constant", "power"])
+def test_several_averages_of_one_training_are_those_of_separate_ones(tmp_path):
+    state = ours(TrainingState(network(), SEVERAL, "run"), 12)
+    state.save(tmp_path / "state.safetensors")
+    resumed = TrainingState(network(), SEVERAL, "run")
+    resumed.load(tmp_path / "state.safetensors")
+    for together in (ours(state, 30), ours(resumed, 30)):
+        for average, settings in zip(together.averages, SEVERAL.averages, strict=True):
+            alone = ours(TrainingState(network(), SETTINGS._replace(averages=(settings,)), "run"), 30)
+            for parameter, other in zip(average.parameters(), alone.average.parameters(), strict=True):
+                assert torch.equal(parameter, other)
+    assert together.average is together.averages[0]
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, POWER, SEVERAL], ids=["constant", "power", "several"])
 def test_step_sizes_may_be_tensors_that_are_filled(settings):
     """A recorded iteration is replayed with other numbers: the same bits as with Python's."""
     plainly, filled = (TrainingState(network(), settings, "run") for _ in range(2))
-    sizes = StepSizes(*(torch.zeros(()) for _ in StepSizes._fields))
+    adaptive, plain, *shares = (torch.zeros(()) for _ in plainly.step_sizes().numbers)
+    sizes = StepSizes(adaptive, plain, tuple(shares))
     for iteration in range(20):
-        for tensor, value in zip(sizes, plainly.step_sizes(), strict=True):
+        for tensor, value in zip(sizes.numbers, plainly.step_sizes().numbers, strict=True):
             tensor.fill_(value)
         for state in (plainly, filled):
             give_gradients(state.network, iteration)
@@ -123,8 +138,9 @@ def test_step_sizes_may_be_tensors_that_are_filled(settings):
         filled.apply(sizes)
     for parameter, other in zip(plainly.network.parameters(), filled.network.parameters(), strict=True):
         assert torch.equal(parameter, other)
-    for average, other in zip(plainly.average.parameters(), filled.average.parameters(), strict=True):
-        torch.testing.assert_close(average, other, rtol=1e-6, atol=1e-7)
+    for averages in zip(plainly.averages, filled.averages, strict=True):
+        for average, other in zip(*(each.parameters() for each in averages), strict=True):
+            torch.testing.assert_close(average, other, rtol=1e-6, atol=1e-7)
 
 
 def test_its_operations_do_not_grow_with_the_network():

@@ -27,7 +27,7 @@ from ayt.reporting.scores import read_failure
 from ayt.training import lease, work
 from ayt.training.lease import Lease, LeaseLostError
 from ayt.training.loop import train
-from ayt.training.state import Optimiser, TrainingState, learning_rate
+from ayt.training.state import MovingAverage, Optimiser, TrainingState, learning_rate
 from ayt.training.under_way import UnderWay
 
 CPU = torch.device("cpu")
@@ -171,8 +171,8 @@ def test_every_iteration_has_random_numbers_of_its_own(plan, tmp_path, monkeypat
 
 
 def test_learning_rate_warms_up_and_decays(plan):
-    assert Optimiser.of(plan.pretrained.record.training) == Optimiser(lr=1e-3, warmup=200, decay=8, ema=0.999)
-    settings = Optimiser(lr=1.0, warmup=4, decay=8, ema=0.0)
+    assert Optimiser.of(plan.pretrained.record.training) == Optimiser(1e-3, 200, 8, (MovingAverage(0.999),))
+    settings = Optimiser(lr=1.0, warmup=4, decay=8)
     assert [learning_rate(i, settings) for i in (0, 3, 4, 8)] == [0.25, 0.625, 0.5, 0]
     assert learning_rate(100, settings._replace(decay=None)) == 1
 
@@ -225,7 +225,7 @@ def test_signal_saves_the_state_and_the_same_command_goes_on(plan, tmp_path, num
 
 def test_averages_keep_no_graph_of_their_updates():
     network = torch.nn.Linear(2, 2)
-    state = TrainingState(network, Optimiser(lr=0.1, warmup=0, decay=None, ema=0.9), "run")
+    state = TrainingState(network, Optimiser(lr=0.1, warmup=0, decay=None, averages=(MovingAverage(0.9),)), "run")
     torch.autograd.backward(network(torch.ones(1, 2)).sum())
     state.step()
     assert not any(parameter.requires_grad for parameter in state.average.parameters())
@@ -396,7 +396,7 @@ def test_commits_of_a_segment_are_those_that_trained_it(plan, tmp_path):
     metadata = weights.metadata(paths.resume_folder(folder) / "state.safetensors", "state")
     iteration = metadata["iteration"]
     state = TrainingState(work.build_network(run.record), Optimiser.of(run.record.training), run.name)
-    under_way = UnderWay(folder, Segment(0, 2000, 2000), False, ALONE, "def")
+    under_way = UnderWay(folder, Segment(0, 2000, 2000), run.record.averages, False, ALONE, "def")
     under_way.begin(state)
     assert state.iteration == iteration
     assert state.commits == [*metadata["commits"], "def"]

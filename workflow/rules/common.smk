@@ -93,6 +93,13 @@ def flags(name, values):
     return [part for value in values for part in (name, value)]
 
 
+def suffix(*averages):
+    """What ends the name of a rule for these averages of a run; nothing where it is the first alone."""
+    return "".join(
+        f"_{re.sub(r'[^A-Za-z0-9]', '_', name)}" for name in averages if name
+    )
+
+
 def records_of(records):
     """Where the records of scores or grids are, for one run."""
     return lambda wildcards, output: [

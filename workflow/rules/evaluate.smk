@@ -39,25 +39,31 @@ rule reference:
 SCORES = plan.scores_of("{run}")
 DENOISING = plan.denoising_scores_of("{run}")
 
-for segment, runs in plan.segments("train").items():
+for (segment, average), runs in plan.scored_segments().items():
+    # Of the first average nothing is said: it needs no name.
+    KEPT_IN = [f"{paths.AVERAGE}{average}"] if average else []
+    SNAPSHOTS = [
+        *flags("--iteration", segment.iterations),
+        *(["--ema", average] if average else []),
+    ]
 
     rule:
         name:
-            f"score_{segment.label}"
+            f"score_{segment.label}{suffix(average)}"
         input:
-            snapshots=[
-                paths.snapshot(FOLDER, iteration) for iteration in segment.iterations
-            ],
+            snapshots=segment.files(FOLDER, [average]),
             against=plan.scoring_inputs,
             beside=sampled_with,
         output:
             [
-                score.result(FOLDER, iteration)
+                score.result(FOLDER, iteration, average)
                 for score in SCORES
                 for iteration in segment.iterations
             ],
         log:
-            paths.job_log("score", "{dataset}", "{run}", f"{segment.stop:07d}"),
+            paths.job_log(
+                "score", "{dataset}", "{run}", *KEPT_IN, f"{segment.stop:07d}"
+            ),
         wildcard_constraints:
             run=one_of(run.name for run in runs),
         conda:
@@ -67,7 +73,7 @@ for segment, runs in plan.segments("train").items():
             **SHARED,
         params:
             records=records_of(SCORES),
-            snapshots=untracked(flags("--iteration", segment.iterations)),
+            snapshots=untracked(SNAPSHOTS),
             how=SCORING,
             device=DEVICE,
         shell:
@@ -78,18 +84,20 @@ for segment, runs in plan.segments("train").items():
 
         rule:
             name:
-                f"score_{re.sub(r'[^A-Za-z0-9]', '_', score.name)}_{segment.label}"
+                f"score_{re.sub(r'[^A-Za-z0-9]', '_', score.name)}_{segment.label}{suffix(average)}"
             input:
-                snapshots=[
-                    paths.snapshot(FOLDER, iteration)
-                    for iteration in segment.iterations
-                ],
+                snapshots=segment.files(FOLDER, [average]),
                 against=plan.denoising_inputs(score),
                 beside=sampled_with,
             output:
-                [score.result(FOLDER, iteration) for iteration in segment.iterations],
+                [
+                    score.result(FOLDER, iteration, average)
+                    for iteration in segment.iterations
+                ],
             log:
-                paths.job_log(score.name, "{dataset}", "{run}", f"{segment.stop:07d}"),
+                paths.job_log(
+                    score.name, "{dataset}", "{run}", *KEPT_IN, f"{segment.stop:07d}"
+                ),
             wildcard_constraints:
                 run=one_of(run.name for run in runs),
             conda:
@@ -99,7 +107,7 @@ for segment, runs in plan.segments("train").items():
                 **SHARED,
             params:
                 records=records_of([score]),
-                snapshots=untracked(flags("--iteration", segment.iterations)),
+                snapshots=untracked(SNAPSHOTS),
                 how=SCORING,
                 device=DEVICE,
             shell:

@@ -3,21 +3,18 @@
 
 
 # The outputs of a rule cannot be computed from its wildcards, and a segment leaves as many snapshots as the
-# experiment says: so there is one rule for each segment (start, stop, snapshots) that some run has.
+# experiment says: so there is one rule for each segment (start, stop, snapshots) and averages that some run has.
 for stage in ("pretrain", "classifier", "mid_train", "train"):
-    for segment, runs in plan.segments(stage).items():
+    for (segment, averages), runs in plan.segments(stage).items():
 
         rule:
             name:
-                f"{stage}_{segment.label}"
+                f"{stage}_{segment.label}{suffix(*averages)}"
             input:
                 state=segment.begins_with(FOLDER),
                 made_from=lambda wildcards: plan.runs[wildcards.run].record.inputs,
             output:
-                snapshots=[
-                    paths.snapshot(FOLDER, iteration)
-                    for iteration in segment.iterations
-                ],
+                snapshots=segment.files(FOLDER, averages),
                 state=paths.state(FOLDER, segment.stop),
                 log=paths.training_log(FOLDER, segment.stop),
             log:

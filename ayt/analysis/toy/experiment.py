@@ -38,7 +38,7 @@ from ayt.methods.formulas.losses import (
 )
 from ayt.methods.formulas.schedules import lognormal_t, t_to_r
 from ayt.networks.modules.precond import Denoise, EDMPrecond
-from ayt.training.state import Optimiser, TrainingState
+from ayt.training.state import MovingAverage, Optimiser, TrainingState
 
 TIMES = (0.1, 0.3, 1.0, 3.0)
 """Noise levels t at which tangents are measured."""
@@ -204,7 +204,8 @@ class ToyTrainer:
 
     def states(self, network: nn.Module, lesson: Lesson, iterations: int, seed: int) -> Iterator[TrainingState]:
         """The state of a training before its first iteration and after each."""
-        optimiser = Optimiser(lr=self.settings.lr, warmup=0, decay=None, ema=self.settings.ema)
+        average = MovingAverage(self.settings.ema)
+        optimiser = Optimiser(lr=self.settings.lr, warmup=0, decay=None, averages=(average,) if average.decay else ())
         state = TrainingState(network.to(self.device).train().requires_grad_(), optimiser, "toy")
         yield state
         while state.iteration < iterations:

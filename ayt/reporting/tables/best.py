@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ayt.experiment.outputs import TABLES, Description, Mistakes, Table
+from ayt.reporting.averages import shown_averages
 from ayt.reporting.chosen_scores import ChosenScores
 
 if TYPE_CHECKING:
@@ -63,17 +64,18 @@ class Best(ChosenScores, Table):
         rows, note = self.read_rows(plan, place)
         better, metric = str(rows["better"].iloc[0]), str(rows["metric"].iloc[0])
         found = [
-            (run.label, run.record.batch_size, run.record.seed, steps, which, judged.iteration, judged.others)
-            for _, run in plan.choose_runs(self.methods)
+            (shown.label, run.record.batch_size, run.record.seed, steps, which, judged.iteration, judged.others)
+            for method, run in plan.choose_runs(self.methods)
             if not self.batch_sizes or run.record.batch_size in self.batch_sizes
-            for steps, snapshots in self._judge_snapshots(plan, run)
+            for shown in shown_averages(method, run, self.ema)
+            for steps, snapshots in self._judge_snapshots(plan, run, shown.average)
             for which, judged in choose_snapshots(snapshots, better)
         ]
         columns = ["label", "batch_size", "seed", "steps", "snapshot", "iteration", "mean"]
         tabulate_best(pd.DataFrame(found, columns=columns).astype({"mean": float}), out, self.title, metric, note)
 
-    def _judge_snapshots(self, plan: Plan, run: Run) -> Iterator[tuple[int, list[Judged]]]:
-        """The snapshots of a run that were scored, for each number of steps."""
+    def _judge_snapshots(self, plan: Plan, run: Run, average: str) -> Iterator[tuple[int, list[Judged]]]:
+        """The snapshots of an average of a run that were scored, for each number of steps."""
         from ayt.reporting.scores import read_score
 
         metric = self.shown_metric(plan.experiment)
@@ -81,13 +83,10 @@ class Best(ChosenScores, Table):
             if shown.metric.name != metric:
                 continue
             score: Score | DenoisingScore = shown.record
-            files = [(iteration, score.result(run.folder, iteration)) for iteration in self._iterations(run)]
+            files = [(i, score.result(run.folder, i, average)) for i in run.snapshot_iterations]
             there = [(iteration, read_score(path)[metric]["values"]) for iteration, path in files if path.exists()]
             if there:
                 yield shown.steps, [judge(iteration, values) for iteration, values in there]
-
-    def _iterations(self, run: Run) -> list[int]:
-        return [snapshot.iteration for snapshot in run.snapshots]
 
 
 def judge(iteration: int, values: list[float | None]) -> Judged:
