@@ -51,9 +51,18 @@ def _list_upstream(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Tr
         yield ("start", "pretrain"), experiment.start.pretraining
     if experiment.start.mid_train:
         yield ("start", "mid_train"), experiment.start.mid_train
+    used = _used_classifiers(experiment)
     for name, classifier in experiment.classifiers.items():
-        if not classifier.checkpoint:
+        if name in used and not classifier.checkpoint:
             yield ("classifiers", name), classifier.training
+
+
+def _used_classifiers(experiment: Experiment) -> set[str]:
+    """The names of the classifiers that something looks through."""
+    trainings = [*experiment.methods.values(), *([experiment.start.mid_train] if experiment.start.mid_train else [])]
+    needed = {need.name for training in trainings for need in training.upstream().values()}
+    shown = {name for figure in experiment.figures.values() for name in figure.classifiers()}
+    return needed | shown | {experiment.evaluation.features}
 
 
 def cross_check(experiment: Experiment, mistake: Mistake) -> None:
@@ -191,6 +200,11 @@ def _check_auxiliary(experiment: Experiment, mistake: Mistake) -> None:
             entry = experiment.classifiers.get(need.name)
             if entry is None:
                 mistake(where, need.name, f"unknown classifier; {choices(need.name, sorted(experiment.classifiers))}")
+                continue
+            if "labels" not in entry.network.tasks:
+                mistake(
+                    where, need.name, f"is of the family {entry.network.name}, which puts out images; choose another"
+                )
                 continue
             for key, value, problem in entry.network.misfits(experiment.dataset):
                 mistake(("classifiers", need.name, key), value, problem)

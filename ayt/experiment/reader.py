@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -32,12 +32,13 @@ from ayt.experiment.outputs import FIGURES, TABLES
 from ayt.experiment.schema import Experiment
 from ayt.methods.base import METHODS, Method
 from ayt.methods.classification import ClassifierTraining
-from ayt.networks.base import DENOISERS, FEATURE_NETWORKS
+from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Task, family_for
 
 SHARED = ("training", "batch_sizes", "seeds")
 """Keys at the top of a file that stand for keys of every method."""
 
-DEFAULT_CLASSIFIERS: dict[str, Any] = {"transformations": {}, "labels": {"task": "labels"}}
+DEFAULT_CLASSIFIERS: dict[str, Any] = {task: {"task": task} for task in get_args(Task)}
+"""One for each task, called by it."""
 
 MOST_MISTAKES = 20
 """Lines of a message at most."""
@@ -229,7 +230,8 @@ class _Reader:
             self.mistake(where, raw, f"must be a mapping of options, not {kind_of(raw)}")
             return None
         own = dict(raw)
-        family, checkpoint = own.pop(FEATURE_NETWORKS.key, FEATURE_NETWORKS.default), own.pop("checkpoint", None)
+        family = own.pop(FEATURE_NETWORKS.key, None) or family_for(own.get("task"))
+        checkpoint = own.pop("checkpoint", None)
         model = FEATURE_NETWORKS.get(family)
         if model is None:
             self.mistake((*where, FEATURE_NETWORKS.key), family, FEATURE_NETWORKS.describe_unknown(family))

@@ -77,6 +77,13 @@ class Classifier(Section):
     checkpoint: FileName | None = None
     """Published weights instead of training: an asset, or the name of a file imported by `ayt import-checkpoint`."""
 
+    @model_validator(mode="after")
+    def _learnable(self) -> Classifier:
+        if self.training.task not in self.network.tasks:
+            tasks = " or ".join(self.network.tasks)
+            raise ValueError(f"a network of the family {self.network.name} learns {tasks}, not {self.training.task}")
+        return self
+
 
 class Evaluation(Section):
     """How snapshots are scored."""

@@ -1,22 +1,26 @@
-"""Training of a feature network: to recognise transformations, or class labels."""
+"""Training of a feature network: to recognise transformations, or class labels, or to reconstruct images."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import model_validator
 
-from ayt.base.sections import UNNAMED, Count, Positive, Probability, Whole
+from ayt.base.sections import UNNAMED, Count, NonNegative, Positive, Probability, Whole
 from ayt.datasets.base import Dataset
 from ayt.features.groups import Group, label_names, names_for
 from ayt.methods.training import Average, Decaying, Stage
+from ayt.networks.base import Task
 
 if TYPE_CHECKING:
     from ayt.methods.formulas.objective import Objective, Work
 
 
 class ClassifierTraining(Decaying):
-    """A feature network's training; the defaults are those of the paper's transformation classifier."""
+    """A feature network's training; the defaults are those of the paper's transformation classifier.
+
+    Those of its authors' autoencoder differ in the average alone.
+    """
 
     name: ClassVar[str] = "classifier"
     stage: ClassVar[Stage] = "classifier"
@@ -25,8 +29,9 @@ class ClassifierTraining(Decaying):
     # Transformations are drawn on the host.
     recordable: ClassVar[bool] = False
 
-    task: Literal["transformations", "labels"] = "transformations"
-    """What it learns to predict: the parameters of random transformations, or class labels."""
+    task: Task = "transformations"
+    """What it learns to predict: the parameters of random transformations, class labels, or (`reconstruction`) the
+    images themselves."""
     group: Group = "geo_clr_deg"
     """For `transformations`: the group it learns to recognise."""
     probability: Probability = 0.15
@@ -37,8 +42,12 @@ class ClassifierTraining(Decaying):
     batch_size: Annotated[Count, UNNAMED] = 512
     """Images per batch."""
     lr: Positive = 1e-4
-    ema: Average = 0.0
     decay: bool = False
+    ema: Average = 0.0
+    """Decay of the exponential moving average of the weights, per iteration; 0: no averaging. Or ``{power: 0.05}``: an
+    average whose window grows with training. For `reconstruction` the default is 0.9999."""
+    noise: NonNegative = 0.05
+    """For `reconstruction`: standard deviation of the noise added to the latents, whose own is 1, in training."""
     seed: Annotated[Whole, UNNAMED] = 0
     """Seed of initial weights, shuffling and transformations."""
 
@@ -46,36 +55,50 @@ class ClassifierTraining(Decaying):
     @classmethod
     def _whole_ramp(cls, given: object) -> object:
         # The length follows from the iterations, which a record may not have.
-        if isinstance(given, dict) and given.get("ramp") is None and given.get("task") != "labels":
+        if isinstance(given, dict) and given.get("ramp") is None and _transforms(given.get("task")):
             iterations = given.get("iterations", cls.model_fields["iterations"].default)
             return {**given, "ramp": iterations // 8} if isinstance(iterations, int) else given
         return given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_average(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("task") == "reconstruction" and "ema" not in given:
+            return {**given, "ema": 0.9999}
+        return given
+
     def unhashed_fields(self) -> set[str]:
-        """The fields that do not affect results; class labels need no transformations."""
-        meaningless = {"group", "probability", "ramp"} if self.task == "labels" else set()
-        return super().unhashed_fields() | meaningless
+        """The fields that do not affect results: those of other tasks."""
+        meaningless = set() if _transforms(self.task) else {"group", "probability", "ramp"}
+        return super().unhashed_fields() | meaningless | (set() if self.task == "reconstruction" else {"noise"})
 
     @property
     def stem(self) -> str:
         """The prefix of its runs' names."""
-        return f"classifier_{self.group if self.task == 'transformations' else self.task}"
+        return f"classifier_{self.recognises or self.task}"
 
     @property
     def recognises(self) -> str | None:
-        """The group of transformations that it recognises; None: class labels."""
-        return self.group if self.task == "transformations" else None
+        """The group of transformations that it recognises; None: it learns something else."""
+        return self.group if _transforms(self.task) else None
 
     def outputs(self, dataset: Dataset) -> int:
-        """Numbers that the network predicts for each image."""
+        """Numbers that the network predicts for each image; of a reconstruction for each pixel."""
         if self.recognises is None:
-            return dataset.classes
+            return dataset.classes if self.task == "labels" else dataset.channels
         return len(label_names(names_for(self.recognises, dataset.channels)))
 
     def objective(self, work: Work) -> Objective:
-        """Mean squared error of the transformations' parameters, or cross-entropy of class labels."""
-        from ayt.methods.formulas.objective import classes, recognition
+        """Mean squared error of the transformations' parameters, cross-entropy of class labels, or `reconstruction`."""
+        from ayt.methods.formulas.objective import classes, recognition, reconstruction
 
+        if self.task == "reconstruction":
+            return reconstruction(work, self.noise)
         if self.recognises is None:
             return classes(work)
         return recognition(work, self.recognises, self.probability, self.ramp or 0)
+
+
+def _transforms(task: object) -> bool:
+    """Whether a task, the default where there is none, is to recognise transformations."""
+    return task in (None, "transformations")

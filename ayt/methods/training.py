@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ayt.base.kinds import Kind
 from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Section, Whole, check_divides, find_repeated
+from ayt.networks.base import Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +34,7 @@ class ClassifierNeed:
     """
 
     name: str
-    task: Literal["transformations", "labels"]
+    task: Task
     maps: bool = False
     key: str = "classifier"
 

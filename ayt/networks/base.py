@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ayt.base.kinds import Kind, Registry
 from ayt.datasets.base import Dataset
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 NEEDS_WHOLE_BATCHES = "has batch norm, which needs a whole batch: train in one process, or choose batch_norm: false"
 """Of a network with batch norm whose batches several processes would share."""
+
+Task = Literal["transformations", "labels", "reconstruction"]
+"""What a feature network learns: the parameters of random transformations, class labels, or the images themselves."""
 
 Misfit = tuple[str, Any, str]
 """A key of the settings, its value, and why it is not possible."""
@@ -48,9 +51,11 @@ class FeatureNetwork(Kind):
 
     Attributes:
         has_maps: whether its features are channel maps, (B, C, H, W), rather than tokens.
+        tasks: what it can learn.
     """
 
     has_maps: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = ("transformations", "labels")
 
     @property
     def has_batch_norm(self) -> bool:
@@ -68,3 +73,9 @@ class FeatureNetwork(Kind):
 
 DENOISERS: Registry[Denoiser] = Registry("network", key="family", package="ayt.networks.denoisers")
 FEATURE_NETWORKS: Registry[FeatureNetwork] = Registry("family", key="family", package="ayt.networks.classifiers")
+
+
+def family_for(task: object) -> str | None:
+    """The family of a feature network where an experiment names none: the usual one, or one that learns the task."""
+    able = [name for name, kind in FEATURE_NETWORKS.kinds.items() if task in kind.tasks]
+    return able[0] if able and FEATURE_NETWORKS.default not in able else FEATURE_NETWORKS.default

@@ -63,7 +63,7 @@ MISTAKES = {
         {"training": {"iterations": 100, "segment": 50, "snapshot_every": 20}},
         "methods.ect: snapshot_every 20 does not divide segment 50",
     ),
-    "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from ayt, ccd"),
+    "unknown method": ({"methods": {"aty": {}}}, "methods.aty: unknown method; did you mean ayt? choose from adv"),
     "unknown loss": ({"methods": {"mine": {"loss": "aty"}}}, "methods.mine.loss = 'aty': unknown method; did you mean"),
     "unknown dataset": (
         {"dataset": "cifar"},

@@ -15,7 +15,8 @@ from ayt.training.loop import train
 from ayt.training.work import load_denoiser, work_of
 
 CPU = torch.device("cpu")
-CLASSIFIER = {"widths": [8], "convs": [1], "iterations": 2, "segment": 2, "batch_size": 8}
+SHORT = {"iterations": 2, "segment": 2, "batch_size": 8}
+CLASSIFIER = {"widths": [8], "convs": [1], **SHORT}
 
 
 def miniature(name):
@@ -37,6 +38,7 @@ def miniature(name):
         "classifiers": {
             "transformations": {**CLASSIFIER, "group": "geo_deg"},
             "labels": {**CLASSIFIER, "task": "labels"},
+            "reconstruction": {"task": "reconstruction", "widths": [8, 8], **SHORT},
         },
         "methods": methods,
         "training": {"iterations": 2, "segment": 2, "snapshot_every": 2},

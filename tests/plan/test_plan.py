@@ -65,7 +65,12 @@ PINNED = {
     "truncated": ["ect-bs512-seed0-18233735", "tcm-bs1024-seed0-86c3c0e6", "tcm-bs1024-seed0-287b399f"],
     "continuous_time": ["ect-bs128-seed0-d041ccca", "ccd-bs128-seed0-98f63b7f", "ccd_ayt-bs128-seed0-ee03b2e0"],
     "mid_training": ["mid_train-bs512-seed0-2a7e2076", "ect-bs128-seed0-44b397ad"],
-    "other_distances": ["ayt-bs128-seed0-93468d37", "adversarial-bs128-seed0-97f971e4"],
+    "other_distances": [
+        "classifier_reconstruction-bs512-seed0-2b195a69",
+        "ayt-bs128-seed0-93468d37",
+        "adversarial-bs128-seed0-97f971e4",
+        "autoencoder_features-bs128-seed0-579b0695",
+    ],
     "method_comparison": [
         "classifier_geo_clr_deg-bs512-seed0-fab2ae6b",
         "ect-bs128-seed0-d041ccca",

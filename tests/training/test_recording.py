@@ -40,8 +40,9 @@ CHANGING = {
 def plan():
     methods = {name: CHANGING.get(name, {}) for name in NAMES}
     training = {"iterations": 20, "segment": 20, "snapshot_every": 20, "dropout": 0.2, "ema": 0.9}
-    network = {"channels": 8}
-    return Plan(load([TINY], {"network": network, "methods": methods, "training": training, "batch_sizes": [4, 18]}))
+    classifiers = {"reconstruction": {"task": "reconstruction", "widths": [8, 8], "blocks": 1, "batch_size": 16}}
+    overrides = {"network": {"channels": 8}, "classifiers": classifiers, "training": training, "batch_sizes": [4, 18]}
+    return Plan(load([TINY], {**overrides, "methods": methods}))
 
 
 def with_weights(run, root):

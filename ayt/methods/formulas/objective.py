@@ -21,6 +21,7 @@ from ayt.networks.modules.precond import Denoise, EDMPrecond, bind
 
 if TYPE_CHECKING:
     from ayt.methods.base import Method
+    from ayt.networks.modules.autoencoder import Autoencoder
     from ayt.networks.modules.feature_network import FeatureModule
 
 Objective = Callable[[Tensor, Tensor, Draws], LossOutput]
@@ -68,10 +69,10 @@ class Work:
         """The network as it is, told the labels, without dropout."""
         return bind(cast(EDMPrecond, self.network), labels, called=self.called)
 
-    def predict(self, images: Tensor) -> Tensor:
-        """What a feature network in training makes of images, in float32."""
+    def predict(self, images: Tensor, *more: Tensor) -> Tensor:
+        """What a feature network in training makes of images, and of what else it takes, in float32."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            predictions: Tensor = self.called(images)
+            predictions: Tensor = self.called(images, *more)
         return predictions.float()
 
     def frozen_denoiser(self, role: str) -> Sampled:
@@ -139,6 +140,18 @@ def recognition(work: Work, group: str, probability: float, ramp_iterations: int
         transformed, targets = transform(images, drawn, p, names)
         error = F.mse_loss(work.predict(transformed), targets)
         return LossOutput(error, error.detach().sqrt())
+
+    return objective
+
+
+def reconstruction(work: Work, noise: float) -> Objective:
+    """Mean squared plus mean absolute error of images by way of latents with Gaussian noise of a standard deviation."""
+    shape = cast("Autoencoder", work.network).latent_shape
+
+    def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
+        found = work.predict(images, noise * draws.normal("noise of latents", *shape))
+        squared = F.mse_loss(found, images)
+        return LossOutput(squared + F.l1_loss(found, images), squared.detach().sqrt())
 
     return objective
 
