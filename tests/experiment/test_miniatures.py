@@ -1,5 +1,7 @@
 """Experiments in miniature: every run of their files, on digits and for two iterations, trained and sampled."""
 
+import itertools
+
 import pytest
 import torch
 from conftest import ROOT
@@ -11,6 +13,7 @@ from ayt.base.yamlio import read
 from ayt.evaluation.sampling import draw_samples
 from ayt.experiment import load
 from ayt.plan.plan import Plan
+from ayt.plan.runs import Snapshot
 from ayt.training.loop import train
 from ayt.training.work import load_denoiser, work_of
 
@@ -48,7 +51,9 @@ def miniature(name):
     return Plan(load([path], overrides))
 
 
-@pytest.mark.parametrize("name", ["one_hour", "truncated", "continuous_time", "mid_training", "other_distances"])
+@pytest.mark.parametrize(
+    "name", ["one_hour", "truncated", "continuous_time", "mid_training", "averages", "other_distances"]
+)
 def test_every_run_is_trained_and_sampled(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = miniature(name)
@@ -58,9 +63,9 @@ def test_every_run_is_trained_and_sampled(name, tmp_path, monkeypatch):
             train(run.record, run.folder, segment, Images.of(run.record.dataset.load()), CPU)
     assert len(plan.trained) == len(plan.experiment.methods)
     for run in plan.trained:
-        network = load_denoiser(run.record, run.last.path)
-        sampled = run.record.training.sampled_denoiser(work_of(run.record, run.folder, CPU, network))
-        for sampling in plan.samplings.values():
+        for average, sampling in itertools.product(run.record.averages, plan.samplings.values()):
+            network = load_denoiser(run.record, Snapshot(run.record, run.iterations, average).path)
+            sampled = run.record.training.sampled_denoiser(work_of(run.record, run.folder, CPU, network))
             images = draw_samples(sampled, sampling, 0, range(3), run.record.dataset.shape, 0, CPU)
             assert images.isfinite().all()
             assert images.flatten(1).std(1).min() > 0

@@ -65,6 +65,7 @@ PINNED = {
     "truncated": ["ect-bs512-seed0-18233735", "tcm-bs1024-seed0-86c3c0e6", "tcm-bs1024-seed0-287b399f"],
     "continuous_time": ["ect-bs128-seed0-d041ccca", "ccd-bs128-seed0-98f63b7f", "ccd_ayt-bs128-seed0-ee03b2e0"],
     "mid_training": ["mid_train-bs512-seed0-2a7e2076", "ect-bs128-seed0-44b397ad"],
+    "averages": ["ect-bs128-seed0-5c0e80a9", "ayt-bs128-seed0-4745b0aa"],
     "other_distances": [
         "classifier_reconstruction-bs512-seed0-2b195a69",
         "ayt-bs128-seed0-93468d37",

@@ -12,6 +12,10 @@ from ayt.base.files import write_text
 from ayt.base.images import Images
 from ayt.base.processes import ALONE
 from ayt.experiment import load
+from ayt.operations.disk import bytes_left
+from ayt.operations.estimate import estimate
+from ayt.operations.status import statuses
+from ayt.plan.missing import note_of_missing_snapshots
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment, Snapshot, parse_weights
 from ayt.training.loop import train
@@ -160,3 +164,27 @@ def test_a_snapshot_in_the_place_of_another_average_is_refused(plan_of, tmp_path
         place.write_bytes(file)
         with pytest.raises(UserError, match="holds the average"):
             weights.read(place, "snapshot")
+
+
+def test_estimates_and_status_count_every_average(plan_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = plan_of(EMA)
+    several, one = estimate(plan), estimate(plan_of(0.9))
+    # Two more averages; a job for each segment, four snapshots, two numbers of steps, two repeats of 32 samples.
+    assert several.scoring_jobs - one.scoring_jobs == 2 * 2
+    assert several.images_to_sample - one.images_to_sample == 2 * 4 * 2 * 2 * 32
+    run = plan.run("ect", 4, 0)
+    expected = bytes_left(plan)[run.name]
+    train_ect(plan, run.folder.parent, (0, 4, 2), (4, 8, 2))
+    written = sum(path.stat().st_size for path in run.folder.rglob("*.safetensors"))
+    assert written == pytest.approx(expected, rel=0.2)
+    assert run.name not in bytes_left(plan)
+
+    def state():
+        return next(status.state for status in statuses(plan) if status.name == run.name)
+
+    assert (state(), note_of_missing_snapshots(plan)) == ("done", "")
+    gone = paths.snapshot(run.folder, 4, "power0.1")
+    gone.unlink()
+    assert state() == "not running"
+    assert f"the first {gone};" in note_of_missing_snapshots(plan)

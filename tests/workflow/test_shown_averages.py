@@ -92,3 +92,23 @@ def test_figures_and_tables_show_those_that_they_name(finished):
         "| EMA power 0.1",
         "| EMA 0.0001",
     ]
+
+
+def test_a_named_average_is_exported_and_sampled(finished, tmp_path, ayt):
+    (record,) = finished.folder.glob("results/runs/digits/ect-*/run.yaml")
+    done = ayt("export", record, "--iteration", 4, "--ema", "power0.1", "--output", tmp_path / "model")
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "weights: averaged (EMA power0.1), float32" in card
+    scores = Results(finished.folder / "results" / "tiny").scores
+    chosen = scores[(scores["method"] == "ect") & (scores["iteration"] == 4) & (scores["steps"] == 1)]
+    shown = {ema: f"| {mean:.4g} |" in card for ema, mean in zip(chosen["ema"], chosen["mean"], strict=True)}
+    assert shown == {"0.9": False, "power0.1": True, "0.0001": False}
+    how = ("--steps", 1, "--samples", 4, "--device", "cpu", "--output")
+    for name, of in {"a": ("--model", tmp_path / "model"), "b": (record, "--ema", "power0.1"), "c": (record,)}.items():
+        assert ayt("sample", *of, *how, tmp_path / f"{name}.png").returncode == 0
+    first, second, other = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert first == second != other
+    done = ayt("sample", record, "--ema", "0.7", *how, tmp_path / "d.png")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "keeps no average '0.7'; did you mean 0.9? choose from 0.9, power0.1, 0.0001" in done.stderr
