@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ayt.cli.common import Verbs, verb
+from ayt.cli.common import Verbs, add_resolved, read_plan, verb
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -17,21 +16,14 @@ def add_verbs(verbs: Verbs) -> None:
         "Write the report's first page: what was run, on what, when and how, and what was not.",
         "ayt about results/embedded/experiment.yaml",
     )
-    about.add_argument(
-        "experiment",
-        type=Path,
-        metavar="EXPERIMENT.YAML",
-        help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
-    )
+    add_resolved(about)
 
 
 def run_about(options: argparse.Namespace) -> None:
     """Write ``about.rst`` beside the experiment."""
     from ayt.base import paths
     from ayt.base.files import write_text
-    from ayt.experiment import resolved
-    from ayt.plan.plan import Plan
     from ayt.reporting.about import first_page
 
-    plan = Plan(resolved.read(options.experiment))
+    plan = read_plan(options)
     write_text(paths.about(plan.experiment.name), first_page(plan))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ayt.experiment import Experiment
+    from ayt.plan.plan import Plan
     from ayt.plan.runs import RunRecord
 
 Verbs = Any  # argparse's own name for it is private
@@ -99,6 +100,18 @@ def add_resolved(to: argparse.ArgumentParser) -> None:
         metavar="EXPERIMENT.YAML",
         help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
     )
+
+
+def read_plan(options: argparse.Namespace) -> Plan:
+    """The plan of the experiment that `add_resolved` asked for.
+
+    Raises:
+        UserError: the file is missing, or of another version.
+    """
+    from ayt.experiment import resolved
+    from ayt.plan.plan import Plan
+
+    return Plan(resolved.read(options.experiment))
 
 
 def add_iterations(to: argparse.ArgumentParser) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ayt.base.errors import UserError
-from ayt.cli.common import Verbs, verb
+from ayt.cli.common import Verbs, add_resolved, read_plan, verb
+
+if TYPE_CHECKING:
+    from ayt.experiment.outputs import Output
+    from ayt.plan.plan import Plan
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -43,12 +48,7 @@ def add_verbs(verbs: Verbs) -> None:
         "ayt summary results/embedded/experiment.yaml",
     )
     for added in (figure, table, draw, summary):
-        added.add_argument(
-            "experiment",
-            type=Path,
-            metavar="EXPERIMENT.YAML",
-            help="results/EXPERIMENT/experiment.yaml, written when the workflow starts",
-        )
+        add_resolved(added)
     figure.add_argument("name", metavar="NAME", help="as the experiment calls it")
     table.add_argument("name", metavar="NAME", help="as the experiment calls it")
 
@@ -56,54 +56,45 @@ def add_verbs(verbs: Verbs) -> None:
 def run_figure(options: argparse.Namespace) -> None:
     """Draw one figure beside the experiment."""
     from ayt.base import paths
-    from ayt.experiment import resolved
-    from ayt.plan.plan import Plan
 
-    plan = Plan(resolved.read(options.experiment))
-    experiment = plan.experiment
-    _require(options, "figure", experiment.figures)
-    out = paths.figure(experiment.name, options.name, "png").with_suffix("")
-    experiment.figures[options.name].make(plan, experiment.name, out)
+    plan = read_plan(options)
+    _make(plan, "figure", plan.experiment.figures, options, paths.figure)
 
 
 def run_table(options: argparse.Namespace) -> None:
     """Write one table beside the experiment."""
     from ayt.base import paths
-    from ayt.experiment import resolved
-    from ayt.plan.plan import Plan
 
-    plan = Plan(resolved.read(options.experiment))
-    experiment = plan.experiment
-    _require(options, "table", experiment.tables)
-    out = paths.table(experiment.name, options.name, "csv").with_suffix("")
-    experiment.tables[options.name].make(plan, experiment.name, out)
+    plan = read_plan(options)
+    _make(plan, "table", plan.experiment.tables, options, paths.table)
+
+
+def _make(
+    plan: Plan,
+    what: str,
+    known: Mapping[str, Output],
+    options: argparse.Namespace,
+    path: Callable[[str, str, str], Path],
+) -> None:
+    name = options.name
+    if name not in known:
+        raise UserError(f"{options.experiment}: has no {what} {name!r}; choose from {', '.join(known) or 'none'}")
+    known[name].make(plan, plan.experiment.name, path(plan.experiment.name, name, "csv").with_suffix(""))
 
 
 def run_draw(options: argparse.Namespace) -> None:
     """Gather, draw and tabulate what is there."""
     from ayt.base import paths
-    from ayt.experiment import resolved
-    from ayt.plan.plan import Plan
     from ayt.reporting.drawing import draw_what_is_there
 
-    plan = Plan(resolved.read(options.experiment))
-    problems = draw_what_is_there(plan)
-    for problem in problems:
+    plan = read_plan(options)
+    for problem in draw_what_is_there(plan):
         print(f"not there yet: {problem}")
     print(paths.experiment_folder(paths.partial_name(plan.experiment.name)) / "index.html")
 
 
-def _require(options: argparse.Namespace, what: str, known: Iterable[str]) -> None:
-    if options.name not in known:
-        raise UserError(
-            f"{options.experiment}: has no {what} {options.name!r}; choose from {', '.join(known) or 'none'}"
-        )
-
-
 def run_summary(options: argparse.Namespace) -> None:
     """Print a screenful: final scores, what they say, and where to look."""
-    from ayt.experiment import resolved
-    from ayt.plan.plan import Plan
     from ayt.reporting.closing import closing_lines
 
-    print("\n".join(closing_lines(Plan(resolved.read(options.experiment)))))
+    print("\n".join(closing_lines(read_plan(options))))

@@ -18,6 +18,7 @@ from ayt.cli.common import (
     choose_device,
     count,
     explain_memory_errors,
+    read_plan,
     verb,
 )
 
@@ -185,9 +186,7 @@ def run_anchor(options: argparse.Namespace) -> None:
 def run_gather(options: argparse.Namespace) -> None:
     """Write ``scores.csv`` beside the experiment."""
     from ayt.base import paths
-    from ayt.experiment import resolved
-    from ayt.plan.plan import Plan
     from ayt.reporting.scores import gather_scores, write_scores
 
-    plan = Plan(resolved.read(options.experiment))
+    plan = read_plan(options)
     write_scores(paths.scores_table(plan.experiment.name), gather_scores(plan))
