@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ayt.cli.common import (
     Verbs,
@@ -124,6 +124,8 @@ def run_score(options: argparse.Namespace) -> None:
             raise UserError(f"{path}: is of run {score.run}, not of {run.name}, whose snapshots {folder} has")
         if score.reference.name != scores[0].reference.name:
             raise UserError(f"{path}: compares with other features than {options.records[0]}; score it by itself")
+        if score.precision != scores[0].precision:
+            raise UserError(f"{path}: is in {score.precision}, {options.records[0]} is not; score it by itself")
     job = ScoringJob(run, folder, scores, options.iteration, choose_average(options, run))
     device = choose_device(options)
     batches = choose_batches(options, run.name, device, job.passes)
@@ -147,7 +149,9 @@ def run_anchor(options: argparse.Namespace) -> None:
     from ayt.base.progress import ProgressLine
     from ayt.evaluation import extractors
     from ayt.evaluation.score import Scorer, compute_beside, write_anchor
+    from ayt.evaluation.snapshots import call_denoiser
     from ayt.methods.formulas.objective import Work
+    from ayt.networks.modules.precond import EDMPrecond
     from ayt.plan.anchors import read_anchor
     from ayt.plan.runs import Published
     from ayt.training.work import build_frozen
@@ -157,7 +161,7 @@ def run_anchor(options: argparse.Namespace) -> None:
     found = anchor.weights
     images = anchor.repeats * anchor.samples
     batches = choose_batches(options, found.name, device, images * anchor.evaluations)
-    network = build_frozen(found, anchor.dataset, device)
+    network = cast(EDMPrecond, build_frozen(found, anchor.dataset, device))
     origin = weights.metadata(found.path, "checkpoint")["sha256"] if isinstance(found, Published) else found.name
     with (
         join_processes() as processes,
@@ -176,7 +180,8 @@ def run_anchor(options: argparse.Namespace) -> None:
             processes=processes,
             beside=executor,
         )
-        work = Work(device, network, batches.denoiser(network), lambda role: network)
+        called, _ = call_denoiser(network, batches, anchor.sampling.precision)
+        work = Work(device, network, called, lambda role: network)
         values = scorer.score(work.bound_denoiser, anchor)
         if processes.first:
             write_anchor(options.record.with_suffix(".json"), anchor, origin, values())

@@ -133,7 +133,8 @@ def run_grid(options: argparse.Namespace) -> None:
     run = read_run(paths.run_record(folder))
     device = choose_device(options)
     average = choose_average(options, run)
-    snapshots = Snapshots(run, folder, device, FixedBatches(options.batch_size), average)
+    batches = FixedBatches(options.batch_size)
+    snapshots = Snapshots(run, folder, device, batches, average, grid.sampling.precision)
     with ProgressLine(f"sampling {run.name}", grid.images * len(options.iteration)) as line:
         for iteration in options.iteration:
             images = torch.cat(

@@ -6,14 +6,15 @@ Weights may change in between, in place: all snapshots of a run share one compil
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ayt.networks.modules.precond import EDMPrecond
 from ayt.training.recording import WARM_UP
 
 
@@ -35,11 +36,13 @@ class FixedBatches:
         """The same function of tensors (B, ...), B <= size, without gradients; it must ask nothing of the host."""
         return FixedFunction(compute, self) if self.compiled or self.recorded else compute
 
-    def denoiser(self, network: nn.Module) -> Callable[..., Tensor]:
-        """A denoiser as it is called without dropout."""
+    def denoiser(self, network: EDMPrecond) -> tuple[Callable[..., Tensor], Mapping[str, Tensor]]:
+        """A denoiser as it is called without dropout, and its `cast_weights`: to be overwritten when weights change."""
+        weights = network.cast_weights()
+        more = {"weights": weights} if weights else {}
         if not (self.compiled or self.recorded):
-            return network
-        run = self.function(lambda x, sigma, told=None: network(x, sigma, class_labels=told))
+            return partial(network, **more), weights
+        run = self.function(lambda x, sigma, told=None: network(x, sigma, class_labels=told, **more))
 
         def denoise(
             x: Tensor, sigma: Tensor, class_labels: Tensor | None = None, masks: Sequence[Tensor] = ()
@@ -47,7 +50,7 @@ class FixedBatches:
             assert not masks
             return run(x, sigma) if class_labels is None else run(x, sigma, class_labels)
 
-        return denoise
+        return denoise, weights
 
     @cached_property
     def memory(self) -> tuple[Any, torch.cuda.Stream]:

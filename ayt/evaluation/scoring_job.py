@@ -32,7 +32,7 @@ class ScoringJob:
     Attributes:
         run: whose snapshots.
         folder: of the run.
-        scores: how, all in the features of one network; each of every snapshot.
+        scores: how, all in one precision and in the features of one network; each of every snapshot.
         iterations: of the snapshots.
         average: of the run's; empty: the first.
     """
@@ -88,7 +88,7 @@ class ScoringJob:
                 processes,
                 executor,
             )
-            snapshots = Snapshots(self.run, self.folder, device, batches, self.average)
+            snapshots = Snapshots(self.run, self.folder, device, batches, self.average, self.scores[0].precision)
             drawn: list[tuple[int, Score | DenoisingScore, Callable[[], Values]]] = []
             for iteration, score in wanted:
                 drawn.append((iteration, score, scorer.score(snapshots.load(iteration), score)))

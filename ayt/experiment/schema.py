@@ -110,6 +110,9 @@ class Evaluation(Section):
     """`ayt`: each step ends at noise level 0.002; `ect`: each step ends at the denoised image."""
     seed: Whole = 0
     """Seed of the sampling noise."""
+    precision: Literal["tf32", "bf16"] = "tf32"
+    """Precision of the sampled network. `tf32`: PyTorch's default on a GPU, convolutions in TF32; `bf16`: in bfloat16,
+    which is faster there, and a different score with its own name. Features are always computed in `tf32`."""
     grid: Width = 64
     """Number of samples kept as images, for sample figures."""
 

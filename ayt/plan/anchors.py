@@ -14,11 +14,14 @@ from ayt.networks.base import Denoiser
 from ayt.plan import records
 from ayt.plan.evaluations import (
     EVALUATION_VERSION,
+    Precision,
     Reference,
     Sampling,
     comparison_content,
     comparison_identity,
     parse_comparison,
+    parse_precision,
+    precision_content,
 )
 from ayt.plan.records import Record, digest, part, require_version
 from ayt.plan.runs import Weights, parse_weights
@@ -31,10 +34,12 @@ class Heun:
     Attributes:
         steps: of Heun's method; the last is Euler's.
         seed: of the noise that it begins with.
+        precision: of the network.
     """
 
     steps: int
     seed: int
+    precision: Precision = "tf32"
 
     @property
     def evaluations(self) -> int:
@@ -43,7 +48,7 @@ class Heun:
 
     def content(self) -> dict[str, Any]:
         """As a record has it."""
-        return {"heun": self.steps, "seed": self.seed}
+        return {"heun": self.steps, "seed": self.seed, **precision_content(self.precision)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,5 +145,6 @@ def read_anchor(path: Path) -> Anchor:
 
 def _parse_sampling(content: dict[str, Any], source: str) -> Heun | Sampling:
     if "heun" in content:
-        return Heun(part(content, "heun", int, source), part(content, "seed", int, source))
+        steps, seed = (part(content, key, int, source) for key in ("heun", "seed"))
+        return Heun(steps, seed, parse_precision(content, source))
     return Sampling.parse(content, source)

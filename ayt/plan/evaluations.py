@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, cast, get_args
 
 from ayt.base import paths
+from ayt.base.errors import UserError
 from ayt.datasets.base import DATASETS, Dataset
 from ayt.metrics.base import METRICS, DenoisingMetric, SampleMetric
 from ayt.plan import records
@@ -25,6 +26,9 @@ INCEPTION = "inception"
 """What experiments and records call FID's network."""
 
 Convention = Literal["ayt", "ect"]
+
+Precision = Literal["tf32", "bf16"]
+"""Of the network that is sampled; bf16 is in the name of what is made so."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,23 @@ class Reference(Record):
         )
 
 
+def precision_content(precision: Precision) -> dict[str, str]:
+    """As a record, and what names it, have it: what stands at its default is left out."""
+    return {} if precision == "tf32" else {"precision": precision}
+
+
+def parse_precision(content: Any, source: str) -> Precision:
+    """The reverse.
+
+    Raises:
+        UserError: it is none that this version knows.
+    """
+    found = content.get("precision", "tf32")
+    if found not in get_args(Precision):
+        raise UserError(f"{source}.precision = {found!r}: unknown; choose from {', '.join(get_args(Precision))}")
+    return cast(Precision, found)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How images are sampled.
@@ -137,11 +158,13 @@ class Sampling:
         mids: noise levels between the steps, falling; their number is that of the steps less one.
         convention: ``ayt``: steps end at noise level 0.002; ``ect``: they end at the denoised image.
         seed: of the noise.
+        precision: of the network.
     """
 
     mids: tuple[float, ...]
     convention: Convention
     seed: int
+    precision: Precision = "tf32"
 
     @property
     def steps(self) -> int:
@@ -150,7 +173,8 @@ class Sampling:
 
     def content(self) -> dict[str, Any]:
         """As a record has it."""
-        return {"mids": list(self.mids), "convention": self.convention, "seed": self.seed}
+        about = {"mids": list(self.mids), "convention": self.convention, "seed": self.seed}
+        return about | precision_content(self.precision)
 
     @classmethod
     def parse(cls, content: Any, source: str) -> Sampling:
@@ -161,7 +185,10 @@ class Sampling:
         """
         convention = part(content, "convention", str, source)
         return cls(
-            tuple(part(content, "mids", list, source)), cast(Convention, convention), part(content, "seed", int, source)
+            tuple(part(content, "mids", list, source)),
+            cast(Convention, convention),
+            part(content, "seed", int, source),
+            parse_precision(content, source),
         )
 
 
@@ -273,6 +300,11 @@ class Score(SnapshotRecord):
     reference: Reference
     more: tuple[SampleMetric, ...] = ()
 
+    @property
+    def precision(self) -> Precision:
+        """Of the network."""
+        return self.sampling.precision
+
     @cached_property
     def name(self) -> str:
         """``steps{n}-{hash8}``: the folder of the scores; the same for every run."""
@@ -320,6 +352,7 @@ class DenoisingScore(SnapshotRecord):
         convention: where the step ends.
         seed: of the noise.
         reference: what they are compared with.
+        precision: of the network.
     """
 
     kind: ClassVar[str] = "denoising"
@@ -333,6 +366,7 @@ class DenoisingScore(SnapshotRecord):
     convention: Convention
     seed: int
     reference: Reference
+    precision: Precision = "tf32"
 
     @cached_property
     def name(self) -> str:
@@ -346,6 +380,7 @@ class DenoisingScore(SnapshotRecord):
             "convention": self.convention,
             "seed": self.seed,
             "reference": self.reference.name,
+            **precision_content(self.precision),
         }
         return f"{self.metric.name}-t{self.t:g}-{digest(numbers)}"
 
@@ -361,6 +396,7 @@ class DenoisingScore(SnapshotRecord):
             "convention": self.convention,
             "seed": self.seed,
             "reference": self.reference.content(),
+            **precision_content(self.precision),
         }
 
     @classmethod
@@ -381,6 +417,7 @@ class DenoisingScore(SnapshotRecord):
             convention=cast(Convention, part(content, "convention", str, source)),
             seed=part(content, "seed", int, source),
             reference=Reference.parse(part(content, "reference", dict, source), f"{source}.reference"),
+            precision=parse_precision(content, source),
         )
 
 

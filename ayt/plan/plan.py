@@ -138,7 +138,8 @@ class Plan:
         """How images are sampled, by numbers of steps."""
         asked = self.experiment.evaluation
         return {
-            steps: Sampling(tuple(asked.mids.get(steps, ())), asked.convention, asked.seed) for steps in asked.steps
+            steps: Sampling(tuple(asked.mids.get(steps, ())), asked.convention, asked.seed, asked.precision)
+            for steps in asked.steps
         }
 
     def scores_of(self, run: str) -> list[Score]:
@@ -158,7 +159,10 @@ class Plan:
         """How images denoised by a run's snapshots are judged, one for each metric that is shown and noise level."""
         asked = self.experiment.evaluation
         return [
-            DenoisingScore(run, metric, t, asked.samples, asked.repeats, asked.convention, asked.seed, self.reference)
+            DenoisingScore(
+                *(run, metric, t, asked.samples, asked.repeats, asked.convention, asked.seed, self.reference),
+                asked.precision,
+            )
             for metric in self.metrics
             if isinstance(metric, DenoisingMetric)
             for t in asked.denoise
@@ -302,7 +306,9 @@ class Plan:
                 Published(settings.checkpoint, self.experiment.network) if settings.checkpoint else self.diffusion
             ),
             sampling=(
-                Heun(settings.steps, asked.seed) if settings.sampler == "heun" else self.samplings[settings.steps]
+                Heun(settings.steps, asked.seed, asked.precision)
+                if settings.sampler == "heun"
+                else self.samplings[settings.steps]
             ),
             samples=asked.samples,
             repeats=asked.repeats,

@@ -228,7 +228,8 @@ def _scoring(plan: Plan) -> str:
         network = f"a small network trained here ({features.name}): nothing of it is an FID"
     text = (
         f"By {', '.join(title for metric in plan.metrics for title in _titles(plan, metric))}. Sampling steps (noise"
-        f" levels): {steps}. Each snapshot is sampled {plural(asked.repeats, 'time')} with different noise,"
+        f" levels): {steps}. Each snapshot is sampled {plural(asked.repeats, 'time')}"
+        f"{' in bfloat16' if asked.precision == 'bf16' else ''} with different noise,"
         f" {asked.samples:,} images each time; its score is the mean. Images are compared in the features of {network}."
     )
     return _plain(text)

@@ -65,6 +65,20 @@ def test_snapshots_in_turn_give_the_images_that_they_give_alone(runs, root, name
     assert (others - torch.cat(plain)).norm() > 0.1 * others.norm()
 
 
+@pytest.mark.parametrize("batches", [PLAIN, PLACES], ids=["plain", "places"])
+def test_bfloat16_of_each_snapshot(runs, root, batches):
+    run = runs["tcm"]  # sampled with two networks
+
+    def drawn(precision, *iterations):
+        snapshots = Snapshots(run.record, root / run.name, CPU, batches, precision=precision)
+        network = [snapshots.load(iteration) for iteration in iterations][-1]
+        return draw_samples(network, TWO_STEPS, 0, range(4), run.record.dataset.shape, run.record.classes, CPU)
+
+    exact, low = drawn("tf32", 2), drawn("bf16", run.iterations, 2)
+    assert 1e-4 * exact.norm() < (low - exact).norm() < 0.05 * exact.norm()
+    assert torch.equal(low, drawn("bf16", 2))
+
+
 def test_results_are_not_overwritten_and_fillings_have_no_effect():
     seen = []
 
@@ -97,7 +111,7 @@ def test_scores_are_those_of_batches_of_any_size(runs):
         plain = Scorer(run.dataset, run.classes, extractor, real, 4, CPU, line)
         for batches in (PLAIN, PLACES):
             scorer = replace(plain, extractor=extractor._replace(embed=batches.function(embed)))
-            called = batches.denoiser(network)
+            called, _ = batches.denoiser(network)
             found.append(scorer.score(lambda labels, called=called: bind(network, labels, called=called), score)())
     assert len(found[0]["frechet"]) == 2
     for name, values in found[0].items():
@@ -115,7 +129,7 @@ def test_a_denoiser_and_a_classifier_are_compiled_whole(runs, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda f, **how: compile_whole(f, fullgraph=True, backend=backend, **how))
     run = runs["ect"].record
     network, shape = load_recipe(build_denoiser(run), 1), run.dataset.shape
-    called = FixedBatches(4, compiled=True).denoiser(network)
+    called, _ = FixedBatches(4, compiled=True).denoiser(network)
     told = torch.nn.functional.one_hot(torch.arange(4), run.classes).float() if run.classes else None
     for count in (4, 3):
         x, sigma = torch.randn(count, *shape), torch.rand(count) + 0.1

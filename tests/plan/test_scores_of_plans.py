@@ -31,11 +31,32 @@ def test_what_changes_no_score_changes_no_name(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"samples": 64}, {"repeats": 2}, {"seed": 1}, {"convention": "ect"}, {"reference": "dataset"}],
+    [
+        {"samples": 64},
+        {"repeats": 2},
+        {"seed": 1},
+        {"convention": "ect"},
+        {"reference": "dataset"},
+        {"precision": "bf16"},
+    ],
     ids=str,
 )
 def test_what_changes_scores_changes_their_names(change):
     assert not set(score_names(cifar(**change))) & set(score_names(cifar()))
+
+
+def test_the_precision_of_sampling_is_in_names_and_read_back(tmp_path):
+    exact, low = (cifar(precision=precision, metrics=["frechet", "denoised_frechet"]) for precision in ("tf32", "bf16"))
+    assert not set(denoising_names(exact)) & set(denoising_names(low))
+    for made, expected in ((exact, "tf32"), (low, "bf16")):
+        for record in [*made.scores_of("run"), *made.denoising_scores_of("run")]:
+            (tmp_path / "record.yaml").write_text(record.text)
+            assert ("bf16" in record.text) == (expected == "bf16")
+            again = read_evaluation(tmp_path / "record.yaml")
+            assert (again.precision, again.name) == (expected, record.name)
+    (tmp_path / "record.yaml").write_text(record.text.replace("bf16", "fp16"))
+    with pytest.raises(UserError, match=r"precision = 'fp16': unknown; choose from tf32, bf16"):
+        read_evaluation(tmp_path / "record.yaml")
 
 
 def test_as_many_real_features_are_kept_as_there_are_samples_up_to_a_bound():
@@ -105,6 +126,7 @@ def test_an_anchors_name_is_what_it_was_and_says_all_that_changes_its_scores():
         {"samples": 100},
         {"repeats": 1},
         {"seed": 1},
+        {"precision": "bf16"},
         {"metrics": ["precision"]},
         {"features": "labels", "reference": "dataset"},
     )

@@ -121,7 +121,7 @@ def test_scores_of_recorded_and_of_compiled_batches(tmp_path, monkeypatch):
 
     def scores(device, batches):
         network = build_denoiser(run).to(device)
-        called, found = batches.denoiser(network), []
+        (called, _), found = batches.denoiser(network), []
         with ProgressLine("scoring", 720) as line, compute_beside(device) as executor:
             scorer = Scorer(
                 *(run.dataset, run.classes, extractor._replace(embed=batches.function(extractor.embed))),

@@ -53,7 +53,7 @@ class Work:
     bf16: bool = False
     auxiliary: Mapping[str, nn.Module] = field(default_factory=dict)
     total: Callable[[Tensor], Tensor] = ALONE.sum
-    call: Callable[[nn.Module], Callable[..., Tensor]] | None = None
+    call: Callable[[EDMPrecond], Callable[..., Tensor]] | None = None
 
     def denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
         """The network in training, told the labels, with one dropout mask for all calls."""
