@@ -77,6 +77,12 @@ def edm_modules():
                 sys.modules[name] = module
 
 
+def edm_object(**changes):
+    """A call of EDM's function, with changes of its one argument."""
+    changes = {"module_src": "", "class_name": "SongUNet", "state": {}} | changes
+    return _Persistent(changes.pop("class_name"), changes.pop("state"), **changes)
+
+
 def as_edm_object(module, **changes):
     """A network as EDM's library pickles it; ``changes`` of what is stored beside its state."""
     state = {key: value for key, value in vars(module).items() if key.startswith("_") and not key.startswith("__")}
