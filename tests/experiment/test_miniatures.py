@@ -51,9 +51,10 @@ def miniature(name):
     return Plan(load([path], overrides))
 
 
-@pytest.mark.parametrize(
-    "name", ["one_hour", "truncated", "continuous_time", "mid_training", "averages", "other_distances"]
-)
+CIFAR = ("one_hour", "truncated", "continuous_time", "mid_training", "averages", "other_distances")
+
+
+@pytest.mark.parametrize("name", [*CIFAR, "embedded_methods"])
 def test_every_run_is_trained_and_sampled(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = miniature(name)
