@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import model_validator
@@ -13,6 +15,8 @@ from ayt.methods.training import Average, Decaying, Stage
 from ayt.networks.base import Task
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ayt.methods.formulas.objective import Objective, Work
 
 
@@ -38,6 +42,9 @@ class ClassifierTraining(Decaying):
     """Probability that each transformation is applied."""
     ramp: Whole | None = None
     """Iterations over which that probability rises from 0; absent: an eighth of all iterations."""
+    denoised: bool = False
+    """For `transformations`: whether images are also noised to a level of up to 0.5 and denoised once by the diffusion
+    model, with a label of its own; each label is then divided by the largest seen so far."""
     iterations: Annotated[Count, UNNAMED] = 400_000
     batch_size: Annotated[Count, UNNAMED] = 512
     """Images per batch."""
@@ -67,15 +74,22 @@ class ClassifierTraining(Decaying):
             return {**given, "ema": 0.9999}
         return given
 
+    @model_validator(mode="after")
+    def _denoised_transformations(self) -> ClassifierTraining:
+        if self.denoised and not _transforms(self.task):
+            raise ValueError(f"denoised is for the task transformations, not {self.task}")
+        return self
+
     def unhashed_fields(self) -> set[str]:
         """The fields that do not affect results: those of other tasks."""
         meaningless = set() if _transforms(self.task) else {"group", "probability", "ramp"}
-        return super().unhashed_fields() | meaningless | (set() if self.task == "reconstruction" else {"noise"})
+        meaningless |= set() if self.task == "reconstruction" else {"noise"}
+        return super().unhashed_fields() | meaningless | (set() if self.denoised else {"denoised"})
 
     @property
     def stem(self) -> str:
         """The prefix of its runs' names."""
-        return f"classifier_{self.recognises or self.task}"
+        return f"classifier_{self.recognises or self.task}{'_denoised' if self.denoised else ''}"
 
     @property
     def recognises(self) -> str | None:
@@ -86,7 +100,13 @@ class ClassifierTraining(Decaying):
         """Numbers that the network predicts for each image; of a reconstruction for each pixel."""
         if self.recognises is None:
             return dataset.classes if self.task == "labels" else dataset.channels
-        return len(label_names(names_for(self.recognises, dataset.channels)))
+        return len(label_names(names_for(self.recognises, dataset.channels))) + self.denoised
+
+    def auxiliary_modules(self, dataset: Dataset) -> dict[str, Callable[[], nn.Module]]:
+        """What scales the labels, if they are scaled."""
+        from ayt.networks.modules.running_maximum import RunningMaximum
+
+        return {"scale": partial(RunningMaximum, self.outputs(dataset))} if self.denoised else {}
 
     def objective(self, work: Work) -> Objective:
         """Mean squared error of the transformations' parameters, cross-entropy of class labels, or `reconstruction`."""
@@ -96,7 +116,7 @@ class ClassifierTraining(Decaying):
             return reconstruction(work, self.noise)
         if self.recognises is None:
             return classes(work)
-        return recognition(work, self.recognises, self.probability, self.ramp or 0)
+        return recognition(work, self.recognises, self.probability, self.ramp or 0, self.denoised)
 
 
 def _transforms(task: object) -> bool:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ayt.base.kinds import Kind
 from ayt.base.sections import UNNAMED, Count, Fraction, Positive, Section, Whole, check_divides, find_repeated
+from ayt.datasets.base import Dataset
 from ayt.networks.base import Task
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Training(Kind):
         """The networks that it trains alongside the denoiser, by role."""
         return {}
 
-    def auxiliary_modules(self) -> dict[str, Callable[[], nn.Module]]:
+    def auxiliary_modules(self, dataset: Dataset) -> dict[str, Callable[[], nn.Module]]:
         """Builders, by role, of modules trained alongside the denoiser that depend on its settings only."""
         return {}
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ayt.base.randomness import Draws
+    from ayt.datasets.base import Dataset
     from ayt.methods.formulas.losses import LossOutput
     from ayt.methods.formulas.objective import Objective, Work
 
@@ -32,7 +33,7 @@ class TrigFlow(Continuous):
     adaptive: bool = True
     """Whether a weight per noise level is learned too, as in the paper; otherwise all noise levels weigh the same."""
 
-    def auxiliary_modules(self) -> dict[str, Callable[[], nn.Module]]:
+    def auxiliary_modules(self, dataset: Dataset) -> dict[str, Callable[[], nn.Module]]:
         """The module of the learned log weight per noise level, if it is learned."""
         from ayt.networks.modules.noise_weight import LogWeight
 

@@ -344,7 +344,10 @@ class Plan:
         if entry.checkpoint:
             return Published(entry.checkpoint, entry.network, entry.training.recognises)
         training = entry.training
-        record = RunRecord(self.experiment.dataset, entry.network, training, training.batch_size, training.seed)
+        upstream = {"denoiser": self.diffusion} if training.denoised else {}
+        record = RunRecord(
+            self.experiment.dataset, entry.network, training, training.batch_size, training.seed, upstream
+        )
         return _cut(record, training)
 
     def _consistency(self) -> Iterator[tuple[str, Run]]:

@@ -211,7 +211,7 @@ def build_auxiliary(record: RunRecord) -> nn.ModuleDict:
         for role, need in record.training.auxiliary().items()
     }
     built = nn.ModuleDict()
-    for role, build in {**builders, **record.training.auxiliary_modules()}.items():
+    for role, build in {**builders, **record.training.auxiliary_modules(record.dataset)}.items():
         torch.manual_seed(derived_seed(record.seed, 0, f"initial weights, {role}"))
         built[role] = build()
     return built

@@ -41,6 +41,7 @@ def miniature(name):
         "classifiers": {
             "transformations": {**CLASSIFIER, "group": "geo_deg"},
             "labels": {**CLASSIFIER, "task": "labels"},
+            "denoised": {**CLASSIFIER, "group": "geo_deg"},
             "reconstruction": {"task": "reconstruction", "widths": [8, 8], **SHORT},
         },
         "methods": methods,

@@ -71,6 +71,8 @@ PINNED = {
         "ayt-bs128-seed0-93468d37",
         "adversarial-bs128-seed0-97f971e4",
         "autoencoder_features-bs128-seed0-579b0695",
+        "classifier_geo_clr_deg_denoised-bs512-seed0-d5192435",
+        "ayt-bs128-seed0-b8f58776",
     ],
     "method_comparison": [
         "classifier_geo_clr_deg-bs512-seed0-fab2ae6b",

@@ -15,6 +15,7 @@ from ayt.base.processes import ALONE
 from ayt.base.randomness import Draws
 from ayt.features.groups import names_for
 from ayt.features.transformations import draw, transform
+from ayt.features.transformations.denoising import denoise_some
 from ayt.methods.formulas.losses import LossOutput, consistency_pair, denoising_loss
 from ayt.methods.formulas.schedules import lognormal_t, ramp, stage_at
 from ayt.networks.modules.precond import Denoise, EDMPrecond, bind
@@ -129,8 +130,12 @@ def denoising(work: Work, sigma_mean: float, sigma_std: float) -> Objective:
     return objective
 
 
-def recognition(work: Work, group: str, probability: float, ramp_iterations: int) -> Objective:
-    """Mean over batch and labels of the squared error of the predicted parameters of random transformations."""
+def recognition(work: Work, group: str, probability: float, ramp_iterations: int, denoised: bool = False) -> Objective:
+    """Mean over batch and labels of the squared error of the predicted parameters of random transformations.
+
+    ``denoised``: the last transformation is `denoise_some` by the diffusion model; all labels are scaled then.
+    """
+    denoiser = work.frozen_denoiser("denoiser") if denoised else None
 
     def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
         names = names_for(group, images.shape[1])
@@ -138,6 +143,12 @@ def recognition(work: Work, group: str, probability: float, ramp_iterations: int
         drawn = draw(names, images.shape, on_host, draws.generator("transformations, noise"))
         p = probability * ramp(draws.iteration, ramp_iterations)
         transformed, targets = transform(images, drawn, p, names)
+        if denoiser:
+            source = draws.generator("denoised images", torch.device("cpu"))
+            uniform = torch.rand(2, len(images), generator=source)
+            eps = draws.normal("noise of denoised images", *images.shape[1:])
+            transformed, strength = denoise_some(transformed, labels, denoiser, p, uniform, eps)
+            targets = work.auxiliary["scale"](torch.cat([targets, strength[:, None]], dim=1))
         error = F.mse_loss(work.predict(transformed), targets)
         return LossOutput(error, error.detach().sqrt())
 

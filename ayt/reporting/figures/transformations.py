@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 
 from ayt.base.arrays import read_arrays
-from ayt.experiment.outputs import FIGURES, Description
+from ayt.experiment.outputs import FIGURES, Description, Mistakes
 from ayt.methods.classification import ClassifierTraining
 from ayt.plan.analyses import Analysis
 from ayt.reporting.classifier_figures import ClassifierFigure
@@ -36,6 +36,13 @@ class TransformationsFigure(ClassifierFigure):
         not_shown="images that the network was not trained on; its training uses the whole dataset.",
         in_the_paper="the transformations that the manifold feature distance is built from.",
     )
+
+    def check(self, mistakes: Mistakes) -> None:
+        """Report a classifier whose labels it does not know."""
+        entry = mistakes.experiment.classifiers.get(self.classifier)
+        if entry and entry.training.denoised:
+            problem = "also knows denoised images, and its labels are scaled, which this figure cannot show"
+            mistakes.report("classifier", self.classifier, problem)
 
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
         """Transform images, and measure how well the classifier recognises what was done to them."""
