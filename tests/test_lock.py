@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, requires
+import tomllib
+from importlib.metadata import PackageNotFoundError, metadata, requires
 
 import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 LOCK = ROOT / "requirements.lock"
@@ -48,6 +50,26 @@ def test_all_that_its_packages_need_is_in_it():
                 assert requirement.specifier.contains(locked[other][0], prereleases=True), f"{name} needs {requirement}"
                 asked += [(other, more) for more in requirement.extras]
     assert len(seen) > 100
+
+
+def test_pins_are_of_versions_for_every_python_that_is_promised():
+    (oldest,) = SpecifierSet(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
+    wrong, seen = [], 0
+    for name, (version, _) in entries().items():
+        about = metadata_of(name)
+        if about is not None and about["Version"] == version:
+            seen += 1
+            if not SpecifierSet(about["Requires-Python"] or "").contains(f"{oldest.version}.0"):
+                wrong.append(f"{name} {version} needs Python {about['Requires-Python']}")
+    assert seen > 100
+    assert wrong == []
+
+
+def metadata_of(name):
+    try:
+        return metadata(name)
+    except PackageNotFoundError:
+        return None
 
 
 def needs(name):
