@@ -100,6 +100,11 @@ def failure(folder: Path) -> Path:
     return resume_folder(folder) / "failure.json"
 
 
+def going_on(folder: Path) -> Path:
+    """There while a workflow has a stopped training go on."""
+    return resume_folder(folder) / "goes_on"
+
+
 def dataset(name: str) -> Path:
     """A downloaded dataset, as arrays of images and labels."""
     return ASSETS / "datasets" / f"{name}.npz"

@@ -20,6 +20,7 @@ import ayt
 from ayt.base.errors import UserError
 from ayt.base.files import write_beside
 from ayt.base.paths import average_of_path
+from ayt.base.stopped import read_stopped
 
 FORMAT = 1
 """Format of snapshot and state files; newer ones are refused."""
@@ -104,6 +105,8 @@ def _open(path: Path) -> Iterator[Any]:
             pass
         raise UserError(f"{path}: permission denied") from None
     except (SafetensorError, OSError) as error:
+        if stopped := read_stopped(path):
+            raise UserError(f"{path}: there is none, as training {stopped.text}") from None
         raise UserError(f"{path}: damaged or truncated ({error}); delete it to have it made again") from None
 
 

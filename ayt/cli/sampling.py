@@ -117,7 +117,7 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def run_grid(options: argparse.Namespace) -> None:
-    """Write the first samples of each snapshot."""
+    """Write the first samples of each snapshot; of one that a stopped training never came to, those of its last."""
     import torch
 
     from ayt.base import paths
@@ -127,6 +127,7 @@ def run_grid(options: argparse.Namespace) -> None:
     from ayt.evaluation.snapshots import Snapshots
     from ayt.plan.evaluations import read_grid
     from ayt.plan.runs import read_run
+    from ayt.plan.stops import find_last
 
     grid = read_grid(options.record)
     folder = options.record.parents[2]
@@ -137,9 +138,10 @@ def run_grid(options: argparse.Namespace) -> None:
     snapshots = Snapshots(run, folder, device, batches, average, grid.sampling.precision)
     with ProgressLine(f"sampling {run.name}", grid.images * len(options.iteration)) as line:
         for iteration in options.iteration:
-            images = torch.cat(
-                _draw(snapshots.load(iteration), run, grid.sampling, grid.images, options.batch_size, device, line)
-            )
+            images, last = torch.empty((0, *run.dataset.shape), dtype=torch.uint8), find_last(folder, iteration)
+            if last is not None:
+                network = snapshots.load(last)
+                images = torch.cat(_draw(network, run, grid.sampling, grid.images, options.batch_size, device, line))
             write_arrays(grid.result(folder, iteration, average), {"images": images.numpy()})
 
 
@@ -213,6 +215,7 @@ def _iterations(options: argparse.Namespace) -> list[int]:
     """The snapshots that ``ayt sample`` is asked for; [0] for a model in a folder of its own."""
     from ayt.base import paths
     from ayt.base.errors import UserError
+    from ayt.base.stopped import read_stopped
 
     if bool(options.model) == bool(options.record) or (options.model and (options.iteration or options.ema)):
         raise UserError("name either a run's record, with --iteration and --ema if you like, or --model FOLDER")
@@ -223,7 +226,8 @@ def _iterations(options: argparse.Namespace) -> list[int]:
         return [0]
     if options.iteration and len(options.iteration) > 1 and not animated:
         raise UserError("--iteration: several make an animation; name a .gif as --output")
-    present = paths.snapshots(options.record.parent)
+    folder = options.record.parent
+    present = [i for i in paths.snapshots(folder) if not read_stopped(paths.snapshot(folder, i))]
     found = sorted(options.iteration or present)
     if not found:
         raise UserError(f"{options.record.parent}: has no snapshots yet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ayt.base.source import source_commit
 from ayt.cli.common import (
@@ -56,6 +57,17 @@ def add_verbs(verbs: Verbs) -> None:
     train.add_argument(
         "--channels-first", action="store_true", help="images lie in memory channel by channel (default: last)"
     )
+    train.add_argument(
+        "--stop-when",
+        metavar="RULE",
+        help="an experiment's rule by which a training is stopped, as JSON: its key stop, with the metric's name",
+    )
+    train.add_argument(
+        "--scores",
+        type=Path,
+        metavar="RECORD.YAML",
+        help="of the scores of the run's earlier snapshots that the rule looks at",
+    )
     train.add_argument("--take-over", action="store_true", help="stop another process that trains this run")
     add_device(train)
 
@@ -70,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     from ayt.plan.runs import Segment, read_run
     from ayt.training.compilation import pays
     from ayt.training.loop import Interrupted, train
+    from ayt.training.stopping import leave_stopped, read_rule, why_stopped
 
     record = read_run(options.record)
     every = options.snapshot_every or options.stop - options.start
@@ -77,14 +90,20 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--start {options.start}: must be before --stop {options.stop}")
     if (options.stop - options.start) % every or options.start % every:
         raise UserError(f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}")
+    folder, segment = options.record.parent, Segment(options.start, options.stop, every)
+    rule = read_rule(options.stop_when)
+    if stopped := why_stopped(record, folder, segment, rule, options.scores):
+        with join_processes() as processes:
+            leave_stopped(record, folder, segment, stopped, options.take_over, processes)
+        return 0
     device = choose_device(options)
     compiled = choose_compiled(options, record.name, pays(device, options.stop - options.start))
     try:
         with join_processes() as processes, explain_memory_errors(record.name, device, LOWER):
             train(
                 record,
-                options.record.parent,
-                Segment(options.start, options.stop, every),
+                folder,
+                segment,
                 Images.of(record.dataset.load()),
                 device,
                 log_every=options.log_every,
@@ -95,6 +114,7 @@ def run(options: argparse.Namespace) -> int:
                 channels_last=not options.channels_first,
                 compiled=compiled,
                 replay=options.replay == "auto",
+                stops_where_diverged=bool(rule and rule.diverged),
                 processes=processes,
                 commit=commit,
             )

@@ -148,6 +148,7 @@ def _statuses(names: list[str]) -> RenderableType:
                 f"{_duration(run.age)} ago" if run.age is not None else "",
             )
         tables.append(table)
+        tables.extend(f"  {run.name}: {run.stopped.text}" for run in runs if run.stopped)
     return Group(*tables)
 
 

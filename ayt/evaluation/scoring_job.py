@@ -16,6 +16,7 @@ from ayt.base.files import link, sha256
 from ayt.base.images import Images
 from ayt.base.processes import Processes
 from ayt.base.progress import ProgressLine
+from ayt.base.stopped import read_stopped
 from ayt.evaluation.extractors import build_extractor, read_real_features
 from ayt.evaluation.fixed_batches import FixedBatches
 from ayt.evaluation.score import Scorer, Values, compute_beside, write_score
@@ -53,10 +54,17 @@ class ScoringJob:
     def do(self, device: torch.device, batches: FixedBatches, processes: Processes) -> None:
         """Write the scores; the first process does. Those that a job before wrote, from the same files, are not redone.
 
+        Those of snapshots that a stopped training never came to have no values.
+
         Raises:
             UserError: a file is missing or damaged.
         """
-        wanted = [(iteration, score) for iteration in self.iterations for score in self.scores]
+        reached = [i for i in self.iterations if not read_stopped(paths.snapshot(self.folder, i, self.average))]
+        wanted = [(iteration, score) for iteration in reached for score in self.scores]
+        for iteration in set(self.iterations).difference(reached) if processes.first else []:
+            for score in self.scores:
+                place = score.result(self.folder, iteration, self.average)
+                write_score(place, self.run, iteration, score, {}, {}, self.average)
         left = [index for index, one in enumerate(wanted) if processes.first and not self._publish(*one)]
         left = processes.from_first(left)
         if len(left) < len(wanted) and processes.first:

@@ -74,6 +74,7 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
     _check_auxiliary(experiment, mistake)
     _check_methods(experiment, mistake)
     _check_starts(experiment, mistake)
+    _check_stops(experiment, mistake)
     _check_evaluation(experiment, mistake)
     _check_anchors(experiment, mistake)
     for section, outputs in (("figures", experiment.figures), ("tables", experiment.tables)):
@@ -164,6 +165,38 @@ def _check_starts(experiment: Experiment, mistake: Mistake) -> None:
         if need.ema is not None and (average := average_name(need.ema)) not in other.average_names:
             problem = f"{need.name} keeps no such average; {choices(average, other.average_names)}"
             mistake((*where, f"{need.key}_ema"), average, problem)
+
+
+def _check_stops(experiment: Experiment, mistake: Mistake) -> None:
+    """Check that scores by which runs may be stopped are there between segments."""
+    evaluation = experiment.evaluation
+    for name, method in experiment.methods.items():
+        rule, where = method.stop, ("methods", base_name(name), "stop")
+        if rule is None or not rule.by_score:
+            continue
+        segment = method.segment or method.iterations
+        every = method.snapshot_every or segment
+        if segment == method.iterations:
+            mistake(where, ABSENT, "looks at scores between segments, and there is one; set segment")
+        elif rule.after and (rule.after % every or rule.after > method.iterations - segment):
+            problem = f"snapshots are every {every} iterations, and the last segment begins at"
+            mistake((*where, "after"), rule.after, f"{problem} {method.iterations - segment}")
+        if rule.plateau and rule.plateau >= (method.iterations - segment) // every:
+            problem = f"only {(method.iterations - segment) // every} snapshots lie before the last segment"
+            mistake((*where, "plateau"), rule.plateau, problem)
+        shown = rule.metric or evaluation.metrics[0]
+        metric = METRICS.get(shown)
+        if shown not in evaluation.metrics:
+            mistake((*where, "metric"), shown, f"is none of evaluation.metrics; {choices(shown, evaluation.metrics)}")
+        elif metric is not None and issubclass(metric, DenoisingMetric):
+            if len(evaluation.denoise) > 1:
+                problem = "has a value for each of evaluation.denoise, and a rule looks at one; choose another metric"
+                mistake((*where, "metric"), shown, problem)
+            if rule.steps:
+                mistake((*where, "steps"), rule.steps, f"means nothing: {shown} is of images denoised in one step")
+        elif rule.steps and rule.steps not in evaluation.steps:
+            problem = f"is none of evaluation.steps; {choices(rule.steps, evaluation.steps)}"
+            mistake((*where, "steps"), rule.steps, problem)
 
 
 def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:

@@ -64,6 +64,12 @@ class Mistakes:
         """Report each of the names that is no method of the experiment."""
         self.require_known(key, names, self.experiment.method_names)
 
+    def require_never_stopped(self, name: str, key: str) -> None:
+        """Report a method whose runs may be given up, for what looks at them at their end."""
+        if self.experiment.methods[name].stop:
+            problem = "may be given up before its end (stop), where the figure looks at it; name a method that is not"
+            self.report(key, name, problem)
+
     def require_at_most_all_images(self, key: str, number: int) -> None:
         """Report a number above that of the dataset's images."""
         size = self.experiment.dataset.size

@@ -20,6 +20,7 @@ from ayt.base.sections import (
     Seeds,
     check_divides,
 )
+from ayt.methods.stopping import Stop
 from ayt.methods.training import Averages, RunNeed, Stage, Training
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Method(Training):
     snapshot_every: Annotated[Count | None, UNNAMED] = None
     """Iterations between snapshots; absent: one at the end of each segment."""
     iterations: Annotated[Count, UNNAMED] = 400_000
+    stop: Annotated[Stop | None, UNNAMED] = None
+    """When a training that does badly is given up; absent: never. Weights up to there are those that it would have."""
     lr: Positive = 1e-4
     lr_decay: Count | None = None
     """The learning rate is lr / sqrt(max(iteration / lr_decay, 1)); absent: constant."""

@@ -22,6 +22,7 @@ from ayt.methods.base import METHODS, Method
 from ayt.methods.classification import ClassifierTraining
 from ayt.methods.mid_training import MidTraining
 from ayt.methods.pretraining import Pretraining
+from ayt.methods.stopping import Stop
 from ayt.metrics.base import METRICS, Metric
 from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
 
@@ -46,6 +47,13 @@ PARTS: tuple[tuple[str, Registry[Any] | None, type[Section], str], ...] = (
         "Methods, under names of your choice. The key `loss` is one of the following; if absent, the entry's name is"
         " used. Keys common to all methods may also be given once under `training` (`batch_sizes` and `seeds` at the"
         " top of the file). A list where one value is expected makes one method per value.",
+    ),
+    (
+        "methods: stop",
+        None,
+        Stop,
+        "Under a method's key `stop`, for example `stop: {metric: frechet, worse_than: 100, after: 4000}`,"
+        " `stop: {plateau: 3}` or `stop: {diverged: true}`. Keys may be combined.",
     ),
     ("evaluation", None, schema.Evaluation, ""),
     ("evaluation.metrics", METRICS, Metric, "`metrics` is a list of the following names."),

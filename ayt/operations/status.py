@@ -13,11 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ayt.base import paths
+from ayt.base.stopped import Stopped
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
+from ayt.plan.stops import find_stop, list_reached
 from ayt.training.log import read_rows
 
 QUEUE_SECONDS = 20
+
+ENDED = ("done", "stopped")
+"""States of runs at which nobody works any more."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,14 @@ class RunStatus:
         name: of the run.
         iteration: iterations whose log was written.
         iterations: that the run will have.
-        state: ``done``, ``running``, ``not running`` (begun, and nobody trains it here now), ``waiting`` (not begun),
-            or the queue's word.
+        state: ``done``, ``stopped``, ``running``, ``not running`` (begun, and nobody trains it here now), ``waiting``
+            (not begun), or the queue's word.
         images_per_second: in the last row of its log; None before the first.
         seconds_left: at that speed, for a run that is under way.
         score: the newest score, as text; empty before the first.
         job: the last Slurm job that worked at it; empty if none did.
         age: seconds since it last wrote something; None if it never did.
+        stopped: where and why it was given up; None: it was not.
     """
 
     name: str
@@ -46,12 +52,13 @@ class RunStatus:
     score: str = ""
     job: str = ""
     age: float | None = None
+    stopped: Stopped | None = None
 
 
 def statuses(plan: Plan) -> list[RunStatus]:
     """The status of each run of an experiment, upstream runs first; the queue is asked once."""
     found = [_status(plan, run) for run in plan.runs.values()]
-    queue = _queue(status.job for status in found if status.job and status.state != "done")
+    queue = _queue(status.job for status in found if status.job and status.state not in ENDED)
     found = [replace(status, state=queue.get(status.job, status.state)) for status in found]
     return [_add_time_left(run, status) for run, status in zip(plan.runs.values(), found, strict=True)]
 
@@ -62,7 +69,10 @@ def _status(plan: Plan, run: Run) -> RunStatus:
     rows = [row for row in map(last_row, logs) if row]
     row = max(rows, key=lambda row: row["iteration"], default={})
     written = [path.stat().st_mtime for path in (*logs, resume / "state.safetensors") if path.exists()]
-    if all(snapshot.path.exists() for snapshot in run.snapshots):
+    stopped = find_stop(plan, run)
+    if stopped:
+        state = "stopped"
+    elif all(snapshot.path.exists() for snapshot in run.snapshots):
         state = "done"
     elif is_held(resume / "holder.lock"):
         state = "running"
@@ -70,14 +80,22 @@ def _status(plan: Plan, run: Run) -> RunStatus:
         state = "not running" if row else "waiting"
     return RunStatus(
         name=run.name,
-        iteration=run.iterations if state == "done" else min(int(row.get("iteration", 0)), run.iterations),
+        iteration=_iteration(run, row, state, stopped),
         iterations=run.iterations,
         state=state,
         images_per_second=row.get("images_per_second"),
         score=_last_score(plan, run),
         job=_last_job(run),
         age=time.time() - max(written) if written else None,
+        stopped=stopped,
     )
+
+
+def _iteration(run: Run, row: dict[str, float], state: str, stopped: Stopped | None) -> int:
+    """How far a run is; ``row``: the last of its logs, empty where there is none."""
+    if stopped:
+        return stopped.iteration
+    return run.iterations if state == "done" else min(int(row.get("iteration", 0)), run.iterations)
 
 
 def _add_time_left(run: Run, status: RunStatus) -> RunStatus:
@@ -110,7 +128,8 @@ def _last_score(plan: Plan, run: Run) -> str:
     if run not in plan.trained:
         return ""
     shown = plan.shown_scores(run.name)[0]
-    for iteration in reversed(run.snapshot_iterations):
+    for snapshot in reversed([snapshot for snapshot in list_reached(plan, run) if not snapshot.average]):
+        iteration = snapshot.iteration
         path = shown.record.result(run.folder, iteration)
         if path.exists():
             try:

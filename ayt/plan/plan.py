@@ -214,7 +214,12 @@ class Plan:
             [name, shown[name].label or "", str(shown[name].iterations), anchor.name]
             for name, anchor in self.anchors.items()
         )
-        return [*methods, sorted(map(str, self.scores())), [first, *sorted(others)], *anchors]
+        stops = sorted(
+            [name, method.stop.model_dump_json()]
+            for name, method in self.experiment.methods.items()
+            if method.stop is not None
+        )
+        return [*methods, sorted(map(str, self.scores())), [first, *sorted(others)], *anchors, *stops]
 
     # Analyses and published files
 
@@ -374,7 +379,8 @@ class Plan:
             {role: self.experiment.classifiers[need.name].network for role, need in method.auxiliary().items()},
         )
         segment = method.segment or method.iterations
-        return Run(record, method.iterations, segment, method.snapshot_every or segment, method.label or "")
+        every = method.snapshot_every or segment
+        return Run(record, method.iterations, segment, every, method.label or "", method.stop)
 
     def _start_of(self, method: Method, batch_size: int, seed: int) -> Weights:
         need = method.starts_from()

@@ -17,6 +17,7 @@ from ayt.methods.base import METHODS, Method
 from ayt.methods.classification import ClassifierTraining
 from ayt.methods.mid_training import MidTraining
 from ayt.methods.pretraining import Pretraining
+from ayt.methods.stopping import Stop
 from ayt.methods.training import Training
 from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Denoiser, FeatureNetwork
 from ayt.plan import records
@@ -325,6 +326,10 @@ class Segment:
         """Its snapshots of these averages, in the folder of a run."""
         return [paths.snapshot(folder, iteration, name) for iteration in self.iterations for name in averages]
 
+    def made(self, folder: Path, averages: Sequence[str]) -> list[Path]:
+        """Its snapshots of these averages, and the state at its end."""
+        return [*self.files(folder, averages), paths.state(folder, self.stop)]
+
     def snapshots(self, after: int, until: int) -> list[int]:
         """The iterations of its snapshots in (after, until]."""
         return [iteration for iteration in self.iterations if after < iteration <= until]
@@ -332,13 +337,17 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training run of an experiment, with how far it goes and where it is cut; equal runs have equal names."""
+    """A training run of an experiment, with how far it goes, where it is cut, and when it is given up.
+
+    Equal runs have equal names.
+    """
 
     record: RunRecord
     iterations: int
     segment: int
     snapshot_every: int
     label: str = ""
+    stop: Stop | None = None
 
     @property
     def name(self) -> str:

@@ -20,9 +20,11 @@ from ayt.metrics.base import DenoisingMetric, Metric
 from ayt.operations.status import RunStatus, statuses
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
+from ayt.plan.scored import read_score
+from ayt.plan.stops import list_reached
 from ayt.reporting.escapes import unbroken
 from ayt.reporting.pages import menu_entries, read_part
-from ayt.reporting.scores import read_failure, read_score
+from ayt.reporting.scores import read_failure
 from ayt.reporting.wording import noise_levels, plural
 
 FEW_SEEDS = 5
@@ -266,7 +268,7 @@ def _list_missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
 def _missing_scores(plan: Plan, run: Run) -> Iterator[str]:
     files = [
         score.result(run.folder, snapshot.iteration, snapshot.average)
-        for snapshot in run.snapshots
+        for snapshot in list_reached(plan, run)
         for score in [*plan.scores_of(run.name), *plan.denoising_scores_of(run.name)]
     ]
     there = [path for path in files if path.exists()]
@@ -284,6 +286,8 @@ def _state(run: Run, status: RunStatus) -> str:
     """``finished``, or how far it came and why not further."""
     if status.state == "done":
         return "finished"
+    if status.stopped:
+        return status.stopped.text
     reason = read_failure(run.folder)[1]
     state = f"failed, {reason}" if reason else status.state
     return f"{state}; {status.iteration:,} of {run.iterations:,} iterations trained"

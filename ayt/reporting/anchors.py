@@ -46,7 +46,7 @@ class AnchoredTable(ChosenScores, Table):
         """
         import pandas as pd
 
-        from ayt.reporting.scores import read_score
+        from ayt.plan.scored import read_score
 
         name = self.shown_metric(plan.experiment)
         metric = METRICS.kinds[name]()

@@ -28,7 +28,8 @@ MEASURED = (
 )
 NOT_SHOWN = (
     "what more seeds would show: where the caption calls a difference within the spread over seeds, no ordering can be"
-    " read from it. Scores of a training run that failed are crosses, and the caption names it."
+    " read from it. Scores of a training run that failed are crosses, and the caption names it; so it does one that was"
+    " stopped because it did badly, whose last score has a ring."
 )
 """What the report says beside figures of scores."""
 
@@ -84,7 +85,9 @@ class ChosenScores(Output):
         return next((name for name in shown if experiment.methods[name].is_reference), None)
 
     def read_rows(self, plan: Plan, place: str) -> tuple[pd.DataFrame, str]:
-        """The rows of ``scores.csv`` that it shows, and a note of what is missing of them or failed.
+        """The rows of ``scores.csv`` that it shows, and a note of what is missing of them, failed or was stopped.
+
+        ``stopped``, a column more, says whether the row's run was stopped before its end.
 
         Args:
             plan: of the experiment.
@@ -93,7 +96,9 @@ class ChosenScores(Output):
         Raises:
             UserError: the scores were not gathered, or none is there.
         """
+        from ayt.plan.stops import find_stop
         from ayt.reporting.scores import read_failure, read_scores
+        from ayt.reporting.summaries import DAGGER
 
         table = read_scores(paths.scores_table(place))
         table = table[
@@ -104,26 +109,36 @@ class ChosenScores(Output):
         table = choose_averages(table, plan, self.ema)
         if table.empty:
             raise UserError("no score of it is there yet")
-        missing, failed = [], []
+        missing, failed, stops = [], [], {}
         for method, run in plan.choose_runs(self.methods):
             if self.batch_sizes and run.record.batch_size not in self.batch_sizes:
                 continue
             shown = shown_averages(method, run, self.ema)
             there = table[table["method"].isin([each.method for each in shown]) & (table["run"] == run.name)]
+            if stopped := find_stop(plan, run):
+                stops[run.name] = f"{run.title} ({stopped.text})"
             wanted = len(shown) * self._count_scores(plan, run)
             if len(there) < wanted:
                 missing.append(f"{run.title} ({len(there)} of {wanted} scores)")
             if there["mean"].isna().any():
                 _, reason = read_failure(run.folder)
                 failed.append(f"{run.title} ({reason})" if reason else run.title)
-        notes = say_which("Not there yet", missing), say_which("Failed", failed)
-        return table, " ".join(note for note in notes if note)
+        notes = (
+            say_which("Not there yet", missing),
+            say_which("Failed", failed),
+            say_which(f"Given up, and scored there ({DAGGER} in tables, a ring in figures)", list(stops.values())),
+        )
+        return table.assign(stopped=table["run"].isin(list(stops))), " ".join(note for note in notes if note)
 
     def _count_scores(self, plan: Plan, run: Run) -> int:
         """How many scores of each average of a run by the metric the experiment asks for."""
+        from ayt.plan.stops import list_reached
+
         metric = self.shown_metric(plan.experiment)
         denoising = [score for score in plan.denoising_scores_of(run.name) if score.metric.name == metric]
-        return len(run.snapshot_iterations) * len(denoising or plan.scores_of(run.name))
+        return len({snapshot.iteration for snapshot in list_reached(plan, run)}) * len(
+            denoising or plan.scores_of(run.name)
+        )
 
 
 class ScoreFigure(ChosenScores, Figure):

@@ -61,7 +61,9 @@ def _table(ends: pd.DataFrame) -> list[str]:
     sizes = sizes if len(sizes) <= SIZES else [*sizes[: SIZES // 2], *sizes[-SIZES // 2 :]]
     labels = list(dict.fromkeys(ends["label"]))
     cells = {
-        (row["label"], row["batch_size"]): format_mean(row["mean"], row["std"], row["seeds"], row["failed"], digits)
+        (row["label"], row["batch_size"]): format_mean(
+            row["mean"], row["std"], row["seeds"], row["failed"], digits, row["stopped"]
+        )
         for row in ends.to_dict("records")
     }
     wide = max(len(str(label)) for label in labels[:METHODS])

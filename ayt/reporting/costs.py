@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ayt.base import paths
+from ayt.base.stopped import read_stopped
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Run, Snapshot, Weights
 from ayt.training.log import read_rows
@@ -15,7 +16,7 @@ SECONDS_PER_HOUR = 3600
 
 
 def read_costs(plan: Plan) -> pd.DataFrame:
-    """A row for each method and batch size whose runs were trained to their end.
+    """A row for each method and batch size whose runs were trained to their end, or until they were stopped.
 
     Columns: ``label``, ``batch_size``, ``runs``; their means ``images`` (seen), ``hours``, ``classifier_hours`` and
     ``start_hours`` (of the networks that its loss looks through, and of the weights that the run starts from with all
@@ -81,10 +82,13 @@ def _read_logs(run: Run) -> pd.DataFrame | None:
     parts = []
     for segment in run.segments:
         rows = pd.DataFrame(read_rows(paths.training_log(run.folder, segment.stop)))
-        if rows.empty:
+        stopped = read_stopped(paths.state(run.folder, segment.stop))
+        if rows.empty and not stopped:
             return None
+        if rows.empty:
+            break
         parts.append(_add_seconds(rows, segment.start * run.record.batch_size))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else None
 
 
 def _add_seconds(rows: pd.DataFrame, images_before: int) -> pd.DataFrame:

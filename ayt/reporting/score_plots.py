@@ -15,6 +15,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from ayt.base.errors import UserError
 from ayt.reporting.escapes import mathtext
 from ayt.reporting.style import COLOURS, MARKERS, new_figure
+from ayt.reporting.summaries import at_end
+
+_RING: Any = {"linestyle": "", "marker": "o", "markerfacecolor": "none", "markeredgewidth": 1.2, "clip_on": False}
 
 STEP_NAMES = {1: "one step", 2: "two steps"}
 
@@ -88,6 +91,26 @@ def mark_failures(panel: Axes, places: Any, colour: str) -> None:
 def failure_handles(failures: int) -> list[Line2D]:
     """The legend's entry for crosses, if there are any."""
     return [Line2D([], [], linestyle="", marker="x", color="#555555", label="failed")] if failures else []
+
+
+def mark_stops(panel: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:
+    """Ring the last scores of runs that were stopped before their end.
+
+    Args:
+        panel: that they are drawn in.
+        rows: scores of runs, with a column ``stopped``; those of each run's end are ringed.
+        x: the column that tells where.
+        colour: of the method.
+    """
+    if "stopped" in rows:
+        ends = at_end(rows[rows["stopped"]])
+        panel.plot(ends[x], ends["mean"], color=colour, markersize=9, **_RING)
+
+
+def stop_handles(rows: pd.DataFrame) -> list[Line2D]:
+    """The legend's entry for rings, if there are any."""
+    rings = "stopped" in rows and rows["stopped"].any()
+    return [Line2D([], [], color="#555555", markersize=7, label="stopped", **_RING)] if rings else []
 
 
 def start_at_zero(panels: list[tuple[Axes, pd.DataFrame]]) -> None:

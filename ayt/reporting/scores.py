@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,8 @@ from ayt.base.files import write_text
 from ayt.metrics.base import Metric, SampleMetric
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.plan import Plan
+from ayt.plan.scored import NOT_THERE, read_score
+from ayt.plan.stops import list_reached
 from ayt.reporting.escapes import csv, from_csv
 
 NUMBERS: dict[str, type] = {
@@ -56,7 +57,7 @@ def gather_scores(plan: Plan, partial: bool = False) -> pd.DataFrame:
     """One row for each snapshot, number of steps and metric shown; mean, std, min and max are over repeats.
 
     Scores that are not finite have NaN there; so have those of a run whose training failed, from the iteration on at
-    which it did.
+    which it did. A run that was stopped has none beyond.
 
     Args:
         plan: of the experiment.
@@ -70,16 +71,18 @@ def gather_scores(plan: Plan, partial: bool = False) -> pd.DataFrame:
     for method, run in plan.methods_and_runs():
         failed_at = read_failure(run.folder)[0]
         names = dict(zip(run.record.averages, run.record.average_names, strict=True))
-        for snapshot in run.snapshots:
+        for snapshot in list_reached(plan, run):
             for score, shown in _shown_scores(plan, run.name):
                 path = score.result(run.folder, snapshot.iteration, snapshot.average)
-                if not path.exists() and snapshot.iteration < failed_at:
+                there = path.exists()
+                found = read_score(path) if there else {}
+                if not found and snapshot.iteration < failed_at:
                     if partial:
                         continue
-                    raise UserError(f"{path}: no such score; train and score the run first")
-                found = read_score(path) if path.exists() else {}
+                    problem = "of a training that was stopped; run the workflow again" if there else NOT_THERE
+                    raise UserError(f"{path}: {problem}")
                 for metric, title in shown:
-                    if path.exists() and metric.name not in found:
+                    if there and metric.name not in found:
                         raise UserError(f"{path}: has no {metric.name}; delete it to have it made again")
                     rows.append(
                         {
@@ -114,29 +117,6 @@ def _shown_scores(plan: Plan, run: str) -> Iterator[tuple[Score | DenoisingScore
         yield score, of_samples
     for denoising in plan.denoising_scores_of(run):
         yield denoising, [(denoising.metric, denoising.metric.title(dataset, inception, denoising.t))]
-
-
-def read_score(path: Path) -> dict[str, dict[str, Any]]:
-    """The metrics of a score file by their names: ``mean``, ``std``, ``min`` and ``max`` over repeats, and ``values``.
-
-    Raises:
-        UserError: it is no score file, or that of another iteration or average than it is called by.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not a score ({error}); delete it to have it made again") from None
-    metrics = content.get("metrics") if isinstance(content, dict) else None
-    if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
-        raise UserError(f"{path}: not a score; delete it to have it made again")
-    called = int(path.stem) if path.stem.isdecimal() else content.get("iteration")
-    if content.get("iteration", called) != called:
-        problem = f"is named {called} but holds the score of iteration {content['iteration']}"
-        raise UserError(f"{path}: {problem}; delete it to have it made again")
-    if path.stem.isdecimal() and content.get("average", "") != paths.average_of_path(path):
-        problem = f"holds the score of the average {content.get('average', '')!r}, not of its folder's"
-        raise UserError(f"{path}: {problem}; delete it to have it made again")
-    return metrics
 
 
 def read_failure(folder: Path) -> tuple[float, str]:

@@ -9,6 +9,9 @@ import pandas as pd
 from ayt.base.errors import UserError
 from ayt.reporting.wording import plural
 
+DAGGER = "†"
+"""Beside a mean over runs of which some were stopped before their end."""
+
 
 def at_end(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of each run's last iteration, by the label, which tells a run's averages apart."""
@@ -19,19 +22,23 @@ def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds at the end of training, by method, batch size and steps.
 
     The standard deviation is missing where there is one seed. ``failed`` is how many seeds have no finite score; the
-    mean is that of the others.
+    mean is that of the others. ``stopped`` is how many were stopped, and are scored where they were.
 
     Raises:
         UserError: there are no scores.
     """
     if scores.empty:
         raise UserError("there are no scores")
-    grouped = at_end(scores).groupby(["label", "batch_size", "steps", "metric", "better"], sort=False)
+    ends = at_end(scores)
+    if "stopped" not in ends:
+        ends = ends.assign(stopped=False)
+    grouped = ends.groupby(["label", "batch_size", "steps", "metric", "better"], sort=False)
     return grouped.agg(
         mean=("mean", "mean"),
         std=("mean", "std"),
         seeds=("seed", "nunique"),
         failed=("mean", lambda values: int(values.isna().sum())),
+        stopped=("stopped", "sum"),
         iteration=("iteration", "max"),
         images=("images", "max"),
     ).reset_index()
@@ -62,8 +69,10 @@ def choose_digits(values: pd.Series[Any]) -> int:
     return 2 if values.abs().max() >= 1 else 4
 
 
-def format_mean(mean: float, std: float, seeds: int, failed: int, digits: int) -> str:
-    """``62.64 ± 25.34``; failures are said."""
+def format_mean(mean: float, std: float, seeds: int, failed: int, digits: int, stopped: int = 0) -> str:
+    """``62.64 ± 25.34``; failures are said, and a dagger is where some run was stopped."""
+    if stopped:
+        return f"{format_mean(mean, std, seeds, failed, digits)} {DAGGER}"
     if failed == seeds:
         return "failed"
     text = f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"

@@ -23,6 +23,8 @@ COLUMNS = (
 )
 """``gpus``: that train the run, 0 for a CPU; ``peak_memory_mb``: of one process, on its GPU if it has one."""
 
+_HEADER = ",".join(COLUMNS) + "\n"
+
 OLDEST_COLUMNS = 6
 """Of a whole row in the first version's logs; a row that was being written when training was killed has fewer."""
 
@@ -63,7 +65,7 @@ class CsvLog:
     def __init__(self, path: Path, resume_at: int) -> None:
         self.path = path
         kept = [_line(row) for row in read_rows(path) if row["iteration"] <= resume_at]
-        write_text(path, "".join([",".join(COLUMNS) + "\n", *kept]))
+        write_text(path, "".join([_HEADER, *kept]))
         self._file = path.open("a", newline="")
 
     def write(self, row: dict[str, float]) -> None:
@@ -74,6 +76,11 @@ class CsvLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def write_empty(path: Path) -> None:
+    """Write a log without rows."""
+    write_text(path, _HEADER)
 
 
 def _line(row: dict[str, float]) -> str:

@@ -51,6 +51,7 @@ def train(
     channels_last: bool = True,
     compiled: bool = False,
     replay: bool = True,
+    stops_where_diverged: bool = False,
     processes: Processes = ALONE,
     commit: str | None = None,
 ) -> None:
@@ -75,13 +76,15 @@ def train(
         channels_last: how images lie in memory.
         compiled: whether the network goes through ``torch.compile``.
         replay: whether iterations are recorded and replayed, where that is possible.
+        stops_where_diverged: whether a loss that is not finite ends the training as a rule does, and is no error.
         processes: those that train this run together, all called with the same arguments; they share each batch, and
             the first one writes.
         commit: of the source that runs, noted in states; a state of another commit is warned of.
 
     Raises:
-        UserError: a file is missing, damaged or of another run; the disk is full; the loss is not finite; another
-            process trains this run, or has taken it over; the processes cannot share its batches.
+        UserError: a file is missing, damaged or of another run; the disk is full; the loss is not finite, unless
+            ``stops_where_diverged``; another process trains this run, or has taken it over; the processes cannot share
+            its batches.
         Interrupted: by SIGTERM, SIGUSR2 or SIGINT to any of the processes, once the resume state is written.
     """
     share = _share(record, processes)
@@ -97,7 +100,7 @@ def train(
     trainer = Trainer(state, passes, record, data.to(device), replays=not hindered)
     with _signals() as received, under_way.logs(state, sinks or []) as log:
         meter = _Meter(state.iteration, record.batch_size, device, processes.count)
-        not_finite_at = torch.full((), -1, device=device)
+        failed_at, not_finite_at = -1, torch.full((), -1, device=device)
         saved = checked = time.monotonic()
         first = state.iteration if compiled and processes.first else None
         while state.iteration < segment.stop:
@@ -116,7 +119,9 @@ def train(
             leaves = processes.highest(received[0] if received else 0)
             saves_now = now - saved > resume_seconds or bool(leaves)
             if at_snapshot or logs_now or saves_now:
-                under_way.require_finite(not_finite_at, state.run)
+                failed_at = int(not_finite_at)
+                if failed_at >= 0:
+                    break
             if logs_now:
                 log(meter.row(done, loss, distance, norm))
             if at_snapshot:
@@ -130,7 +135,7 @@ def train(
             if now - checked > LEASE_SECONDS:
                 under_way.check()
                 checked = now
-    under_way.publish(state)
+    under_way.end(state, failed_at, stops_where_diverged)
     processes.wait()
 
 

@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from torch import Tensor
-
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
 from ayt.base.files import link, remove_parts, write_text
 from ayt.base.processes import Processes
 from ayt.base.progress import ProgressLine
+from ayt.base.stopped import Stopped
 from ayt.plan.runs import Segment
 from ayt.training.lease import Lease
-from ayt.training.log import CsvLog, Sink, open_sinks
+from ayt.training.log import CsvLog, Sink, open_sinks, write_empty
 from ayt.training.state import TrainingState
 
 
@@ -113,17 +112,29 @@ class UnderWay:
 
             yield write
 
-    def require_finite(self, not_finite_at: Tensor, run: str) -> None:
-        """Raise UserError, and leave a note of it, if the training has failed at an iteration above -1."""
-        iteration = int(not_finite_at)
-        if iteration < 0:
+    def end(self, state: TrainingState, failed_at: int, stops: bool) -> None:
+        """Put results in their places.
+
+        Args:
+            state: at the segment's end, or where it failed.
+            failed_at: the iteration at which the training's numbers have failed; below 0: they have not.
+            stops: whether a failure stops the training, and is no error.
+
+        Raises:
+            UserError: it is one; a note of it is left.
+        """
+        if failed_at < 0:
+            self._publish(state)
             return
-        reason = f"the loss or its gradient is not finite at iteration {iteration}"
+        reason = f"the loss or its gradient is not finite at iteration {failed_at}"
+        if stops:
+            self.publish_stop(Stopped(failed_at - 1, reason, diverged=True), state.run, trained=True)
+            return
         if self.lease:
             with self.lease.commit():
-                note = json.dumps({"iteration": iteration, "reason": reason})
+                note = json.dumps({"iteration": failed_at, "reason": reason})
                 write_text(paths.failure(self.folder), note + "\n")
-        raise UserError(f"{run}: {reason}; the last good state is kept")
+        raise UserError(f"{state.run}: {reason}; the last good state is kept")
 
     def check(self) -> None:
         """Raise `LeaseLostError` if another process has taken the run over."""
@@ -142,7 +153,7 @@ class UnderWay:
             with self.lease.commit():
                 state.save(self.state_file)
 
-    def publish(self, state: TrainingState) -> None:
+    def _publish(self, state: TrainingState) -> None:
         """Put the segment's results in their places, and keep nothing of it here."""
         if not self.lease:
             return
@@ -155,6 +166,36 @@ class UnderWay:
             link(self.state_file, paths.state(self.folder, self.segment.stop))
             for file in (self.state_file, self.log, *kept):
                 file.unlink()
+
+    def publish_stop(self, stopped: Stopped, run: str, trained: bool = False) -> None:
+        """Put in the place of the segment's results why there are none.
+
+        Args:
+            stopped: why.
+            run: name of the run.
+            trained: whether some of the segment was trained for it: its snapshots are results. Else what is under way
+                is kept: should the training go on after all, it resumes.
+        """
+        if not self.lease:
+            return
+        say(run, stopped.text)
+        with self.lease.commit():
+            kept, published = (self._snapshots(root, self.segment.stop) for root in (self.resume, self.folder))
+            results = len(self._snapshots(self.resume, stopped.iteration)) if trained else 0
+            for snapshot, place in zip(kept[:results], published, strict=False):
+                link(snapshot, place)
+            for place in published[results:]:
+                stopped.write(place)
+            log = paths.training_log(self.folder, self.segment.stop)
+            if trained:
+                link(self.log, log)
+            else:
+                write_empty(log)
+            stopped.write(paths.state(self.folder, self.segment.stop))
+            paths.failure(self.folder).unlink(missing_ok=True)
+            if trained:
+                for file in (self.state_file, self.log, *kept[:results]):
+                    file.unlink(missing_ok=True)
 
     def _find_furthest(self, run: str) -> Path | None:
         """The file of the resume state if it is usable, else of the state that the segment begins with."""

@@ -20,7 +20,8 @@ from ayt.operations.disk import bytes_left
 from ayt.operations.estimate import estimate
 from ayt.operations.status import statuses
 from ayt.plan.plan import Plan
-from ayt.reporting.scores import read_failure, read_score
+from ayt.plan.scored import read_score
+from ayt.reporting.scores import read_failure
 
 HEAD = "iteration,images,loss,distance,gradient_norm,images_per_second\n"
 

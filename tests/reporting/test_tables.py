@@ -53,7 +53,7 @@ def test_written_tables(tmp_path):
     latex = (tmp_path / "a.tex").read_text()
     assert r"AYT\_50\% \& more & \textbf{7.50 $\pm$ 3.54}" in latex
     assert latex.count("\\\\\n") == 3
-    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 11)
+    assert pd.read_csv(tmp_path / "a.csv").shape == (8, 12)
 
 
 def test_the_best_of_a_column_may_be_the_highest(tmp_path):

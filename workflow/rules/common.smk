@@ -117,3 +117,45 @@ def settings_of(output):
     """What makes a figure or table another one when it changes."""
     # It stands in a script of the report, which a title must not end.
     return f"{output.name} {output.model_dump_json()}".replace("<", r"\u003c")
+
+
+# Runs that were stopped and by the rules of this experiment are not, with what stands in the place of their files. That
+# is made again with all that was made from it, as a file that is wanted, and comes before it, is missing.
+GOING_ON = stops.find_outdated(plan)
+
+
+def scores_before(segment):
+    """What a segment waits for where its run may be stopped: earlier scores. What was trained waits for nothing.
+
+    They are never newer than what is trained: other scores of the same snapshots must not have it trained again.
+    """
+
+    def files(wildcards):
+        run, settings = plan.runs[wildcards.run], workflow.dag_settings
+        if not (
+            settings.forceall or settings.forcerun or goes_on(run, segment)
+        ) and all(
+            path.exists() for path in segment.made(run.folder, run.record.averages)
+        ):
+            return []
+        return [ancient(path) for path in stops.list_needed_scores(plan, run, segment)]
+
+    return files
+
+
+def goes_on(run, segment):
+    """Whether a stopped training left something else in the place of a segment's files, and now goes on."""
+    return any(
+        path in GOING_ON.get(run, ())
+        for path in segment.made(run.folder, run.record.averages)
+    )
+
+
+def asks_to_go_on(segment):
+    """What a segment waits for that is to be made again."""
+
+    def files(wildcards):
+        run = plan.runs[wildcards.run]
+        return [paths.going_on(run.folder)] if goes_on(run, segment) else []
+
+    return files

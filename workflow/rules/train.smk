@@ -2,6 +2,21 @@
 # is another folder, and what was trained before is found again.
 
 
+localrules:
+    go_on,
+
+
+rule go_on:
+    output:
+        temp(paths.going_on(FOLDER)),
+    log:
+        paths.job_log("go_on", "{dataset}", "{run}"),
+    conda:
+        "../../envs/ayt.yaml"
+    shell:
+        "touch {output:q} 2> {log:q}"
+
+
 # The outputs of a rule cannot be computed from its wildcards, and a segment leaves as many snapshots as the
 # experiment says: so there is one rule for each segment (start, stop, snapshots) and averages that some run has.
 for stage in ("pretrain", "classifier", "mid_train", "train"):
@@ -12,6 +27,8 @@ for stage in ("pretrain", "classifier", "mid_train", "train"):
                 f"{stage}_{segment.label}{suffix(*averages)}"
             input:
                 state=segment.begins_with(FOLDER),
+                scores=scores_before(segment),
+                goes_on=asks_to_go_on(segment),
                 made_from=lambda wildcards: plan.runs[wildcards.run].record.inputs,
             output:
                 snapshots=segment.files(FOLDER, averages),
@@ -31,6 +48,9 @@ for stage in ("pretrain", "classifier", "mid_train", "train"):
                     plan.runs[wildcards.run].folder
                 ),
                 how=TRAINING,
+                stop=lambda wildcards, output: stops.list_options(
+                    plan, plan.runs[wildcards.run]
+                ),
                 device=DEVICE,
                 segment=untracked(
                     [
@@ -41,4 +61,4 @@ for stage in ("pretrain", "classifier", "mid_train", "train"):
                 ),
             shell:
                 "ayt train {params.record:q} {params.segment:q} {params.how:q}"
-                " {params.device:q} --threads {threads} --take-over > {log:q} 2>&1"
+                " {params.stop:q} {params.device:q} --threads {threads} --take-over > {log:q} 2>&1"

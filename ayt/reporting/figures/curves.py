@@ -100,8 +100,8 @@ def draw_curves(
     """Draw scores over iterations, one panel for each number of steps.
 
     Colour and marker tell the method, the line's dashes the batch size. Scores that are not finite are crosses at the
-    upper edge. Published curves are thin and dashed, in the colour of the method of that name, as far as our runs go;
-    they are not in the CSV.
+    upper edge; the last of a run that was stopped has a ring. Published curves are thin and dashed, in the colour of
+    the method of that name, as far as our runs go; they are not in the CSV.
 
     Args:
         scores: rows of ``scores.csv``.
@@ -135,6 +135,7 @@ def draw_curves(
                     markerfacecolor=colour if size == sizes[-1] else "white",
                     linestyle=dashes[size],
                 )
+                score_plots.mark_stops(panel, _rows_of(scores, line), "iteration", colour)
                 score_plots.mark_failures(panel, line.loc[line["failed"] > 0, "iteration"], colour)
             panel.set_xlabel("training iterations")
             panel.set_xlim(left=0)
@@ -148,9 +149,16 @@ def draw_curves(
         if theirs:
             handles.append(Line2D([], [], color="#555555", **PUBLISHED, label="published, with\nbatch size at its end"))
         handles += score_plots.failure_handles(int(table["failed"].sum()))
+        handles += score_plots.stop_handles(scores)
         figure.legend(handles=handles, loc="outside right center", frameon=False)
         caption = f"{describe_better(table)} {_describe_bands(table, band)} {describe_sampling(scores)}. {notes}"
         finish(figure, out, title, caption.strip(), table)
+
+
+def _rows_of(scores: pd.DataFrame, line: pd.DataFrame) -> pd.DataFrame:
+    """The scores that a line is the mean of."""
+    keys = ["label", "batch_size", "steps", "metric"]
+    return scores[(scores[keys] == line[keys].iloc[0]).all(axis=1)]
 
 
 def _draw_published(

@@ -43,7 +43,7 @@ class Final(ScoreFigure):
 def draw_final(scores: pd.DataFrame, out: Path, title: str, notes: str = "") -> None:
     """Draw the score at the end of training by batch size and method: a dot for each seed, a bar for their mean.
 
-    Scores that are not finite are crosses at the upper edge.
+    Scores that are not finite are crosses at the upper edge; those of runs that were stopped have rings.
 
     Args:
         scores: rows of ``scores.csv``.
@@ -65,7 +65,8 @@ def draw_final(scores: pd.DataFrame, out: Path, title: str, notes: str = "") -> 
             for size in sizes:
                 begin = place
                 for index, label in enumerate(methods):
-                    values = shown[(shown["batch_size"] == size) & (shown["label"] == label)]["mean"].to_numpy()
+                    own = shown[(shown["batch_size"] == size) & (shown["label"] == label)]
+                    values = own["mean"].to_numpy()
                     if not len(values):
                         continue
                     colour, marker = score_plots.look_of(index)
@@ -73,6 +74,7 @@ def draw_final(scores: pd.DataFrame, out: Path, title: str, notes: str = "") -> 
                     panel.plot(spread, values, marker, color=colour, markersize=4, alpha=0.8)
                     if np.isfinite(values).any():
                         panel.plot([place - 0.34, place + 0.34], [np.nanmean(values)] * 2, color=colour, linewidth=2)
+                    score_plots.mark_stops(panel, own.assign(place=spread), "place", colour)
                     score_plots.mark_failures(panel, spread[np.isnan(values)], colour)
                     place += 1
                 edges.append((begin + place - 1) / 2)
@@ -84,6 +86,7 @@ def draw_final(scores: pd.DataFrame, out: Path, title: str, notes: str = "") -> 
         score_plots.start_at_zero(panels)
         handles = score_plots.method_handles(methods)
         handles += score_plots.failure_handles(int(rows["mean"].isna().sum()))
+        handles += score_plots.stop_handles(rows)
         figure.legend(handles=handles, loc="outside right center", frameon=False)
         caption = (
             f"{describe_better(rows)} Scores {describe_end(rows)}; markers: seeds; bars: their means."

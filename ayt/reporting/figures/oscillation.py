@@ -105,6 +105,8 @@ class OscillationFigure(Figure):
             mistakes.report("dimensions", self.dimensions, problem)
         names = experiment.choose_methods(self.methods)
         sizes, seeds = experiment.batch_sizes(names), experiment.seeds(names)
+        for name in names:
+            mistakes.require_never_stopped(name, "methods")
         if not names:
             return
         mistakes.require_known("batch_size", [self.batch_size] if self.batch_size else [], sizes)

@@ -12,6 +12,7 @@ from pydantic import Field
 from ayt.base.arrays import read_arrays
 from ayt.base.errors import UserError
 from ayt.base.sections import UNNAMED, Count, Whole
+from ayt.base.stopped import Stopped, read_stopped
 from ayt.experiment.outputs import FIGURES, Description, Figure, Mistakes
 from ayt.networks.base import Denoiser
 from ayt.plan.analyses import Analysis
@@ -106,17 +107,19 @@ class Samples(Figure):
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Draw the samples that are there."""
         wanted = [(run, grid.result(run.folder, run.iterations)) for run, grid in self.grids(plan)]
+        left = [(run, read_stopped(run.last.path)) for run, _ in wanted]
+        stops = {run.name: stopped for run, stopped in left if stopped}
         rows = [
             Row(
                 f"{run.label}\nbatch size {run.record.batch_size}",
                 run.label,
                 run.record.batch_size,
                 run.name,
-                run.iterations,
-                read_arrays(path, "images")["images"],
+                _iteration_of(run, stops.get(run.name)),
+                images,
             )
             for run, path in wanted
-            if path.exists()
+            if path.exists() and len(images := read_arrays(path, "images")["images"])
         ]
         if wanted and not rows:
             raise UserError(f"{wanted[0][1]}: no such file, nor those of the other runs")
@@ -130,11 +133,13 @@ class Samples(Figure):
                 )
             else:
                 missing.append("the diffusion model")
+        given_up = [f"{run.title} ({stops[run.name].text})" for run, _ in wanted if run.name in stops]
         caption = (
             f"Samples at the end of training, one seed each; sampling steps: {self.steps} (noise levels"
             f" {noise_levels(plan.samplings[self.steps])}). All images of a column come from the same noise.{above}"
             f"{' Drawn smoothly between pixels.' if self.smooth else ''}"
             f" {say_which('Not there yet', missing)}"
+            f" {say_which('Given up', given_up)}"
         )
         draw_rows(rows, out, self.title, self.columns, caption.strip(), self.smooth)
 
@@ -148,6 +153,11 @@ class Samples(Figure):
             trained.iterations if trained else None,
             images,
         )
+
+
+def _iteration_of(run: Run, stopped: Stopped | None) -> int:
+    """The iteration of the last snapshot that a run came to."""
+    return max(s.iteration for s in run.snapshots if stopped is None or s.iteration <= stopped.iteration)
 
 
 class Row(NamedTuple):

@@ -69,6 +69,7 @@ class TangentsFigure(Figure):
             mistakes.require_methods([self.method], "method")
             return
         method = experiment.methods[self.shown_method(experiment)]
+        mistakes.require_never_stopped(self.shown_method(experiment), "method")
         mistakes.require_known("batch_size", [self.batch_size] if self.batch_size else [], method.batch_sizes)
         mistakes.require_known("seed", [] if self.seed is None else [self.seed], method.seeds)
 

@@ -76,14 +76,16 @@ class Best(ChosenScores, Table):
 
     def _judge_snapshots(self, plan: Plan, run: Run, average: str) -> Iterator[tuple[int, list[Judged]]]:
         """The snapshots of an average of a run that were scored, for each number of steps."""
-        from ayt.reporting.scores import read_score
+        from ayt.plan.scored import read_score
+        from ayt.plan.stops import list_reached
 
         metric = self.shown_metric(plan.experiment)
         for shown in plan.shown_scores(run.name):
             if shown.metric.name != metric:
                 continue
             score: Score | DenoisingScore = shown.record
-            files = [(i, score.result(run.folder, i, average)) for i in run.snapshot_iterations]
+            iterations = [snapshot.iteration for snapshot in list_reached(plan, run) if snapshot.average == average]
+            files = [(iteration, score.result(run.folder, iteration, average)) for iteration in iterations]
             there = [(iteration, read_score(path)[metric]["values"]) for iteration, path in files if path.exists()]
             if there:
                 yield shown.steps, [judge(iteration, values) for iteration, values in there]

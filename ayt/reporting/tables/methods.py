@@ -73,9 +73,11 @@ def tabulate_methods(
     final = final_scores(scores)
     keys = ["method", "batch_size", "iterations", "nfe"]
     ours = final.rename(columns={"label": "method", "iteration": "iterations", "steps": "nfe"})
-    ours = ours[[*keys, "mean", "std", "seeds", "failed"]].rename(columns={"mean": "measured", "std": "measured_std"})
+    ours = ours[[*keys, "mean", "std", "seeds", "failed", "stopped"]].rename(
+        columns={"mean": "measured", "std": "measured_std"}
+    )
     theirs = published.rename(columns={"fid": "published"}).astype({"nfe": int})
-    whole = {"batch_size": "Int64", "iterations": "Int64", "seeds": "Int64", "failed": "Int64"}
+    whole = {"batch_size": "Int64", "iterations": "Int64", "seeds": "Int64", "failed": "Int64", "stopped": "Int64"}
     beside = ours.merge(theirs, on=keys, how="left")
     others = theirs.merge(ours, on=keys, how="left")
     others = others[others["seeds"].isna()][beside.columns]
@@ -88,10 +90,10 @@ def tabulate_methods(
             "iterations": [_format_count(value) for value in table["iterations"]],
             "nfe": table["nfe"].astype(str),
             f"measured {metric}": [
-                format_mean(row["measured"], row["measured_std"], row["seeds"], row["failed"], digits)
+                format_mean(row["measured"], row["measured_std"], row["seeds"], row["failed"], digits, row["stopped"])
                 if row["seeds"] > 0
                 else "–"
-                for _, row in table.fillna({"seeds": 0}).iterrows()
+                for _, row in table.fillna({"seeds": 0, "stopped": 0}).iterrows()
             ],
             f"published {METRIC}": ["–" if pd.isna(value) else f"{value:.2f}" for value in table["published"]],
             "published network": table["network"].fillna("–"),

@@ -97,7 +97,10 @@ def _cells(table: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[tuple[str, str]
         for steps, size, metric in zip(table["steps"], table["batch_size"], table["metric"], strict=True)
     ]
     digits = choose_digits(table["mean"])
-    text = [format_mean(row["mean"], row["std"], row["seeds"], row["failed"], digits) for _, row in table.iterrows()]
+    text = [
+        format_mean(row["mean"], row["std"], row["seeds"], row["failed"], digits, row["stopped"])
+        for _, row in table.iterrows()
+    ]
     table = table.assign(column=columns, text=text)
     order = table.sort_values(["metric", "steps", "batch_size"])["column"].unique()
     cells = table.pivot_table(
