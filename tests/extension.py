@@ -75,7 +75,7 @@ class Shapes(Dataset):
 
     @property
     def size(self) -> int:
-        """How many images it has."""
+        """Number of images."""
         return self.images
 
     def load(self) -> Arrays:

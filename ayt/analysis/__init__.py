@@ -1,1 +1,1 @@
-"""Questions asked of trained networks: where tangents point, whether they oscillate, what features respond to."""
+"""Analyses of trained networks: where tangents point, whether they oscillate, what features respond to."""

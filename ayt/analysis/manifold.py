@@ -1,7 +1,7 @@
 """What a network's features respond to: MFD against image distance, along the data manifold and off it.
 
-Real pairs and transformations of small strength move an image along the manifold, noise and blur off it. What MFD
-makes of each is compared with what it makes of noise at the same image distance.
+Real pairs and weak transformations move an image along the manifold, noise and blur off it. The MFD of each is
+compared with the MFD of noise at the same image distance.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ayt.features.transformations import TransformationDraws, transform
 from ayt.features.transformations.degradation import add_noise_and_mixup
 
 UNIFORM = {"rotate": 0.75, "hue": 0.75, "blur": 0.5}
-"""Typical uniform numbers: a quarter turn, half the strongest blur."""
+"""Typical uniform draws: a quarter turn, half the strongest blur."""
 
 FALL = {"blur": 0.8}
-"""Each strength is this part of the one before; of others half. Blur by a third of a pixel is nearly none."""
+"""Ratios of successive strengths, by transformation; half for the others. Blur by a third of a pixel is nearly none."""
 
 LEVELS = 8
 NOISE_LEVELS = 12
-"""Strengths of each transformation, and of noise."""
+"""Number of strengths of each transformation, and of noise."""
 
 
 def measure_responses(distance: Distance, data: Images, points: Points, group: str | None) -> dict[str, np.ndarray]:
@@ -35,12 +35,12 @@ def measure_responses(distance: Distance, data: Images, points: Points, group: s
     Args:
         distance: MFD, of networks that are frozen by `freeze`.
         data: the dataset, on the device.
-        points: K images, on the device, and the direction of each one's noise.
-        group: of the transformations that the network was trained to recognise; None: it knows class labels.
+        points: K images, on the device, and the noise direction of each.
+        group: the transformations that the network was trained to recognise; None: it was trained on class labels.
 
     Returns:
         ``pairs`` (2,) = nearest neighbours, random pairs; ``pair_image``, ``pair_mfd``, ``pair_ratio`` (2, K, P).
-        ``kinds`` (Q,): transformations, in the order of the table; ``learnt`` (Q,): whether the network knows it;
+        ``kinds`` (Q,): transformations, in the order of the table; ``learnt`` (Q,): whether the network learnt it;
         ``magnitude`` (Q, L): factors of the `typical_draws`, falling from 1; ``image``, ``mfd``, ``ratio`` (Q, L, K).
         ``noise_image`` (N,): the norms of the noise, exactly; ``noise_mfd`` (N, K).
         ``pixels``, ``index`` (K,).
@@ -83,10 +83,10 @@ def move(images: Tensor, name: str, magnitude: float) -> Tensor:
 
 
 def typical_draws(name: str, size: int) -> TransformationDraws:
-    """What `ayt.features.transformations.draw` gives, with typical values in place of random ones.
+    """The result of `ayt.features.transformations.draw` with typical values instead of random ones.
 
-    One standard deviation where parameters are normal (translation: along the diagonal; anisotropy: along an axis), a
-    quarter turn of angles, blur by 1.5 pixels, mixup by 1/8 of the way to the image at the mirrored place.
+    One standard deviation for normal parameters (translation: along the diagonal; anisotropy: along an axis), a
+    quarter turn for angles, blur by 1.5 pixels, mixup by 1/8 of the way to the image at the mirrored position.
     """
     never, always = torch.ones(size), torch.zeros(size)
     values: dict[str, Tensor] = {"u": always}
@@ -109,7 +109,7 @@ def add_noise(images: Tensor, eps: Tensor, norm: float) -> Tensor:
 
 def _partners(points: Points, data: Images) -> list[list[Tensor]]:
     """Nearest neighbours and random partners of each image: 2 lists of OTHERS batches (K, C, H, W)."""
-    close, _ = nearest(points.x, data, OTHERS + 1)  # of which the first is the image
+    close, _ = nearest(points.x, data, OTHERS + 1)  # the first is the image itself
     chosen = (close[:, 1:], points.others.to(close.device))
     return [[to_float(data.pixels[column]) for column in columns.T] for columns in chosen]
 
@@ -124,14 +124,14 @@ def _measure_both(distance: Distance, x: Tensor, moved: list[list[Tensor]]) -> t
 
 
 def _spread(distances: Tensor) -> Tensor:
-    """Norms evenly spread logarithmically over these distances, but for the smallest hundredth and those of 0."""
+    """Norms spread evenly on a log scale over these distances, except zeros and the smallest hundredth."""
     found = distances[distances > 0]
     ends = torch.stack([found.quantile(0.01), found.max()]).log()
     return torch.linspace(float(ends[0]), float(ends[1]), NOISE_LEVELS, dtype=torch.float64).exp()
 
 
 def _ratio(image: Tensor, mfd: Tensor, axis: Tensor, curve: Tensor) -> Tensor:
-    """MFD (Q, L, K) divided by what each image's ``curve`` of noise (K, N) has at that image distance (logarithms)."""
+    """MFD (Q, L, K) divided by each image's noise ``curve`` (K, N) at that image distance (in logarithms)."""
     at = image.log().numpy()
     columns = [
         np.interp(at[..., k], axis[k].numpy(), curve[k].numpy(), left=np.nan, right=np.nan)

@@ -1,7 +1,7 @@
-"""Do tangents oscillate near convergence? The tangents of fixed trajectories while training goes on for a little.
+"""Do tangents oscillate near convergence? Follows the tangents of fixed trajectories while training continues briefly.
 
-Two things are asked of them: how much the tangent after one iteration has in common with those after later ones, and
-which share of it lies along the data manifold (see `ayt.analysis.spaces` for how little is known of that).
+It measures how similar the tangent after one iteration is to those after later ones, and which share of it lies along
+the data manifold (see `ayt.analysis.spaces` for how uncertain that is).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from ayt.training.state import Optimiser, TrainingState
 from ayt.training.work import find_origin, prepare, work_of
 
 Tangent = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-"""D_t, D_r (K, C, H, W), w (K,) and the iteration to unit vectors (K, C, H, W)."""
+"""From D_t, D_r (K, C, H, W), w (K,) and the iteration to unit vectors (K, C, H, W)."""
 
 SPACES = ("neighbours", "transformations")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Where tangents are looked at, and which space they are compared with.
+    """Where tangents are measured, and which spaces they are compared with.
 
     Attributes:
         data: the dataset, on the device.
         points: K images and their noise, on the device.
-        noise_levels: T of them.
+        noise_levels: T noise levels.
         neighbours: k of the local PCA.
         dimensions: d of the local PCA.
     """
@@ -56,19 +56,19 @@ class Probe:
     dimensions: int
 
     def estimate_spaces(self, images: Tensor) -> list[Tensor]:
-        """The `SPACES` at images (K, C, H, W), a `basis` each."""
+        """The `SPACES` at images (K, C, H, W), one `basis` each."""
         return [neighbour_space(images, self.data, self.neighbours, self.dimensions), transformation_space(images)]
 
 
 def train_further(model: Snapshot, iterations: int, data: Images) -> Iterator[TrainingState]:
-    """Train on from the state at a snapshot: yields the state before the first and after each iteration.
+    """Continue training from the state at a snapshot; yields the state before the first and after each iteration.
 
-    Each iteration is the one that ``ayt train`` would do. Nothing is written.
+    Iterations are identical to those of ``ayt train``. Nothing is written.
 
     Args:
-        model: where from.
+        model: the snapshot.
         iterations: how many more.
-        data: the dataset, on the device where to train.
+        data: the dataset, on the device to train on.
 
     Raises:
         UserError: there is no such state, or the loss stops being finite.
@@ -77,7 +77,7 @@ def train_further(model: Snapshot, iterations: int, data: Images) -> Iterator[Tr
     path = paths.state(run.folder, model.iteration)
     if not path.exists():
         there = ", ".join(str(int(file.stem)) for file in sorted(path.parent.glob("*.safetensors"))) or "none"
-        raise UserError(f"{path}: no such file; states are kept at the end of segments, here at iterations: {there}")
+        raise UserError(f"{path}: no such file; states are kept at the ends of segments, here at iterations: {there}")
     network, called, objective, auxiliary = prepare(run, run.folder, data.pixels.device)
     state = TrainingState(network, Optimiser.of(run.training), run.name, find_origin(run), auxiliary)
     state.load(path)
@@ -91,9 +91,9 @@ def train_further(model: Snapshot, iterations: int, data: Images) -> Iterator[Tr
 
 
 def loss_tangent(loss: Loss) -> Tangent:
-    """The gradient of a loss with respect to D_t at unit length: the tangent that its training follows.
+    """The gradient of a loss with respect to D_t, at unit length: the tangent that its training follows.
 
-    For ECT it is (D_t - D_r) / |D_t - D_r|_2; for a loss in a distance `direction`, stretched where it is shorter.
+    For ECT it is (D_t - D_r) / |D_t - D_r|_2; for a loss in a distance, `direction`, rescaled if it is shorter.
     """
 
     def tangent(D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int) -> Tensor:
@@ -121,26 +121,26 @@ def feature_tangent(distance: Distance) -> Tangent:
 def follow(model: Snapshot, iterations: int, probe: Probe, distance: Distance | None = None) -> dict[str, np.ndarray]:
     """Follow the tangents of fixed trajectories over further iterations of a training run.
 
-    They are taken with the weights in training, not their average, without dropout, at the run's own precision, and
-    with r of the stage that the first of these iterations is in.
+    They use the weights in training rather than their average, no dropout, the run's own precision, and the r of the
+    stage of the first of these iterations.
 
     Args:
-        model: of a consistency model's run, where to go on from.
+        model: the snapshot of a consistency model to continue from.
         iterations: M.
-        probe: where to look.
-        distance: MFD, to take AYT's tangent along this run's trajectory too.
+        probe: where to measure.
+        distance: MFD, to follow AYT's tangent along this run's trajectory too.
 
     Returns:
         ``kinds`` (S,): ``own`` (what the run's loss follows; absent where the method compares no two outputs),
         ``pixel``, and with a distance ``feature``.
         ``t`` (T,), ``index`` (K,), ``pixels`` (n = C H W), ``neighbours``, ``dimensions``.
         ``successive`` (S, T, K, M): cosines between the tangents after iterations i and i + 1.
-        ``lag`` (S, T, K, M): mean cosine between tangents that lie 1 to M iterations apart; the longer the lag, the
-        fewer pairs there are to average.
+        ``lag`` (S, T, K, M): mean cosine between tangents 1 to M iterations apart; longer lags have fewer pairs to
+        average.
         ``spaces`` (E,) = neighbours, transformations; ``shares`` (E, S, M+1, T, K): `share` of each tangent's energy
         in each space at its D_t; ``space_dimension`` (E, M+1, T, K): divided by n, the chance level;
-        ``image_shares`` (E, T, K): the share of the difference of two random images of the dataset in the first
-        spaces, which shows what any smooth direction gets.
+        ``image_shares`` (E, T, K): the share of the difference of two random images of the dataset in the first spaces,
+        as a baseline for any smooth direction.
     """
     run, points, data = model.run, probe.points, probe.data
     method = run.training
@@ -207,7 +207,7 @@ def take_tangents(
 
 
 def _cosines(tangents: Tensor) -> tuple[Tensor, Tensor]:
-    """Of unit vectors (M+1, T, S, K, n): mean cosine by lag 1 to M, and cosine of neighbours, (S, T, K, M) each."""
+    """For unit vectors (M+1, T, S, K, n): mean cosine by lag 1 to M, and of successive ones, (S, T, K, M) each."""
     vectors = tangents.permute(2, 1, 3, 0, 4)  # (S, T, K, M+1, n)
     products = vectors @ vectors.transpose(3, 4)
     diagonals = [products.diagonal(lag, 3, 4) for lag in range(1, products.shape[3])]

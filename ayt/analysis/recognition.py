@@ -1,4 +1,4 @@
-"""How well a transformation classifier recognises transformations, and images that show them."""
+"""How well a transformation classifier recognises transformations, with example images."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def measure_r2(
     Args:
         network: the classifier, in eval mode.
         data: the dataset, on the network's device.
-        group: of the transformations that it recognises.
-        probability: of each transformation being applied, as at the end of training.
+        group: the transformations that it recognises.
+        probability: of applying each transformation, as at the end of training.
         seed: of images and transformations.
 
     Returns:
-        ``label``, ``r2`` (L,), and ``images``: how many.
+        ``label``, ``r2`` (L,), and ``images``: their number.
     """
     device = data.pixels.device
     names = names_for(group, data.pixels.shape[1])
@@ -54,11 +54,11 @@ def measure_r2(
 
 
 def show_transformations(data: Images, group: str, seed: int) -> dict[str, np.ndarray]:
-    """Images of the dataset, and the same with each transformation alone.
+    """Images of the dataset, and the same images under each single transformation.
 
     Args:
         data: the dataset, on the device.
-        group: of the transformations.
+        group: the transformations.
         seed: of images and transformations.
 
     Returns:

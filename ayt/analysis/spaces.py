@@ -1,11 +1,11 @@
-"""The tangent space of the data manifold at an image, which nobody knows, estimated in two ways.
+"""The unknown tangent space of the data manifold at an image, estimated in two ways.
 
-From the data: the leading directions of an image's nearest neighbours in the dataset (local PCA). From what images
-may undergo: the derivatives of geometric and colour transformations at the identity. Degradations leave the manifold.
+From the data: the leading directions of an image's nearest neighbours in the dataset (local PCA). From transformations:
+the derivatives of geometric and colour transformations at the identity. Degradations leave the manifold.
 
-Neither is the truth. Neighbours of finite data are far away, so that local PCA sees the manifold's curvature too, and
-depends on their number and on how many directions are kept; an image that a network makes may lie off the manifold.
-Transformations span a few directions only, and not all of them keep every dataset as it is (a turned 6 is a 9).
+Neither is exact. In finite data, neighbours are far away, so local PCA also picks up the manifold's curvature, and it
+depends on the number of neighbours and of directions kept; a network's image may lie off the manifold. Transformations
+span only a few directions, and not all of them preserve every dataset (a rotated 6 is a 9).
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from ayt.features.transformations.colour import apply_colour
 from ayt.features.transformations.geometry import apply_geometry
 
 BLOCK = 512
-"""Images of the dataset that are compared at a time: memory stays bounded, and is used again by the next ones."""
+"""Images of the dataset compared at a time, to bound memory and reuse it for the next ones."""
 
 NULL = 1e-3
-"""Directions shorter than this share of the longest are none."""
+"""Directions shorter than this share of the longest are dropped."""
 
 STEP = 0.01
-"""Of the central differences, in units of the transformations' parameters: moves no pixel by half a pixel."""
+"""Step of the central differences, in units of the parameters: moves every pixel by less than half a pixel."""
 
 
 def nearest(images: Tensor, data: Images, count: int) -> tuple[Tensor, Tensor]:
-    """The nearest images of a dataset: indices and L2 distances, (B, count) each, from the nearest on.
+    """The nearest images of a dataset: indices and L2 distances, (B, count) each, nearest first.
 
     Args:
         images: (B, C, H, W) in [-1, 1], on the dataset's device.
         data: the dataset.
-        count: how many, at most its size.
+        count: how many, at most the dataset's size.
     """
     flat = images.flatten(1)
     distances = flat.new_empty(len(flat), 0)
@@ -78,7 +78,7 @@ def transformation_directions(images: Tensor) -> Tensor:
     """
     rows = []
     for name, direction in _parameters(images.shape[1]):
-        # On the host, as `apply_geometry` likes it; both signs in one batch, so that they get the same padding.
+        # On the host, as `apply_geometry` prefers; both signs in one batch, so that they get the same padding.
         steps = STEP * torch.tensor([1.0, -1.0], dtype=images.dtype).repeat_interleave(len(images))
         if name == "aniso":
             w = torch.stack([steps, torch.full_like(steps, direction[1])])
@@ -86,14 +86,14 @@ def transformation_directions(images: Tensor) -> Tensor:
             w = torch.stack([part * steps for part in direction])
         else:
             w = steps
-        moved = apply_geometry(torch.cat([images, images]), {name: w})  # each leaves alone what it does not know
+        moved = apply_geometry(torch.cat([images, images]), {name: w})  # each ignores parameters that it does not know
         ahead, behind = apply_colour(moved, {name: w.to(images.device)}).chunk(2)
         rows.append((ahead - behind) / (2 * STEP))
     return torch.stack(rows, dim=1)
 
 
 def _parameters(channels: int) -> list[tuple[str, tuple[float, ...]]]:
-    """The transformations that keep images on the manifold, one or two directions of the parameters of each."""
+    """The transformations that keep images on the manifold, with one or two parameter directions each."""
     directions: dict[str, list[tuple[float, ...]]] = {
         "aniso": [(1.0, 0.0), (1.0, math.pi / 4)],
         "translate": [(1.0, 0.0), (0.0, 1.0)],
@@ -103,7 +103,7 @@ def _parameters(channels: int) -> list[tuple[str, tuple[float, ...]]]:
 
 
 def basis(vectors: Tensor, dimensions: int | None = None) -> Tensor:
-    """Orthonormal leading directions (B, d, n) of (B, m, n) vectors; rows of 0 stand for those that are missing."""
+    """Orthonormal leading directions (B, d, n) of (B, m, n) vectors; missing directions are rows of zeros."""
     _, lengths, rows = torch.linalg.svd(vectors, full_matrices=False)
     there = (lengths > NULL * lengths[:, :1]).to(rows)
     leading: Tensor = (rows * there[..., None])[:, :dimensions]
@@ -116,9 +116,9 @@ def dimension(space: Tensor) -> Tensor:
 
 
 def share(v: Tensor, space: Tensor) -> Tensor:
-    """|P v|^2 / |v|^2 for v (B, C, H, W) and the projection P on the span of a `basis`, (B,); 0 where v is 0.
+    """|P v|^2 / |v|^2 for v (B, C, H, W) and the projection P onto the span of a `basis`, (B,); 0 where v is 0.
 
-    For directions without preference it is on average the number of dimensions divided by that of pixel values.
+    For random directions it is on average the number of dimensions divided by the number of pixel values.
     """
     flat = v.flatten(1)
     inside = (space @ flat[..., None]).square().sum((1, 2))

@@ -1,4 +1,4 @@
-"""The tangents of a consistency model, and the direction that AYT takes in their place.
+"""The tangents of a consistency model, and the direction that AYT uses instead.
 
 A trajectory is t -> x_t = x + t eps with image x and noise eps fixed; its tangent is d D(x_t; t) / dt, the change of
 the model's output along it. The gradient of ECT's loss with respect to D_t is its finite difference at unit length,
@@ -24,15 +24,15 @@ from ayt.methods.formulas.losses import consistency_pair, direction
 from ayt.networks.modules.precond import Denoise
 
 OTHERS = 4
-"""Random partners of each image."""
+"""Number of random partners of each image."""
 
 
 class Points(NamedTuple):
-    """Where an analysis looks.
+    """The images and noise of an analysis.
 
     Attributes:
-        places: (K,) of the images in the dataset, on the host.
-        others: (K, OTHERS) places of random other images of the dataset, on the host.
+        places: (K,) indices of the images in the dataset, on the host.
+        others: (K, OTHERS) indices of random other images of the dataset, on the host.
         x: the images (K, C, H, W) in [-1, 1].
         labels: their class labels (K,).
         eps: standard normals of their shape.
@@ -46,15 +46,15 @@ class Points(NamedTuple):
 
 
 def choose_points(data: Images, count: int, seed: int) -> Points:
-    """Draw ``count`` images of a dataset without replacement, partners and noise; the same for every device.
+    """Draw ``count`` images of a dataset without replacement, partners and noise; the same on every device.
 
     Raises:
         UserError: the dataset is smaller.
     """
     if count > len(data):
-        raise UserError(f"cannot look at {count} images: the dataset has {len(data)}")
+        raise UserError(f"cannot use {count} images: the dataset has {len(data)}")
     places = torch.randperm(len(data), generator=generator(seed, 0, "analysis, images"))[:count]
-    # From 1 to size - 1 places further on: never the image itself.
+    # Offsets from 1 to size - 1: never the image itself.
     further = torch.randint(1, len(data), (count, OTHERS), generator=generator(seed, 0, "analysis, partners"))
     on_device = places.to(data.pixels.device)
     x = to_float(data.pixels[on_device])
@@ -74,7 +74,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pair_at(D: Denoise, points: Points, t: float, method: Method, stage: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """D_t, D_r (K, C, H, W) of all points at one noise level, t and r (K,): as training has them, without dropout."""
+    """D_t, D_r (K, C, H, W) of all points at one noise level, t and r (K,): as in training, but without dropout."""
     t_all = points.x.new_full((len(points.x),), t)
     r = method.pair_with(t_all, stage)
     with torch.no_grad():
@@ -101,13 +101,13 @@ def measure_tangents(
 ) -> dict[str, np.ndarray]:
     """Take all three tangents at each noise level.
 
-    The 1e-5 floor of `direction` acts on a gradient that carries the factor 1 / K here, 1 / batch size in training.
+    The 1e-5 floor of `direction` applies to a gradient with a factor of 1 / K here, 1 / batch size in training.
 
     Args:
         D: the denoiser, bound to the points' labels, of their type and device.
         points: images and noise.
         noise_levels: t, above 0.
-        method: says how r follows from t.
+        method: determines r from t.
         stage: of the schedule.
         distance: MFD.
 
@@ -115,9 +115,9 @@ def measure_tangents(
         ``x`` (K, C, H, W) in [-1, 1] and ``index`` (K,); ``t``, ``r`` (T,).
         ``x_t``, ``D_t`` and, at unit length, ``difference`` (D_t - D_r) / (t - r), ``derivative`` and ``feature``,
         AYT's direction: (T, K, C, H, W) each.
-        ``difference_norm``, ``derivative_norm``: the first two's lengths before scaling, in pixel values per noise
-        level; ``cosine_derivative``, ``cosine_feature``: of the angles that the difference makes with the other two:
-        (T, K) each.
+        ``difference_norm``, ``derivative_norm``: lengths of the first two before scaling, in pixel values per unit of
+        noise level; ``cosine_derivative``, ``cosine_feature``: cosines between the difference and the other two: (T, K)
+        each.
     """
     rows: dict[str, list[Tensor]] = {}
     for noise_level in noise_levels:

@@ -1,1 +1,1 @@
-"""Published files that experiments use: which they are, where they come from, and that they arrive whole."""
+"""Published files that experiments use: what they are, where they come from, and that they arrive intact."""

@@ -1,4 +1,4 @@
-"""Questions to servers that may answer with anything, or for ever."""
+"""Requests to servers that may answer with anything, or endlessly."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ CHUNK = 2**20
 
 MOST_REDIRECTS = 20
 PATIENCE = 3
-"""How many time-outs an answer, redirects included, may take to begin."""
+"""The number of time-outs within which an answer must begin, redirects included."""
 
 WEB_PAGE = "answers with a web page instead of the file (one that asks to confirm or to log in, perhaps)"
 PAGES = re.compile(r"\s*(text/html|application/xhtml\+xml)\b", re.IGNORECASE)
 MESSAGES = re.compile(r"\s*((application|text)/(\w+\+)?(json|xml))\b", re.IGNORECASE)
-"""Content types of what servers say in place of files: errors, listings."""
+"""Content types that servers send instead of files: errors, listings."""
 
 TRY_AGAIN = (408, 425, 429)
-"""Client errors that pass; the others do not."""
+"""Temporary client errors; all others are permanent."""
 
 READABLE = (requests.codes.ok, requests.codes.partial_content, requests.codes.requested_range_not_satisfiable)
 
 
 class AddressError(Exception):
-    """Nothing more is to be expected from this address; the message says why."""
+    """This address will not give the file; the message says why."""
 
 
 class PassingError(Exception):
@@ -41,7 +41,7 @@ class PassingError(Exception):
 
 
 class StalledError(Exception):
-    """Nothing came within the time."""
+    """Nothing arrived in time."""
 
 
 class _Raw(Protocol):
@@ -49,30 +49,30 @@ class _Raw(Protocol):
 
 
 class Exchange:
-    """One question to a server, asked and read in a thread of its own: who waits for the answer decides for how long.
+    """One request to a server, made in its own thread, so that the caller decides how long to wait.
 
-    A socket's time-out begins anew with every byte, so a server could keep its client waiting for ever.
+    A socket's time-out restarts with every byte, so a server could keep its client waiting forever.
 
     Args:
-        url: whom to ask.
-        headers: of the question.
+        url: the address.
+        headers: of the request.
         timeout: seconds without a byte after which the connection is given up.
     """
 
     def __init__(self, url: str, headers: dict[str, str], timeout: float) -> None:
         self._url, self._timeout = url, timeout
-        # Compressed on the way, bytes could not be counted, nor asked for by their numbers.
+        # With compression, bytes could not be counted or requested by range.
         self._headers = {"Accept-Encoding": "identity", **headers}
         self._arrived: queue.Queue[Any] = queue.Queue(maxsize=2)
         self._left = threading.Event()
         threading.Thread(target=self._work, daemon=True).start()
 
     def answer(self) -> requests.Response:
-        """What comes before the file.
+        """The response, without its body.
 
         Raises:
-            AddressError, PassingError: there is no answer, or it is not the file, a part of it, or a complaint about
-                the range.
+            AddressError, PassingError: there is no answer, or it is not the file, a part of it, or an error about the
+                range.
         """
         patience = PATIENCE * self._timeout
         try:
@@ -83,7 +83,7 @@ class Exchange:
             raise AddressError(f"is not trusted: {cause(error)}") from None
         except requests.ConnectionError as error:
             raise PassingError(f"no connection: {cause(error)}") from None
-        # Addresses that are none, and headers that make no sense, are errors of several kinds.
+        # Invalid addresses and senseless headers raise several types of errors.
         except (requests.RequestException, HTTPError, ValueError, OverflowError) as error:
             raise AddressError(f"cannot be asked: {one_line(error)}") from None
         _check(answer)
@@ -93,7 +93,7 @@ class Exchange:
         """The next bytes of the file, none at its end.
 
         Raises:
-            StalledError: there are none within these seconds.
+            StalledError: there are none within ``seconds``.
             PassingError: the connection broke.
         """
         try:
@@ -127,7 +127,7 @@ class Exchange:
                     self._hand_over(chunk)
                     if not chunk:
                         return
-        except Exception as error:  # it is raised where the answer is waited for
+        except Exception as error:  # raised where the answer is awaited
             self._hand_over(error)
 
     def _hand_over(self, what: Any) -> None:
@@ -145,20 +145,20 @@ class Exchange:
             if not answer.is_redirect:
                 return answer
             answer.close()
-            # Headers arrive as latin-1, whatever they are.
+            # Headers arrive as latin-1, whatever their encoding.
             url = _follow_redirect(url, answer.headers["Location"].encode("latin-1").decode("utf-8", "replace"))
         raise AddressError("redirects endlessly")
 
 
 class _Session(requests.Session):
-    """Takes redirects for answers: to follow them, requests reads all that comes with them, which may have no end."""
+    """Treats redirects as answers: to follow them, requests would read their whole body, which may be endless."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
 
 
 def _follow_redirect(url: str, target: str) -> str:
-    """Where a redirect leads; never from an encrypted address to a plain one."""
+    """The target of a redirect; never from an encrypted address to an unencrypted one."""
     try:
         there = urljoin(url, target)
         parts = urlsplit(there)
@@ -166,7 +166,7 @@ def _follow_redirect(url: str, target: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise AddressError(f"redirects to {one_line(target)!r}, which is no address that can be fetched")
+        raise AddressError(f"redirects to {one_line(target)!r}, which is not an address that can be fetched")
     if urlsplit(url).scheme == "https" and parts.scheme != "https":
         raise AddressError("redirects to an unencrypted address")
     return there
@@ -192,7 +192,7 @@ def _check(answer: requests.Response) -> None:
 
 
 def cause(error: BaseException) -> str:
-    """What the operating system said, from under the layers of a library's errors."""
+    """The operating system's message, unwrapped from a library's nested errors."""
     deepest = error
     while deepest.__cause__ or deepest.__context__:
         deepest = deepest.__cause__ or deepest.__context__ or deepest

@@ -1,4 +1,4 @@
-"""Download one file, from whichever address gives it: resumed when cut, within limits of size and slowness."""
+"""Download one file from the first address that works: resumed if cut off, with limits on size and slowness."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Download:
-    """One file, from whichever address gives it."""
+    """The download of one file, from the first address that works."""
 
     asset: Asset
     target: Path
@@ -40,13 +40,13 @@ class Download:
     say: Say
 
     def run(self) -> None:
-        """Put the file in its place.
+        """Download the file and move it into place.
 
         Raises:
-            UserError: no address gave it, or it cannot be written.
+            UserError: no address works, or the file cannot be written.
         """
         self.part = Part(self.target)
-        # What is there already can only be completed from where it came from.
+        # An existing part can only be completed from where it came from.
         addresses = sorted(self.asset.addresses, key=lambda url: url != self.part.origin.url)
         try:
             reasons = self.try_each(addresses)
@@ -59,7 +59,7 @@ class Download:
             raise UserError("\n  ".join([f"{self.target}: {told}{self.part.kept}", *reasons]))
 
     def try_each(self, addresses: list[str]) -> list[str]:
-        """Return why each address failed, or nothing once one gave the file."""
+        """Return why each address failed; empty once one worked."""
         reasons: list[str] = []
         for url in addresses:
             if reasons:
@@ -77,7 +77,7 @@ class Download:
         return reasons
 
     def through_requests(self, url: str) -> None:
-        """Complete the part from ``url``, in as many attempts as bring it further, and a few more."""
+        """Complete the part from ``url``, retrying as long as attempts make progress, and a few times more."""
         furthest, failures = self.part.size if self.part.can_resume_from(url) else 0, 0
         while not (self.part.whole and self.part.origin.url == url):
             began = time.monotonic()
@@ -85,7 +85,7 @@ class Download:
                 self.attempt(url)
                 return
             except PassingError as error:
-                # A byte with each attempt is no progress either.
+                # One byte per attempt does not count as progress.
                 enough = max(1, self.asset.least_rate * (time.monotonic() - began))
                 failures = 1 if self.part.size - furthest >= enough else failures + 1
                 furthest = max(furthest, self.part.size)
@@ -96,7 +96,7 @@ class Download:
             time.sleep(wait)
 
     def attempt(self, url: str) -> None:
-        """Ask for what is missing, and append it to the part."""
+        """Request what is missing, and append it to the part."""
         start = self.part.size if self.part.can_resume_from(url) else 0
         headers = {"Range": f"bytes={start}-", "If-Range": str(self.part.origin.validator)} if start else {}
         exchange = Exchange(url, headers, self.timeout)
@@ -107,7 +107,7 @@ class Download:
             exchange.leave()
 
     def place(self, answer: requests.Response, url: str, start: int) -> tuple[int, int | None]:
-        """Where in the file the body of an answer belongs, and the file's size as far as it is known."""
+        """The offset of a response's body in the file, and the file's size if known."""
         validator = _validator(answer)
         if answer.status_code == requests.codes.partial_content:
             match = re.fullmatch(RANGE, answer.headers.get("Content-Range", ""))
@@ -133,11 +133,11 @@ class Download:
 
     @property
     def limit(self) -> int:
-        """Bytes that the file has, or may have at most."""
+        """The file's size in bytes, or its upper limit."""
         return self.asset.size or self.asset.largest
 
     def receive(self, exchange: Exchange, start: int, total: int | None) -> None:
-        """Append the body to the part, byte by byte as it arrives: what came before a cut is kept."""
+        """Append the body to the part as it arrives, so that what came before a cut is kept."""
         began, done, of = time.monotonic(), start, f" of {total}" if total else ""
         with self.part.path.open("ab", buffering=0) as file, _show_progress(self.asset.file, total) as update:
             for chunk in self.chunks(exchange, start, of):
@@ -151,7 +151,7 @@ class Download:
             raise PassingError("sends an empty file")
 
     def chunks(self, exchange: Exchange, done: int, of: str) -> Iterator[bytes]:
-        """The body, while enough of it comes within each time-out."""
+        """Yield the body, as long as enough arrives within each time-out."""
         while True:
             began, before = time.monotonic(), done
             while (left := began + self.timeout - time.monotonic()) > 0:
@@ -170,14 +170,14 @@ class Download:
             self.check_rate(done - before)
 
     def check_length(self, done: int, total: int | None) -> None:
-        """Refuse a body that goes on beyond the file's end, or beyond any size that it may have."""
+        """Refuse a body longer than the file or its size limit."""
         if done > (total or self.limit):
             self.part.drop()
             reason = f"the {total} bytes of the file" if total else f"the {self.limit} bytes that are fetched (largest)"
             raise AddressError(f"sends more than {reason}")
 
     def check_rate(self, count: int) -> None:
-        """Refuse to wait for ever for a server that sends this many bytes within a time-out."""
+        """Give up on a server that sends only this many bytes within a time-out."""
         if count < self.asset.least_rate * self.timeout:
             rate = f"{self.asset.least_rate} a second are the least (least_rate)"
             raise PassingError(f"is too slow: {count} bytes in {self.timeout:g} s; {rate}")
@@ -205,7 +205,7 @@ class Download:
             shutil.rmtree(folder, ignore_errors=True)
 
     def accept(self) -> None:
-        """Check the part, now whole, and put it in its place."""
+        """Check the complete part, and move it into place."""
         if formats.is_web_page(self.part.path):
             self.part.drop()
             raise AddressError(WEB_PAGE)
@@ -220,14 +220,14 @@ class Download:
 
 
 def _validator(answer: requests.Response) -> str | None:
-    """What If-Range needs to recognise this version of the file; weak ETags do not promise equal bytes."""
+    """The validator for If-Range; weak ETags do not guarantee identical bytes."""
     tag = answer.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
 @contextmanager
 def _show_progress(name: str, total: int | None) -> Iterator[Callable[[int, float], None]]:
-    """Yield what takes the bytes so far and the bytes a second; nothing is shown of a file of unknown size."""
+    """Yield a callback for bytes so far and bytes per second; nothing is shown for a file of unknown size."""
     if total is None:
         yield lambda done, speed: None
         return
@@ -236,7 +236,7 @@ def _show_progress(name: str, total: int | None) -> Iterator[Callable[[int, floa
 
 
 def _write(file: BinaryIO, chunk: bytes) -> None:
-    """Write all of a chunk: without a buffer, a nearly full disk takes only the beginning of it."""
+    """Write all of a chunk: an unbuffered write to a nearly full disk may take only its beginning."""
     rest = memoryview(chunk)
     while rest:
         rest = rest[file.write(rest) :]

@@ -1,4 +1,4 @@
-"""Downloads from Google Drive, whose links lead to pages that lead to the file: by gdown, which is watched."""
+"""Downloads from Google Drive, whose links lead to a page before the file: through gdown, with limits."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def download(
     check_rate: Callable[[int], None],
     update: Callable[[int, float], None],
 ) -> None:
-    """Fetch a file; not resumed by a later fetch.
+    """Fetch a file; a later fetch does not resume it.
 
     Args:
         url: a link of Google Drive.
         path: where to write.
-        timeout: seconds without an answer, or without enough bytes, after which it is given up.
+        timeout: seconds without an answer, or without enough bytes, before giving up.
         attempts: in all.
-        check_length: takes the bytes so far, and raises `AddressError` if they are too many.
-        check_rate: takes the bytes of one ``timeout``, and raises `PassingError` if they are too few.
-        update: takes the bytes so far and the bytes a second.
+        check_length: takes the bytes so far, and raises `AddressError` if there are too many.
+        check_rate: takes the bytes of one ``timeout``, and raises `PassingError` if there are too few.
+        update: takes the bytes so far and the bytes per second.
 
     Raises:
         AddressError: the address does not give the file.
@@ -67,7 +67,7 @@ def download(
 
 
 class _Watch(threading.Thread):
-    """Cancels a download that another library makes once it is too slow."""
+    """Cancels another library's download once it is too slow."""
 
     def __init__(self, timeout: float, check_rate: Callable[[int], None], cancel: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -84,7 +84,7 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         before = 0
-        # Until it begins there are several questions to ask, each within the time-out.
+        # Before it begins there are several requests, each within the time-out.
         patience = PATIENCE * self.timeout
         while not self.ended.wait(patience):
             try:

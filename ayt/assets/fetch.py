@@ -1,8 +1,8 @@
-"""Downloads that arrive whole or not at all: resumed when cut, checked against hashes, tried at every address.
+"""Downloads that arrive completely or not at all: resumed if cut off, checked against hashes, tried at every address.
 
-Beside a file ``F`` may lie ``F.part`` (what is there of a download, resumed by the next one) with ``F.part.json``
-(where it came from), ``F.rejected`` (arrived whole, but is not what the table says), ``F.sha256`` (recorded at the
-first download of a file without a published hash, and enforced from then on) and ``F.lock``.
+Beside a file ``F`` there may be ``F.part`` (an incomplete download, resumed by the next one) with ``F.part.json``
+(where it came from), ``F.rejected`` (complete, but not what the table says), ``F.sha256`` (recorded at the first
+download of a file without a published hash, and enforced from then on) and ``F.lock``.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def fetch(
 ) -> Path:
     """Make sure that a published file is in the assets folder, and return its path.
 
-    A file that is there and is what the table says costs one reading of it. Several processes may fetch one file: the
-    first downloads it, the others wait.
+    If the file is there already, it is read once to check it. Several processes may fetch the same file: the first
+    downloads it, the others wait.
 
     Args:
         asset: which file.
         root: the assets folder.
-        prefetched: a folder with files that were fetched elsewhere, by their names, or laid out as ``root``. A file
-            that is in it is copied from it; the net is not asked.
-        attempts: consecutive attempts at one address that bring nothing new, before it is given up.
-        timeout: seconds without an answer, or without a byte, after which an attempt is given up.
-        pause: seconds between the first attempts; doubles with each that brings nothing new.
-        say: takes one line on what is going on.
+        prefetched: a folder with files fetched elsewhere, by name, or laid out like ``root``. A file found there is
+            copied, without network access.
+        attempts: consecutive attempts at one address without progress before giving up on it.
+        timeout: seconds without an answer, or without a byte, before an attempt is given up.
+        pause: seconds between the first attempts; doubles with each attempt without progress.
+        say: takes one line of progress.
 
     Raises:
-        UserError: no address gave the file, with the reason for each; the prefetched file is not the one that the
-            table describes; no space is left, or the folder cannot be written to.
+        UserError: no address gave the file, with the reason for each; the prefetched file is not the one described
+            in the table; no space is left, or the folder cannot be written to.
     """
     target = asset.path(root)
     if prefetched is not None and not prefetched.is_dir():
@@ -104,7 +104,7 @@ def verify(asset: Asset, root: Path) -> str:
 
 @contextmanager
 def _hold_lock(target: Path, say: Say) -> Iterator[None]:
-    """Hold the file's lock, which ends with the process."""
+    """Hold the file's lock, which is released if the process ends."""
     lock = target.with_name(f"{target.name}.lock")
     with ExitStack() as stack:
         try:
@@ -132,7 +132,7 @@ def _prefetched_file(asset: Asset, prefetched: Path | None) -> Path | None:
 
 
 def _copy(asset: Asset, source: Path, target: Path) -> None:
-    """Put a prefetched file in its place; the copy is checked, not the source."""
+    """Copy a prefetched file into place; the copy is checked, not the source."""
     with write_beside(target) as beside:
         shutil.copyfile(source, beside)
         problem = mismatch(asset, beside, target)

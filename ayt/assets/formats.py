@@ -1,4 +1,4 @@
-"""What a published file must be, told by how it begins and ends: all there is to go by where no hash is published."""
+"""Checks of a published file's format by its beginning and end: the only check possible without a published hash."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ ENDINGS: dict[str, FileFormat] = {
     ".tar.gz": "tar.gz",
     ".tgz": "tar.gz",
 }
-"""What a file is taken for if its table does not say."""
+"""The format assumed if the table does not state one, by suffix."""
 
 _PICKLE = rb"\x80[\x02-\x05]"
 _ZIP = rb"PK\x03\x04"
 STARTS: dict[str, re.Pattern[bytes]] = {
     "pickle": re.compile(_PICKLE),
-    # Files of torch in either format, pickles, safetensors (whose header has less than 16 MB).
+    # torch's files in either format, pickles, safetensors (whose header is smaller than 16 MB).
     "checkpoint": re.compile(rb"%b|%b|.{3}\0{5}\{" % (_ZIP, _PICKLE), re.DOTALL),
-    # The first member of a zip has its name 30 bytes from the start.
+    # The name of a zip's first member is 30 bytes from the start.
     "npz": re.compile(rb"%b.{26}[ -~]{1,80}?\.npy" % _ZIP, re.DOTALL),
     "zip": re.compile(_ZIP),
     "tar.gz": re.compile(rb"\x1f\x8b\x08"),
 }
 HEAD = 256
-"""Bytes that are looked at."""
+"""Bytes that are examined."""
 
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)\b", re.IGNORECASE)
 
 
 def format_of(file: str, stated: FileFormat | None) -> FileFormat | None:
-    """What a file must be: what its table says, or else its name; None if neither does."""
+    """The format a file must have, by its table or else its name; None if neither says."""
     return stated or next((kind for ending, kind in ENDINGS.items() if file.endswith(ending)), None)
 
 
@@ -50,7 +50,7 @@ def is_web_page(path: Path) -> bool:
 
 
 def problem(path: Path, kind: FileFormat | None) -> str | None:
-    """Why a file cannot be of this kind, or None; nobody publishes a text where weights and arrays are expected."""
+    """Why a file cannot have this format, or None; text is always wrong, as weights and arrays are expected."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:
@@ -69,7 +69,7 @@ def _begin(head: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether these are letters and spaces only; the last letter may be cut."""
+    """Whether these bytes are text; the last character may be cut."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -78,7 +78,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _has_end(path: Path, kind: FileFormat, head: bytes) -> bool:
-    """Whether the end of a file is there, where its kind has one that can be told."""
+    """Whether a file has its end, if its format has a recognisable one."""
     if re.match(_ZIP, head):
         return zipfile.is_zipfile(path)
     if kind != "pickle":

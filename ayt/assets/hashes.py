@@ -1,4 +1,4 @@
-"""What a published file must be: its size, its hashes, and the record of its hash where none is published."""
+"""A published file's size, hashes, and the record of its hash if none is published."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def digest_of(path: Path, algorithm: str) -> str:
 
 
 def set_aside(path: Path, target: Path, problem: str) -> str:
-    """Keep a wrong file beside its place for inspection, and say how it is called and what is wrong with it."""
+    """Keep a wrong file for inspection under another name, and return its problem and that name."""
     rejected = target.with_name(f"{target.name}.rejected")
     try:
         path.replace(rejected)
@@ -85,5 +85,5 @@ def record_hash(target: Path, digest: str) -> None:
 
 
 def describe_write_error(path: Path, error: OSError) -> str:
-    """One line for a file that cannot be written."""
+    """One line about a file that cannot be written."""
     return f"{path}: cannot be written: {error.strerror or error}"

@@ -1,4 +1,4 @@
-"""What is there of a download that was cut, with where it came from."""
+"""The incomplete part of an interrupted download, and where it came from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ayt.base.files import write_text
 
 
 class Part:
-    """What is there of a download, and what it is a part of."""
+    """An incomplete download, and the file that it is a part of."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(f"{target.name}.part")
@@ -20,32 +20,32 @@ class Part:
         try:
             self.origin = Origin.from_memo(json.loads(self._memo.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError):
-            # Nothing says what the bytes belong to: they are of no use.
+            # Nothing says what the bytes belong to, so they are useless.
             self.origin = Origin()
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Bytes received so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
     def whole(self) -> bool:
-        """All bytes that the server announced are there."""
+        """Whether all bytes announced by the server have arrived."""
         return self.size > 0 and self.size == self.origin.size
 
     @property
     def resumable(self) -> bool:
-        """Whether the rest can be asked for: without a validator it could be the rest of another version."""
+        """Whether the rest can be requested: without a validator it could belong to another version."""
         return self.size > 0 and self.origin.validator is not None
 
     def can_resume_from(self, url: str) -> bool:
-        """Whether the rest can be asked of ``url``."""
+        """Whether the rest can be requested from ``url``."""
         return self.resumable and self.origin.url == url
 
     @property
     def kept(self) -> str:
-        """What to tell about it when the download fails."""
-        return f"; {self.size} bytes are kept and the next fetch goes on from there" if self.resumable else ""
+        """What to say about it when the download fails."""
+        return f"; {self.size} bytes are kept and the next fetch continues from there" if self.resumable else ""
 
     def begin(self, origin: Origin) -> None:
         """Start over, with an empty part."""
@@ -54,13 +54,13 @@ class Part:
         write_text(self._memo, json.dumps(asdict(origin)) + "\n")
 
     def drop(self) -> None:
-        """Forget it."""
+        """Delete it."""
         self.path.unlink(missing_ok=True)
         self._memo.unlink(missing_ok=True)
         self.origin = Origin()
 
     def rename(self, target: Path) -> None:
-        """Put the whole file in its place."""
+        """Move the complete file into place."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         self.path.replace(target)
@@ -77,7 +77,7 @@ class Origin:
 
     @classmethod
     def from_memo(cls, memo: dict[str, Any]) -> Origin:
-        """From what was written of it, which may be damaged."""
+        """Restore it from its record, which may be damaged."""
         origin = cls(**memo)
         texts = all(isinstance(text, str | None) for text in (origin.url, origin.validator))
         if not texts or not isinstance(origin.size, int | None):

@@ -17,7 +17,7 @@ from ayt.base.source import ROOT
 from ayt.plan.plan import Plan
 
 SCHEMES = ("https", "http")
-"""Of addresses that can be fetched."""
+"""Schemes of addresses that can be fetched."""
 
 
 def _address(value: str) -> str:
@@ -57,7 +57,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Asset(Section):
-    """One published file: where it is, what it must be, who may use it."""
+    """One published file: where it is, how to verify it, who may use it."""
 
     file: Annotated[str, AfterValidator(_plain_name)]
     folder: Annotated[str, AfterValidator(_inner_folder)] = "downloads"
@@ -68,19 +68,19 @@ class Asset(Section):
     size: Annotated[int, Field(ge=1)] | None = None
     """Bytes; None: not published."""
     largest: Annotated[int, Field(ge=1)] = 4_000_000_000
-    """Bytes that are fetched at most of a file whose size is not published."""
+    """The most bytes fetched for a file whose size is not published."""
     least_rate: Annotated[int, Field(ge=0)] = 1000
-    """Bytes a second; a server that sends fewer is given up."""
+    """Bytes per second; slower servers are given up on."""
     kind: FileFormat | None = None
-    """What the file must be to have its hash recorded; None: what its name's ending says."""
+    """The format the file must have; None: as its name's suffix says."""
     sha256: Annotated[str, _hexadecimal(64, 64)] | None = None
     sha256_prefix: Annotated[str, _hexadecimal(6, 63)] | None = None
-    """The first digits of the SHA-256, as file names have them."""
+    """The first digits of the SHA-256, as found in file names."""
     md5: Annotated[str, _hexadecimal(32, 32)] | None = None
     licence: Text
     used_for: Text
     note: str | None = None
-    """What whoever fetches it should know."""
+    """What anyone who fetches it should know."""
 
     def path(self, root: Path) -> Path:
         """The file's place inside the assets folder ``root``."""
@@ -88,26 +88,26 @@ class Asset(Section):
 
     @property
     def expected_kind(self) -> FileFormat | None:
-        """What the file must be; None: anything but a text."""
+        """The format the file must have; None: anything but text."""
         return format_of(self.file, self.kind)
 
     @property
     def addresses(self) -> list[str]:
-        """Where to look, in this order."""
+        """All addresses, in the order in which they are tried."""
         return [self.url, *self.mirrors]
 
 
 def find_table(path: Path) -> Path:
-    """Where a table of assets is: the usual one in the working directory, or else in the repository."""
+    """Find a table of assets: the usual one is in the working directory, or else in the repository."""
     usual = path == paths.ASSET_TABLE and not path.exists() and (ROOT / path).exists()
     return ROOT / path if usual else path
 
 
 def read_table(path: Path) -> dict[str, Asset]:
-    """Read a table of assets, which is where `find_table` says: name -> asset, in the order of the file.
+    """Read a table of assets found by `find_table`: name -> asset, in the order of the file.
 
     Raises:
-        UserError: one line for each mistake, naming file, key, value and the choices.
+        UserError: one line per mistake, naming file, key, value and choices.
     """
     path = find_table(path)
     content = yamlio.read(path)
@@ -137,10 +137,10 @@ def read_table(path: Path) -> dict[str, Asset]:
 
 
 def read_needed(plan: Plan) -> dict[str, Asset]:
-    """The table of assets that an experiment names, checked to have all that it needs; empty if it needs none.
+    """Read the table of assets of an experiment, and check that it has all it needs; empty if it needs none.
 
     Raises:
-        UserError: the table cannot be read, or lacks a file that was not imported either.
+        UserError: the table cannot be read, or lacks a needed file that was not imported either.
     """
     if not plan.assets:
         return {}
@@ -154,11 +154,11 @@ def read_needed(plan: Plan) -> dict[str, Asset]:
 
 
 def list_notes(plan: Plan, table: dict[str, Asset], root: Path) -> list[str]:
-    """What whoever starts an experiment should know of the files that it will fetch: one line for each with a note."""
+    """What anyone who starts an experiment should know about the files it will fetch: one line per note."""
     missing = [(name, table[name]) for name in plan.assets if name in table and not table[name].path(root).exists()]
     return [note_of(name, asset) for name, asset in missing if asset.note]
 
 
 def note_of(name: str, asset: Asset) -> str:
-    """An asset's note and licence, as it is shown to users."""
+    """An asset's note and licence, as shown to users."""
     return f"{name}: {asset.note} (licence: {asset.licence})"

@@ -1,1 +1,1 @@
-"""Datasets of small images: a module for each, with its settings, its facts, and how it is read. No torch here."""
+"""Datasets of small images: one module each, with its settings, properties and reader. No torch here."""

@@ -1,4 +1,4 @@
-"""What a dataset is."""
+"""The base class of datasets."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Arrays(NamedTuple):
 
 
 class Dataset(Kind):
-    """What is learnt: facts that must be known before anything is loaded, and how it is loaded.
+    """A dataset: the properties needed before anything is loaded, and how to load it.
 
     Attributes:
         channels: 1 or 3.
         resolution: height and width.
-        classes: that labels tell apart.
-        archive: the asset that it is prepared from; None: a library ships it.
-        of_the_paper: whether the paper's experiments are on it, so that published numbers can stand beside ours.
+        classes: number of classes.
+        archive: the asset that it is prepared from; None: it comes with a library.
+        of_the_paper: whether the paper uses it, so that published numbers can be shown beside ours.
     """
 
     channels: ClassVar[int]
@@ -45,7 +45,7 @@ class Dataset(Kind):
     @property
     @abstractmethod
     def size(self) -> int:
-        """How many images it has."""
+        """Number of images."""
 
     @abstractmethod
     def load(self) -> Arrays:
@@ -60,7 +60,7 @@ class Dataset(Kind):
         """Read the published archive.
 
         Raises:
-            UserError: the dataset has none, or it is damaged or of other content.
+            UserError: the dataset has no archive, or the archive is damaged or something else.
         """
         raise UserError(f"{archive}: {cls.name} is not made from an archive")
 
@@ -71,7 +71,7 @@ class Dataset(Kind):
 
     @property
     def files(self) -> list[Path]:
-        """The files that `load` reads; none where a library ships the images."""
+        """The files that `load` reads; none if the images come with a library."""
         return [paths.dataset(self.name)] if self.archive else []
 
 

@@ -13,10 +13,10 @@ from ayt.datasets.base import DATASETS, Arrays, Dataset
 
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 LARGEST_BATCH = 100_000_000
-"""Bytes; the real ones have 31 million."""
+"""The largest batch file, in bytes; the real ones have 31 million."""
 
 LARGEST_ARCHIVE = 400_000_000
-"""Bytes, unpacked; the real one has 186 million."""
+"""The largest archive, in bytes after decompression; the real one has 186 million."""
 
 
 @DATASETS.register
@@ -32,7 +32,7 @@ class Cifar10(Dataset):
 
     @property
     def size(self) -> int:
-        """How many images it has."""
+        """Number of images."""
         return 50_000
 
     def load(self) -> Arrays:
@@ -50,7 +50,7 @@ class Cifar10(Dataset):
         """Read the training set from ``cifar-10-python.tar.gz``.
 
         Raises:
-            UserError: the archive is damaged, has members that an extraction would put elsewhere, or is not CIFAR-10.
+            UserError: the archive is damaged, has members that extraction would put elsewhere, or is not CIFAR-10.
         """
         batches = _read_batches(archive)
         missing = [name for name in BATCHES if name not in batches]

@@ -24,11 +24,11 @@ class Digits(Dataset):
 
     @property
     def size(self) -> int:
-        """How many images it has."""
+        """Number of images."""
         return 1797
 
     def load(self) -> Arrays:
-        """Read the images from the file that scikit-learn ships: to import it would take a second of every job.
+        """Read the images from the file that comes with scikit-learn, whose import would cost every job a second.
 
         Raises:
             UserError: scikit-learn is not installed, or its file is missing or damaged.

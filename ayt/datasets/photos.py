@@ -1,4 +1,4 @@
-"""Crops of photographs, shipped with scikit-learn: colour images of CIFAR-10's size where nothing can be downloaded."""
+"""Crops of two photographs that come with scikit-learn: colour images of CIFAR-10's size without a download."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import Field
 from ayt.datasets.base import DATASETS, Arrays, Dataset
 
 CELLS = (2, 3)
-"""Each of the two photographs is divided into 2 x 3 cells; photograph and cell of a crop's centre are its class."""
+"""Each of the two photographs is divided into 2 x 3 cells; a crop's class is the photograph and cell of its centre."""
 
 
 @DATASETS.register
 class Photos(Dataset):
-    """Crops, 32x32, three channels, of two photographs at half their size; the same at every call."""
+    """Crops, 32x32, three channels, of two photographs at half size; the same on every call."""
 
     name: ClassVar[str] = "photos"
     channels: ClassVar[int] = 3
@@ -27,7 +27,7 @@ class Photos(Dataset):
 
     @property
     def size(self) -> int:
-        """How many images it has."""
+        """Number of images."""
         return self.crops
 
     def load(self) -> Arrays:

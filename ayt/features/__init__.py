@@ -1,1 +1,1 @@
-"""Features: image transformations that a classifier learns to recognise, and distances between its features."""
+"""Features: image transformations that a classifier learns to recognise, and distances in its features."""

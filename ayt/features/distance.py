@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""Two batches of images (B, C, H, W) in [-1, 1] to (B,) distances."""
+"""From two batches of images (B, C, H, W) in [-1, 1] to their distances (B,)."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class Tapped(Protocol):
-    """A network whose features can be looked at on the way."""
+    """A network that exposes its intermediate features."""
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """The features of (B, C, H, W) images at each tapped layer, the predictions last."""
 
 
 def freeze(network: Module) -> Module:
-    """The same network in eval mode, its parameters without gradients: what a distance wants."""
+    """Put a network into eval mode and disable its parameters' gradients, as a distance requires; returns it."""
     return network.eval().requires_grad_(False)
 
 
@@ -34,8 +34,8 @@ def ph(d: Tensor, e: float, dim: tuple[int, ...]) -> Tensor:
 def feature_distance(taps_a: Sequence[Tensor], taps_b: Sequence[Tensor], e: float = 1e-5) -> Tensor:
     """Sum over layers and channels of `ph` over pixels, (B,).
 
-    ``taps_*``: maps (B, C, H, W); vectors (B, C), each of whose numbers is a channel of one pixel; or streams of
-    tokens (B, N, C), of which `ph` is taken over the channels of each token.
+    ``taps_*``: maps (B, C, H, W); vectors (B, C), treated as maps of one pixel; or tokens (B, N, C), where `ph` is
+    taken over the channels of each token.
     """
     total = torch.zeros(len(taps_a[0]), device=taps_a[0].device, dtype=taps_a[0].dtype)
     for a, b in zip(taps_a, taps_b, strict=True):
@@ -53,7 +53,7 @@ def mfd(network: Tapped, e: float = 1e-5) -> Distance:
 
 
 def all_features(network: Tapped) -> Callable[[Tensor], Tensor]:
-    """Images (B, C, H, W) to the network's taps, flattened and beside each other, (B, F)."""
+    """A function from images (B, C, H, W) to all of the network's taps, flattened and concatenated, (B, F)."""
 
     def features(images: Tensor) -> Tensor:
         return torch.cat([tap.flatten(1) for tap in network.taps(images)], dim=1)
@@ -64,8 +64,8 @@ def all_features(network: Tapped) -> Callable[[Tensor], Tensor]:
 def lpips_like(network: Tapped) -> Distance:
     """LPIPS's formula (arXiv 1801.03924) without its learnt weights, on any network; it should be frozen by `freeze`.
 
-    Over each max-pool's output: features scaled to unit length over channels, squared difference, sum over
-    channels, mean over pixels; summed over layers.
+    At each max-pool's output: features scaled to unit length over channels, squared difference, sum over channels,
+    mean over pixels; then summed over layers.
     """
 
     def unit(features: Tensor) -> Tensor:

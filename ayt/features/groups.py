@@ -1,4 +1,4 @@
-"""Groups of transformations, and the labels that tell how an image was transformed. No torch here."""
+"""Groups of transformations, and the labels that say how an image was transformed. No torch here."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_names(names: tuple[str, ...]) -> None:
 
 
 def names_for(group: str, image_channels: int) -> tuple[str, ...]:
-    """The transformations of a group; on grey images those that change nothing there are left out.
+    """The transformations of a group; for grey images, without those that have no effect on them.
 
     Raises:
         UserError: the group is unknown.
@@ -54,5 +54,5 @@ def names_for(group: str, image_channels: int) -> tuple[str, ...]:
 
 
 def label_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """What each column of the labels is called."""
+    """The names of the labels' columns."""
     return tuple(label for name in names for label in _LABELS[name])

@@ -1,4 +1,4 @@
-"""LPIPS (arXiv 1801.03924) through the lpips package, with weights that were downloaded before."""
+"""LPIPS (arXiv 1801.03924) through the lpips package, with weights downloaded beforehand."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def lpips_network(vgg16: Path) -> nn.Module:
         vgg16: torchvision's weights. The linear weights come with the package.
 
     Raises:
-        UserError: the file is missing, damaged, or holds other weights.
+        UserError: the file is missing, damaged, or holds different weights.
     """
-    # torchvision, which the package imports, takes a second.
+    # torchvision, which the package imports, takes a second to load.
     from lpips import LPIPS  # noqa: PLC0415
 
     network = cast("nn.Module", LPIPS(net="vgg", pnet_rand=True, verbose=False))
@@ -45,7 +45,7 @@ def lpips_network(vgg16: Path) -> nn.Module:
 
 
 def lpips(vgg16: Path, device: torch.device) -> Distance:
-    """LPIPS between (B, C, H, W) images in [-1, 1] as they are, not enlarged; ``vgg16`` as in `lpips_network`."""
+    """LPIPS between images (B, C, H, W) in [-1, 1] at their own size; ``vgg16`` as in `lpips_network`."""
     network = freeze(lpips_network(vgg16).to(device))
 
     def distance(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Compressed archives of others, read in one pass: nothing is extracted, and nothing kept that is not asked for."""
+"""Foreign compressed archives, read in one pass: nothing is extracted, and only requested files are kept."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ayt.foreign.text import one_line
 
 MOST_MEMBERS = 1000
 LARGEST_FACT = 2**16
-"""Bytes that may be said of a member before it: a name too long for its header, for example."""
+"""The largest extra header of a member, in bytes: a name too long for its main header, for example."""
 
 FACTS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
-"""Types of such members. They are skipped: no file is written, so names only say which file is which."""
+"""Types of such headers. They are skipped: no file is written, so names only identify files."""
 
 
 def read_members(archive: Path, wanted: Collection[str], largest: int, most: int) -> Iterator[tuple[str, bytes]]:
@@ -28,16 +28,15 @@ def read_members(archive: Path, wanted: Collection[str], largest: int, most: int
 
     Args:
         archive: the file.
-        wanted: names of files, without folders.
-        largest: bytes that one member may have.
-        most: bytes that all may have together.
+        wanted: file names, without folders.
+        largest: the largest size of one member, in bytes.
+        most: the largest total size, in bytes.
 
     Yields:
-        Name, without folders, and content of each that is wanted, in the order of the archive.
+        Name, without folders, and content of each wanted file, in the order of the archive.
 
     Raises:
-        UserError: the archive is missing, damaged, larger than that, or has members that an extraction would put
-            elsewhere.
+        UserError: the archive is missing, damaged, too large, or has members that extraction would put elsewhere.
     """
     try:
         with gzip.open(archive) as file:
@@ -55,9 +54,9 @@ def read_members(archive: Path, wanted: Collection[str], largest: int, most: int
 
 
 def _members(file: BinaryIO, archive: Path, largest: int, most: int) -> Iterator[tarfile.TarInfo]:
-    """The headers of a tar, one by one; the file then stands where the member's content begins.
+    """Yield the headers of a tar; after each, the file is positioned at the member's content.
 
-    Python's own reader follows chains of headers, and takes as much memory for names as they ask for.
+    Python's own reader follows chains of headers, and uses as much memory for names as they claim.
     """
     place = 0
     for _ in range(MOST_MEMBERS):

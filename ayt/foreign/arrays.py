@@ -1,4 +1,4 @@
-"""Arrays of others in numpy's npz files: only those that are asked for are read, and none may grow without bound."""
+"""Foreign arrays in numpy's npz files: only requested ones are read, and their sizes are bounded."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ayt.base.errors import UserError
 from ayt.foreign.text import one_line
 
 LARGEST = 2**31
-"""Bytes of one array; the statistics of Inception's features have 34 million."""
+"""The largest array, in bytes; the statistics of Inception's features have 34 million."""
 
 ENCRYPTED = 0x1
-"""The flag of a zip's record."""
+"""The flag of an encrypted zip record."""
 
 
 def read_npz(path: Path, wanted: Collection[str], largest: int = LARGEST) -> dict[str, np.ndarray]:
-    """Read arrays of numbers by their names.
+    """Read numeric arrays by name.
 
     Args:
         path: the file.
-        wanted: names; those that are not in it are left out.
-        largest: bytes that each may have.
+        wanted: names; those not in the file are left out.
+        largest: the largest size of each, in bytes.
 
     Raises:
-        UserError: the file is missing, damaged, encrypted, no npz, or one of these arrays is larger or no numbers.
+        UserError: the file is missing, damaged, encrypted or not npz, or one of the arrays is too large or not numeric.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -39,7 +39,7 @@ def read_npz(path: Path, wanted: Collection[str], largest: int = LARGEST) -> dic
             return {name: _array(file, there[name], largest) for name in wanted if name in there}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    # A header that is no Python is an error of its grammar to numpy.
+    # A header that is not valid Python makes numpy raise a SyntaxError.
     except (
         *(OSError, ValueError, EOFError, RuntimeError, SyntaxError),
         *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
@@ -59,7 +59,7 @@ def _array(file: zipfile.ZipFile, record: zipfile.ZipInfo, largest: int) -> np.n
     version = np.lib.format.read_magic(content)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = header(content)
-    # Memory is taken for what a header says, before anything shows that it is not there.
+    # numpy allocates what a header claims before noticing that the numbers are missing.
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != record.file_size - content.tell():
         raise ValueError(f"{name} is not as many numbers as its header says")
     content.seek(0)

@@ -1,6 +1,6 @@
-"""What names in pickles become: inert values, made of arguments that are checked here; nothing is looked up or called.
+"""What names in pickles become: inert values built from arguments checked here; nothing is looked up or called.
 
-What is made takes memory in proportion to its arguments, which `ayt.foreign.pickles` bounds.
+The memory of the results is proportional to the arguments, which `ayt.foreign.pickles` bounds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STORAGES = {
     "torch.BoolStorage": torch.bool,
 }
 MOST_DIMENSIONS = 8
-"""Of a tensor or array; those of networks have five at most."""
+"""The most dimensions of a tensor or array; those of networks have at most five."""
 
 UNREADABLE = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
@@ -42,15 +42,15 @@ UNREADABLE = {
     **{f"torch.Q{kind}Storage": "a quantised tensor" for kind in ("Int8", "Int32", "UInt8", "UInt4x2", "UInt2x4")},
     **{f"torch.Complex{kind}Storage": "a tensor of complex numbers" for kind in ("Float", "Double")},
 }
-"""What torch has names for and networks here have no use for."""
+"""Names of torch that no network here needs."""
 
 
 @dataclass(eq=False)
 class Module:
-    """What is left of an object: the name of its class and its attributes, or what was asked of another one.
+    """What remains of an object: its class name and its attributes, or a bound method of another object.
 
-    Training snapshots hold losses and augmentations beside the networks; all are the same inert kind of thing here.
-    Which of them may hold weights is for `ayt.foreign.checkpoints` to say.
+    Training snapshots hold losses and augmentations besides the networks; here all of them become inert values.
+    `ayt.foreign.checkpoints` decides which of them may hold weights.
     """
 
     class_name: str
@@ -59,28 +59,28 @@ class Module:
 
 @dataclass(eq=False)
 class Array:
-    """A numpy array, complete once the pickle has told its content."""
+    """A numpy array, complete once the pickle has given its content."""
 
     value: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """The numbers that tensors are views of, as a tensor of one dimension."""
+    """The numbers that tensors are views of, as a one-dimensional tensor."""
 
     values: Tensor
 
 
 @dataclass(frozen=True)
 class Global:
-    """Something that the pickle asks for by name, and that is known here."""
+    """A known object that the pickle refers to by name."""
 
     name: str
 
 
 @dataclass
 class Dtype:
-    """A numpy dtype without byte order, and the order that the pickle tells later."""
+    """A numpy dtype without byte order, and the order that the pickle gives later."""
 
     code: str
     order: str = "="
@@ -95,7 +95,7 @@ SCALARS = (str, bytes, int, float, bool, type(None))
 
 
 def describe(value: Any) -> str:
-    """A few words on a value, however deep: never the value itself."""
+    """Describe a value in a few words, however deeply nested: never the value itself."""
     if isinstance(value, Global):
         return value.name
     if isinstance(value, Module):
@@ -110,7 +110,7 @@ def check(condition: bool, problem: str) -> None:
 
 
 def product(shape: Any) -> int:
-    """The number of elements of a shape, which must be a tuple of a few whole numbers, 0 or above."""
+    """The number of elements of a shape, which must be a short tuple of non-negative integers."""
     check(isinstance(shape, tuple), "a shape is not a tuple of whole numbers")
     check(len(shape) <= MOST_DIMENSIONS, f"a shape has {len(shape)} dimensions, and at most {MOST_DIMENSIONS} are read")
     good = all(type(size) is int and 0 <= size < 2**40 for size in shape)
@@ -119,15 +119,15 @@ def product(shape: Any) -> int:
 
 
 def is_key(value: Any) -> bool:
-    """Whether a value may be a dictionary's key: a plain one, whose hash takes no time and is not easily another's.
+    """Whether a value may be a dictionary key: a plain one that is quick to hash and hard to make collide.
 
-    Not a tuple: the hash of nested ones can take for ever. Nor a huge integer: it is easy to find many of one hash.
+    Not a tuple: hashing nested ones can take forever. Nor a huge integer: many with the same hash are easy to find.
     """
     return isinstance(value, SCALARS) and not (isinstance(value, int) and abs(value) >= 2**60)
 
 
 def _rebuild_persistent(meta: Any) -> Module:
-    """An object that EDM's library pickled together with its source."""
+    """An object that EDM's library pickled together with its source code."""
     check(isinstance(meta, dict), "not a dictionary")
     name, source, state = meta.get("class_name"), meta.get("module_src"), meta.get("state")
     check(meta.get("type") == "class", f"type is {describe(meta.get('type'))}, not 'class'")
@@ -138,14 +138,14 @@ def _rebuild_persistent(meta: Any) -> Module:
 
 
 def _method(owner: Any, name: Any) -> Module:
-    """A bound method, as Python pickles it: an attribute of an object that the same pickle has made."""
+    """A bound method, as Python pickles it: an attribute of an object from the same pickle."""
     check(isinstance(owner, Module), f"an attribute of {describe(owner)}")
     check(isinstance(name, str), f"{describe(name)}, not a name")
     return Module(f"{owner.class_name[:80]}'s attribute {name[:80]!r}")
 
 
 def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
-    """How protocols 0 and 1 make objects."""
+    """How protocols 0 and 1 create objects."""
     plain = isinstance(base, Global) and base.name in ("builtins.object", "__builtin__.object") and state is None
     check(isinstance(cls, Global) and plain, f"{describe(cls)} from {describe(base)}")
     check(bool(TORCH_MODULE.fullmatch(cls.name)), cls.name)
@@ -153,7 +153,7 @@ def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Tensor:
-    """A view of a storage; what follows says things about gradients that do not matter here."""
+    """A view of a storage; the remaining arguments concern gradients and are ignored."""
     check(isinstance(storage, Storage), f"a storage that is {describe(storage)}")
     count = product(size)
     product(stride)
@@ -223,7 +223,7 @@ BARE = {
     *("torch._tensor.Tensor", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"),
     *STORAGES,
 }
-"""Names that others take as arguments; they make nothing themselves."""
+"""Names that serve as arguments of others; they build nothing themselves."""
 BUILDERS: dict[str, Callable[..., Any]] = {
     "torch_utils.persistence._reconstruct_persistent_obj": _rebuild_persistent,
     "builtins.getattr": _method,

@@ -1,4 +1,4 @@
-"""Weights of other projects as named tensors, and arrays of published datasets."""
+"""Weights from other projects as named tensors, and arrays of published datasets."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ayt.foreign.pickles import Budget, RefusedError
 from ayt.foreign.text import one_line
 
 ARRAY = b"\x93NUMPY"
-"""How a bare array begins."""
+"""How a bare array file begins."""
 
 INSIDE = ("ema", "model_ema", "model", "net", "state_dict", "model_state_dict")
-"""Where a dictionary may hold the weights, best first: averaged ones before others."""
+"""Keys under which a dictionary may hold the weights, best first: averaged weights before others."""
 
 
 NETWORKS = {
@@ -33,16 +33,16 @@ NETWORKS = {
 """Classes of EDM and its descendants, and of torch, whose objects may hold weights."""
 
 DEEPEST = 50
-"""How many networks may stand within another."""
+"""The deepest nesting of modules."""
 
 LONGEST_NAME = 300
-"""Characters of a tensor's name."""
+"""The longest name of a tensor, in characters."""
 
 MOST_TENSORS = 20_000
-"""Of a file; networks have some hundred."""
+"""The most tensors in a file; networks have a few hundred."""
 
 PER_TENSOR = 1000
-"""Bytes that a tensor is taken for beside its numbers."""
+"""Bytes counted for a tensor in addition to its numbers."""
 
 
 class NamesApart(NamedTuple):
@@ -54,7 +54,7 @@ class NamesApart(NamedTuple):
 
 
 def compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> NamesApart:
-    """Compare named tensors with those that a network has."""
+    """Compare named tensors with those of a network."""
     common = [name for name in expected if name in tensors]
     return NamesApart(
         missing=sorted(set(expected) - set(tensors)),
@@ -64,7 +64,7 @@ def compare(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Na
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a network, whatever the file's form; nothing in it is executed.
+    """Read the weights of a network from a file of any supported format; nothing in it is executed.
 
     Args:
         path: a pickle of EDM, ECT or TCM (a dictionary with ``ema``, or the network itself), a file of torch with a
@@ -93,15 +93,15 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def read_pickled_arrays(data: bytes, source: str) -> dict[str, object]:
-    """Read a pickled dictionary of arrays and plain values, as CIFAR-10's batches are; keys become texts.
+    """Read a pickled dictionary of arrays and plain values, such as CIFAR-10's batches; keys become strings.
 
     Args:
         data: the pickle.
-        source: where it is from, for messages.
+        source: its origin, for messages.
 
     Raises:
         RefusedError: it asks for anything else.
-        UserError: it is damaged, or no dictionary.
+        UserError: it is damaged or not a dictionary.
     """
     content = pickles.read(data, source)
     if not isinstance(content, dict):
@@ -125,7 +125,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _weights(content: Any, path: Path, budget: Budget, inside: int) -> Iterator[tuple[str, Tensor]]:
-    """The weights in what a file holds; ``inside``: how often a dictionary may hold them in another."""
+    """The weights in a file's content; ``inside``: how many levels of dictionaries may enclose them."""
     if isinstance(content, Module):
         return _flatten(content, "", path, budget, set())
     if not isinstance(content, Mapping):
@@ -140,7 +140,7 @@ def _weights(content: Any, path: Path, budget: Budget, inside: int) -> Iterator[
 
 
 def _name(name: Any, path: Path) -> str:
-    """A tensor's name, if it can be one in a file of ours."""
+    """A tensor's name, if our own files can use it."""
     if not (isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()):
         shown = ascii(name)[:80] if isinstance(name, str) else f"a value of type {type(name).__name__}"
         problem = f"names of tensors are 1 to {LONGEST_NAME} printable characters"
@@ -149,7 +149,7 @@ def _name(name: Any, path: Path) -> str:
 
 
 def _copy(tensor: Tensor, name: str, budget: Budget) -> Tensor:
-    """A tensor with numbers of its own: a file of ours has no way to say that two tensors are one."""
+    """A tensor with its own storage: our files cannot express that two tensors share one."""
     if tensor.dtype not in STORAGES.values() or tensor.dim() > MOST_DIMENSIONS:
         kind = f"of {tensor.dim()} dimensions and type {str(tensor.dtype).removeprefix('torch.')}"
         raise RefusedError(f"{budget.source}: refused: {name[:80]} is {kind}, which no network here has")
@@ -158,7 +158,7 @@ def _copy(tensor: Tensor, name: str, budget: Budget) -> Tensor:
 
 
 def _flatten(module: Module, prefix: str, path: Path, budget: Budget, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a network's object by the names that torch gives them."""
+    """The tensors of a network object, under the names that torch gives them."""
     if module.class_name not in NETWORKS:
         where = prefix.rstrip(".") or "the network"
         raise RefusedError(f"{path}: refused: {where} is of class {module.class_name[:80]!a}, which is not known")
@@ -182,7 +182,7 @@ def _flatten(module: Module, prefix: str, path: Path, budget: Budget, seen: set[
 
 
 def _from_array(array: Array, budget: Budget) -> Tensor | None:
-    """As a tensor, in this machine's byte order; None for what torch has no type for."""
+    """As a tensor, in this machine's byte order; None if torch has no such type."""
     if array.value is None:
         return None
     budget.spend(array.value.nbytes)
@@ -193,11 +193,11 @@ def _from_array(array: Array, budget: Budget) -> Tensor | None:
 
 
 def _entries(module: Module, kind: str, path: Path, budget: Budget) -> Iterator[tuple[str, Any]]:
-    """Parameters, buffers or modules within a module, by their names."""
+    """Parameters, buffers or submodules of a module, by name."""
     entries = module.state.get(kind, {})
     if not isinstance(entries, dict):
         raise UserError(f"{path}: {kind} of {module.class_name[:80]!a} is a value of type {type(entries).__name__}")
     for name, value in entries.items():
-        # One dictionary can stand in any number of modules.
+        # One dictionary can occur in any number of modules.
         budget.step()
         yield _name(name, path), value

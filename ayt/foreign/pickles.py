@@ -1,8 +1,7 @@
-"""Pickles as data: an interpreter of their opcodes that can build tensors, arrays and plain containers only.
+"""Pickles as data: an interpreter of their opcodes that can build only tensors, arrays and plain containers.
 
-Python's own unpickler looks names up and calls them. This one never does: a name that a pickle asks for is an entry of
-`BUILDERS` or one of torch.nn's modules, and becomes an inert value made of arguments that are checked; or it is
-refused.
+Python's own unpickler looks names up and calls them. This one never does: a name in a pickle is either an entry of
+`BUILDERS` or one of torch.nn's modules, and becomes an inert value built from checked arguments; or it is refused.
 """
 
 from __future__ import annotations
@@ -37,33 +36,33 @@ from ayt.foreign.text import one_line
 
 ENDIANNESS = ("<", ">", "|", "=")
 LONGEST_NAME = 200
-"""Characters of a module and what is in it."""
+"""The longest name of a module and its member together, in characters."""
 
 GROWTH = 4
-"""What is made of a file may take so many times its size, and `SPARE` bytes."""
+"""What is built from a file may take this many times its size, plus `SPARE` bytes."""
 
 SPARE = 2**24
 MOST_STEPS = 1_000_000
-"""Opcodes of one file; a network of EDM's for CIFAR-10 has 44,000."""
+"""The most opcodes in one file; EDM's network for CIFAR-10 has 44,000."""
 
 MOST_ARGUMENTS = 16
 CONTAINER_ITEM = 64
-"""Bytes that an item of a list, dictionary or set is taken for."""
+"""Bytes counted for an item of a list, dictionary or set."""
 
 StorageOf = Callable[[bytes, "Budget"], Storage]
-"""Reads a tensor's numbers, which torch has saved as a file of its own."""
+"""Reads a tensor's numbers, which torch has saved as a nested file."""
 
 
 class RefusedError(UserError):
-    """A pickle asks for something that could run code, or that has no place among weights."""
+    """A pickle asks for something that could run code, or that does not belong among weights."""
 
 
 class Budget:
-    """How much may still be made of a file: a few kilobytes could ask for any amount of memory and time.
+    """The memory and time that a file may still use: a few kilobytes could ask for any amount of both.
 
     Args:
         size: of the file, in bytes.
-        source: where it is from, for messages.
+        source: its origin, for messages.
     """
 
     def __init__(self, size: int, source: str) -> None:
@@ -72,13 +71,13 @@ class Budget:
         self._steps = MOST_STEPS
 
     def step(self) -> None:
-        """Count one opcode, or one entry of what they have made."""
+        """Count one opcode, or one entry of what was built."""
         self._steps -= 1
         if self._steps < 0:
             raise RefusedError(f"{self.source}: refused: takes more than {MOST_STEPS:,} steps to read")
 
     def spend(self, count: int) -> None:
-        """Count bytes that are about to be made."""
+        """Count bytes that are about to be allocated."""
         self._bytes -= count
         if self._bytes < 0:
             raise RefusedError(
@@ -89,7 +88,7 @@ class Budget:
 
 _MARK = object()
 _OURS = {"torch.storage._load_from_bytes": "storage", "torch._tensor._rebuild_from_type_v2": "rebuild_subclass"}
-"""Names whose builders need the machine."""
+"""Names whose builders are methods of `Machine`."""
 
 
 def _is_metadata(state: dict[Any, Any]) -> bool:
@@ -97,7 +96,7 @@ def _is_metadata(state: dict[Any, Any]) -> bool:
 
 
 def _extent(value: Any) -> int:
-    """Bytes that a builder may take to copy an argument."""
+    """The most bytes a builder may use to copy an argument."""
     if isinstance(value, str | bytes):
         return len(value)
     return CONTAINER_ITEM * len(value) if isinstance(value, list | tuple | dict | set) else 0
@@ -107,13 +106,13 @@ def read(data: bytes, source: str, storage_of: StorageOf | None = None) -> Any:
     """Read a pickle.
 
     Args:
-        data: its bytes; what comes after its end is not looked at.
-        source: where they are from, for messages.
+        data: its bytes; anything after its end is ignored.
+        source: their origin, for messages.
         storage_of: reads the numbers of tensors; None: a pickle with tensors is refused.
 
     Returns:
-        Numbers, texts, bytes, lists, tuples, dicts and sets of them; tensors; `Array`; `Module`. Python 2's strings
-        come as bytes.
+        Numbers, strings, bytes, lists, tuples, dicts and sets of them; tensors; `Array`; `Module`. Python 2 strings
+        become bytes.
 
     Raises:
         RefusedError: it asks for anything else, or for too much; the message names it.
@@ -126,9 +125,9 @@ class Machine:
     """The stack and the memo of one pickle.
 
     Args:
-        budget: what it may take.
+        budget: what it may use.
         storage_of: reads a tensor's numbers that are bytes within the pickle.
-        declared: gives a tensor's numbers that are beside the pickle, by key, type and count.
+        declared: returns the numbers of a tensor stored beside the pickle, by key, type and count.
     """
 
     def __init__(
@@ -144,7 +143,7 @@ class Machine:
         self.result: Any = None
 
     def run(self, file: BinaryIO) -> Any:
-        """Read the pickle that begins where ``file`` is, and leave ``file`` behind it; see `read`."""
+        """Read the pickle at the position of ``file``, and leave ``file`` at its end; see `read`."""
         try:
             for opcode, argument, _ in pickletools.genops(file):
                 self.budget.step()
@@ -157,7 +156,7 @@ class Machine:
         raise UserError(f"{self.source}: damaged or truncated pickle (has no end)")
 
     def step(self, name: str, argument: Any) -> bool:
-        """Do one opcode; True once the pickle has ended."""
+        """Execute one opcode; True once the pickle has ended."""
         if name == "STOP":
             self.result = self.stack.pop()
             return True
@@ -188,7 +187,7 @@ class Machine:
         raise RefusedError(f"{self.source}: refused: asks for {one_line(what, 200)}, {reason}")
 
     def pop_to_mark(self) -> list[Any]:
-        """Take everything above the last mark from the stack."""
+        """Pop everything above the last mark from the stack."""
         at = len(self.stack) - 1
         while self.stack[at] is not _MARK:
             at -= 1
@@ -289,7 +288,7 @@ class Machine:
             target.value = self._array(state)
         elif isinstance(target, Dtype):
             self._order(target, state)
-        # An ordered dictionary of torch's has its versions as an attribute; nothing here needs them.
+        # torch's ordered dictionaries carry versions as an attribute; nothing here needs them.
         elif not (isinstance(target, dict) and isinstance(state, dict) and _is_metadata(state)):
             self.refuse(f"a state for {describe(target)}")
 
@@ -336,7 +335,7 @@ class Machine:
             self.refuse(f"{what.name} with {describe(arguments)} as arguments")
         if what.name in DICTS and arguments == ():
             return {}
-        # The same arguments can stand in any number of calls.
+        # The same arguments can occur in any number of calls.
         self.budget.spend(sum(map(_extent, arguments)))
         builder = BUILDERS.get(what.name) or getattr(self, _OURS.get(what.name, ""), None)
         if builder is None:
@@ -349,19 +348,19 @@ class Machine:
         self.refuse(f"{what.name} with arguments that it does not take ({problem})")
 
     def storage(self, content: Any) -> Storage:
-        """A tensor's numbers, which torch has saved as a file of its own, as bytes."""
+        """A tensor's numbers, which torch has saved as a nested file, given as bytes."""
         if self.storage_of is None or not isinstance(content, bytes):
             self.refuse(f"a tensor's numbers in {describe(content)}")
         return self.storage_of(content, self.budget)
 
     def rebuild_subclass(self, what: Any, kind: Any, arguments: Any, state: Any) -> Any:
-        """A tensor with attributes of its own, which do not matter here."""
+        """A tensor with extra attributes, which are ignored."""
         if not isinstance(what, Global) or what.name in _OURS:
             self.refuse(f"a tensor made by {describe(what)}")
         return self._call(what, arguments)
 
     def _do_binpersid(self, _: Any) -> None:
-        """A tensor's numbers that are beside the pickle: ("storage", type, key, where they were, count, None)."""
+        """A tensor's numbers stored beside the pickle: ("storage", type, key, location, count, None)."""
         asked = self.stack.pop()
         if self.declared is None:
             self.refuse("opcode BINPERSID")

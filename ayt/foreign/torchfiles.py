@@ -1,6 +1,6 @@
-"""Files of torch: a pickle, and beside it the numbers of its tensors; in a zip, or one after the other.
+"""torch's files: a pickle, and beside it the numbers of its tensors; in a zip, or one after the other.
 
-torch's own reader takes as much memory and time as a file asks for. Here both are bounded by the file's size.
+torch's own reader uses as much memory and time as a file asks for. Here both are bounded by the file's size.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ayt.foreign.text import one_line
 
 ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files of torch before its zip format begin: a pickle of their magic number."""
+"""How torch's files began before its zip format: with a pickle of their magic number."""
 
 COUNT = 8
-"""Bytes that tell the number of elements before they come."""
+"""Bytes of the element count that precedes the elements."""
 
 
 def read(file: BinaryIO, source: str) -> Any:
@@ -32,14 +32,14 @@ def read(file: BinaryIO, source: str) -> Any:
 
     Args:
         file: at its beginning.
-        source: where it is from, for messages.
+        source: its origin, for messages.
 
     Returns:
         See `ayt.foreign.pickles.read`. Tensors may share their numbers.
 
     Raises:
-        RefusedError: it asks for what could run code, for more memory than a file of its size may, or for something
-            that has no place among weights.
+        RefusedError: it asks for something that could run code or does not belong among weights, or for more memory
+            than a file of its size may.
         UserError: it is damaged or truncated.
     """
     size = file.seek(0, io.SEEK_END)
@@ -49,7 +49,7 @@ def read(file: BinaryIO, source: str) -> Any:
     file.seek(0)
     if head.startswith(ZIP):
         return _Zip(file, budget).read()
-    # From memory: what a damaged pickle says of lengths is not reserved before it is read.
+    # From memory: lengths claimed by a damaged pickle are then not allocated before reading.
     content = io.BytesIO(file.read())
     if head == LEGACY:
         return _Legacy(content, budget, nested=False).read()
@@ -57,7 +57,7 @@ def read(file: BinaryIO, source: str) -> Any:
 
 
 def storage_of(content: bytes, budget: Budget) -> Storage:
-    """Read numbers that torch has saved as a file of its own within a pickle."""
+    """Read numbers that torch has saved as a nested file within a pickle."""
     if not content.startswith(LEGACY):
         raise RefusedError(f"{budget.source}: refused: a tensor's numbers are not in torch's format for them")
     found = _Legacy(io.BytesIO(content), budget, nested=True).read()
@@ -67,12 +67,12 @@ def storage_of(content: bytes, budget: Budget) -> Storage:
 
 
 class _Legacy:
-    """The older format: pickles of a magic number, versions and sizes, the content, keys; then numbers by these keys.
+    """The older format: pickles of a magic number, version, sizes, content and keys; then the numbers for these keys.
 
     Args:
         file: at its beginning.
-        budget: what it may take.
-        nested: it stands within a pickle itself, and nothing may stand within it.
+        budget: what it may use.
+        nested: it is itself nested in a pickle, and nothing may be nested in it.
     """
 
     def __init__(self, file: BinaryIO, budget: Budget, nested: bool) -> None:
@@ -82,7 +82,7 @@ class _Legacy:
 
     def read(self) -> Any:
         """The content."""
-        self.next_pickle()  # the magic number, which led here
+        self.next_pickle()  # the magic number, already recognised
         self.next_pickle()  # the version, which never changed
         facts = self.next_pickle()
         if not (isinstance(facts, dict) and facts.get("little_endian", True) is True):
@@ -99,7 +99,7 @@ class _Legacy:
         return Machine(self.budget, self.storage_of, declared).run(self.file)
 
     def declare(self, key: str, dtype: torch.dtype, count: int) -> Storage:
-        """Numbers that come later."""
+        """Storage whose numbers come later in the file."""
         known = self.declared.get(key)
         if known is None:
             self.budget.spend(count * dtype.itemsize)
@@ -107,7 +107,7 @@ class _Legacy:
         return known
 
     def fill(self, storage: Storage) -> None:
-        """Read numbers into their place."""
+        """Read the numbers of a declared storage."""
         values = storage.values
         count = int.from_bytes(self.file.read(COUNT), "little")
         content = self.file.read(values.nbytes)
@@ -143,7 +143,7 @@ class _Zip:
             raise UserError(f"{self.budget.source}: damaged or truncated ({one_line(error)})") from None
 
     def check_records(self) -> None:
-        """Refuse records that are more than the bytes that the file has for them."""
+        """Refuse records that claim more bytes than the file has for them."""
         records = self.archive.infolist()
         for record in records:
             self.budget.step()
@@ -158,13 +158,13 @@ class _Zip:
         raise RefusedError(f"{self.budget.source}: refused: its record {record.filename[:80]!a} {problem}")
 
     def check_order(self) -> None:
-        """Refuse numbers in another order of bytes."""
+        """Refuse numbers in a different byte order."""
         name = f"{self.prefix}byteorder"
         if name in self.archive.namelist() and self.archive.read(name) != b"little":
             raise UserError(f"{self.budget.source}: was written on a machine with a different byte order")
 
     def declare(self, key: str, dtype: torch.dtype, count: int) -> Storage:
-        """Read numbers that the pickle names."""
+        """Read the numbers that the pickle refers to."""
         known = self.declared.get(key)
         if known is None:
             known = self.declared[key] = self.record(key, dtype, count)

@@ -1,1 +1,1 @@
-"""Metrics: a module for each, without torch; what computes them is beside this folder."""
+"""Metrics: one module each, without torch; ``formulas`` holds what computes them."""

@@ -1,4 +1,4 @@
-"""What a metric is."""
+"""The base classes of metrics."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Better = Literal["lower", "higher"]
 
 
 class Metric(Kind):
-    """A number that says how good the images are that a network makes.
+    """A number that measures the quality of a network's images.
 
     Attributes:
-        label: as figures and tables call it.
-        inception_label: the same in the features of FID's Inception network, where it has another name there.
-        in_features: whether it depends on the network in whose features images are compared.
-        better: which values are good.
-        always: whether it is computed in every pass over samples, whether it is shown or not.
+        label: its name in figures and tables.
+        inception_label: its name with features of FID's Inception network, if that differs.
+        in_features: whether it depends on the network whose features are compared.
+        better: whether lower or higher values are better.
+        always: whether it is computed in every pass over samples, even if it is not shown.
     """
 
     label: ClassVar[str]
@@ -33,11 +33,11 @@ class Metric(Kind):
     needs_colour: ClassVar[bool] = False
 
     def title(self, dataset: str, inception: bool, t: float | None = None) -> str:
-        """The metric with what it is measured in. Only Inception features make a Frechet distance an FID.
+        """The metric's name with its conditions. Only with Inception features is a Frechet distance an FID.
 
         Args:
             dataset: name of the dataset.
-            inception: whether features are those of FID's Inception network, not of a classifier of the dataset.
+            inception: whether features are those of FID's Inception network rather than of a classifier.
             t: the noise level, for a metric of denoised images.
         """
         notes = [] if t is None else [f"t = {t:g}"]
@@ -50,7 +50,7 @@ class Metric(Kind):
 
 
 class SampleMetric(Metric):
-    """A metric of samples: they are drawn once for all of these."""
+    """A metric of samples, which are drawn once for all such metrics."""
 
     @abstractmethod
     def compute(self, samples: FeatureSet, real: FeatureSet) -> float:
@@ -58,11 +58,11 @@ class SampleMetric(Metric):
 
 
 class DenoisingMetric(Metric):
-    """A metric of real images that were noised to a level t and denoised in one step: a pass of its own for each t."""
+    """A metric of real images that were noised to a level t and denoised in one step; each t takes a separate pass."""
 
     @property
     def files(self) -> list[Path]:
-        """Published networks that it looks through."""
+        """Files of published networks that it uses."""
         return []
 
     @abstractmethod
@@ -70,7 +70,7 @@ class DenoisingMetric(Metric):
         """Judge denoised images.
 
         Args:
-            denoised: the images, batch by batch, with the real ones that they came from.
+            denoised: the images, batch by batch, with the corresponding real ones.
             real: features of real images.
         """
 

@@ -1,4 +1,4 @@
-"""Coverage: share of real images among whose neighbours some sample is (arXiv 2002.09797)."""
+"""Coverage: share of real images whose neighbourhood contains a sample (arXiv 2002.09797)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class Coverage(SampleMetric):
-    """Coverage: share of real images among whose neighbours some sample is (arXiv 2002.09797)."""
+    """Coverage: share of real images whose neighbourhood contains a sample (arXiv 2002.09797)."""
 
     name: ClassVar[str] = "coverage"
     label: ClassVar[str] = "coverage"

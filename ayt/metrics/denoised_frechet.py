@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class DenoisedFrechet(DenoisingMetric):
-    """Frechet distance between real images and what one step makes of them after noise was added."""
+    """Frechet distance between real images and the same images after noising and one step of denoising."""
 
     name: ClassVar[str] = "denoised_frechet"
     label: ClassVar[str] = "dFD"

@@ -1,4 +1,4 @@
-"""Density: real images among whose neighbours a sample is, on average (arXiv 2002.09797)."""
+"""Density: average number of real images' neighbourhoods that contain a sample, divided by k (arXiv 2002.09797)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class Density(SampleMetric):
-    """Density: real images among whose neighbours a sample is, on average (arXiv 2002.09797)."""
+    """Density: average number of real images' neighbourhoods that contain a sample, divided by k (arXiv 2002.09797)."""
 
     name: ClassVar[str] = "density"
     label: ClassVar[str] = "density"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class Frechet(SampleMetric):
-    """Frechet distance between Gaussians with the means and covariances of the features; in Inception's it is FID."""
+    """Frechet distance between Gaussians fitted to the features; with Inception's features it is FID."""
 
     name: ClassVar[str] = "frechet"
     label: ClassVar[str] = "FD"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class InceptionScore(SampleMetric):
-    """How sure the network is of each sample's class, and how evenly classes are spread; real images play no part."""
+    """How certain the network is of each sample's class, and how evenly classes occur; it does not use real images."""
 
     name: ClassVar[str] = "inception_score"
     label: ClassVar[str] = "IS"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class DenoisedLpips(DenoisingMetric):
-    """Mean LPIPS between real images and what one step makes of them after noise was added."""
+    """Mean LPIPS between real images and the same images after noising and one step of denoising."""
 
     name: ClassVar[str] = "lpips"
     label: ClassVar[str] = "LPIPS"
@@ -23,11 +23,11 @@ class DenoisedLpips(DenoisingMetric):
 
     @property
     def files(self) -> list[Path]:
-        """Published networks that it looks through."""
+        """Files of published networks that it uses."""
         return [paths.VGG16]
 
     def compute(self, denoised: Denoised, real: FeatureSet) -> float:
-        """Average the distance of each denoised image from the one that it came from."""
+        """Average the distance between each denoised image and its original."""
         from ayt.features.lpips import lpips
 
         distance = lpips(paths.VGG16, denoised.device)

@@ -1,4 +1,4 @@
-"""Precision: share of samples that lie among real images (arXiv 1904.06991)."""
+"""Precision: share of samples within the neighbourhood of a real image (arXiv 1904.06991)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class Precision(SampleMetric):
-    """Precision: share of samples that lie among real images (arXiv 1904.06991)."""
+    """Precision: share of samples within the neighbourhood of a real image (arXiv 1904.06991)."""
 
     name: ClassVar[str] = "precision"
     label: ClassVar[str] = "precision"

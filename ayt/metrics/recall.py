@@ -1,4 +1,4 @@
-"""Recall: share of real images that lie among samples (arXiv 1904.06991)."""
+"""Recall: share of real images within the neighbourhood of a sample (arXiv 1904.06991)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @METRICS.register
 class Recall(SampleMetric):
-    """Recall: share of real images that lie among samples (arXiv 1904.06991)."""
+    """Recall: share of real images within the neighbourhood of a sample (arXiv 1904.06991)."""
 
     name: ClassVar[str] = "recall"
     label: ClassVar[str] = "recall"

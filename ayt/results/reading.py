@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ayt.networks.modules.precond import EDMPrecond
 
 OF_SNAPSHOTS = ["dataset", "run", "method", "label", "batch_size", "seed", "ema", "iteration", "images"]
-"""The columns of scores that tell snapshots apart."""
+"""The columns of scores that identify a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class SnapshotFile:
     """The averaged weights of a run at one iteration.
 
     Attributes:
-        path: of the safetensors file.
-        run_folder: of its run.
-        iteration: after so many.
+        path: the safetensors file.
+        run_folder: the folder of its run.
+        iteration: iterations trained.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class SnapshotFile:
     def load(self) -> EDMPrecond:
         """The denoiser D(x; sigma), on the CPU in eval mode: `ayt.evaluation.sampling.sample` takes it.
 
-        It is the trained network: where a run is sampled with another beside it (TCM), export it and load that.
+        It is only the trained network: a run sampled together with another network (TCM) should be exported and loaded.
 
         Raises:
             UserError: the file is missing or damaged.
@@ -58,10 +58,10 @@ class Results:
     """The results of one experiment.
 
     Args:
-        folder: of the experiment, for example ``results/embedded``; or its ``so_far`` while something is missing.
+        folder: the experiment's folder, for example ``results/embedded``; or its ``so_far`` while results are missing.
 
     Raises:
-        UserError: there are no scores in the folder, or no runs above it.
+        UserError: there are no scores in the folder, or no runs folder above it.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -76,11 +76,11 @@ class Results:
         for parent in self.folder.absolute().parents:
             if (parent / paths.RUNS.name).is_dir():
                 return parent / paths.RUNS.name
-        raise UserError(f"{self.folder}: no folder above it has {paths.RUNS.name}/; is it a results folder's?")
+        raise UserError(f"{self.folder}: no folder above it has {paths.RUNS.name}/; is it inside a results folder?")
 
     @cached_property
     def snapshots(self) -> pd.DataFrame:
-        """Every scored snapshot, a row each: `OF_SNAPSHOTS`, and the file's ``path``."""
+        """Every scored snapshot, one row each: `OF_SNAPSHOTS`, and the file's ``path``."""
         table = self.scores[OF_SNAPSHOTS].drop_duplicates(ignore_index=True)
         columns = ["dataset", "run", "ema", "iteration"]
         found = [
@@ -111,12 +111,12 @@ class Results:
         """One snapshot.
 
         Args:
-            method: as the experiment calls it.
-            batch_size: may be left out where there is one.
-            seed: may be left out where there is one.
-            iteration: of the snapshot; absent: the last.
-            ema: of the run's averages, as ``scores.csv`` names it, for example ``0.9999`` or ``power0.05``; absent: the
-                first that the run lists.
+            method: its name in the experiment.
+            batch_size: may be omitted if there is only one.
+            seed: may be omitted if there is only one.
+            iteration: the snapshot's; absent: the last.
+            ema: one of the run's averages, named as in ``scores.csv``, for example ``0.9999`` or ``power0.05``; absent:
+                the first that the run lists.
 
         Raises:
             UserError: there is no such snapshot, or more than one.

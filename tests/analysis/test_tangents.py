@@ -100,7 +100,7 @@ def test_points_are_images_of_the_dataset_with_their_labels_and_others():
     assert torch.equal(points.labels, images.labels[points.places])
     assert (points.others != points.places[:, None]).all()
     assert not torch.equal(points.x, tangents.choose_points(images, 20, seed=2).x)
-    with pytest.raises(UserError, match="cannot look at 2000 images: the dataset has 1797"):
+    with pytest.raises(UserError, match="cannot use 2000 images: the dataset has 1797"):
         tangents.choose_points(images, 2000, 0)
 
 

@@ -67,7 +67,7 @@ def test_distance_of_few_samples_by_their_points(counts):
 
 def test_what_cannot_be_compared_is_refused():
     mu, sigma = torch.zeros(3), torch.eye(3)
-    with pytest.raises(UserError, match="do not fit together"):
+    with pytest.raises(UserError, match="do not match"):
         frechet_distance(mu, sigma, torch.zeros(2), torch.eye(2))
     with pytest.raises(UserError, match="not finite"):
         frechet_distance(mu, sigma * torch.nan, mu, sigma)

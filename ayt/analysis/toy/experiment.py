@@ -1,7 +1,7 @@
 """Trains consistency models of points on a known manifold, and measures which way their tangents point.
 
-One diffusion model and one feature network are the start of all; from there, for each loss and seed, a consistency
-model. At some iterations the tangents are measured on fixed points, at fixed noise levels.
+All start from one diffusion model and one feature network; each loss and seed trains a consistency model. Every few
+iterations its tangents are measured at fixed points and noise levels.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ TIMES = (0.1, 0.3, 1.0, 3.0)
 """Noise levels t at which tangents are measured."""
 
 POINTS = 256
-"""That are measured at each noise level, and samples that are drawn."""
+"""Number of points measured at each noise level, and of samples drawn."""
 
 FLOW_TIME = 1.0
 FLOW_POINTS = 150
-"""What is kept for the pictures of the flow of tangents: so many points at this noise level."""
+"""Number of points, and their noise level, kept for pictures of the flow of tangents."""
 
 PROBABILITY = 0.5
-"""Of each transformation."""
+"""Probability of each transformation."""
 
 Lesson = Callable[[nn.Module, Draws], LossOutput]
-"""What a network learns: it and the random numbers of an iteration, points included, to a loss."""
+"""What a network learns: a function from it and an iteration's random numbers, points included, to a loss."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -77,7 +77,7 @@ class Tangents(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """Of a training at one iteration: tangents at each of `TIMES`, and how far samples are from the manifold."""
+    """Measurements at one iteration: tangents at each of `TIMES`, and the samples' distance from the manifold."""
 
     tangents: list[Tangents]
     distance: float
@@ -131,7 +131,7 @@ def transform_points(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
 
     Args:
         x: points (B, D, 1, 1).
-        draws: of the iteration.
+        draws: the iteration's random numbers.
 
     Returns:
         The transformed points, and the labels w (B, D + 2): of scale, translation and noise.
@@ -148,7 +148,7 @@ def transform_points(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
 
 
 def toy_tangents(D: Denoise, distance: Distance, x: Tensor, t: float, eps: Tensor) -> Tangents:
-    """What a denoiser makes of points (B, C, 1, 1) with noise of level t, and the direction of a distance there."""
+    """A denoiser's output for points (B, C, 1, 1) at noise level t, and the direction of a distance there."""
     level = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
     with torch.no_grad():
         D_t, D_r = consistency_pair(D, x, level, t_to_r(level), eps)
@@ -160,8 +160,8 @@ def compare_with_manifold(manifold: Manifold, found: Tangents) -> tuple[float, f
     """Where tangents point, as means over the points.
 
     Returns:
-        The share of their energy that lies along the manifold at the point nearest to the output; and the cosine
-        between where the loss pushes the output, which is against the direction, and the way to the nearest point.
+        The share of their energy along the manifold at the point nearest to the output; and the cosine between where
+        the loss pushes the output, which is against the direction, and the way to the nearest point.
     """
     nearest = manifold.nearest(found.output)
     share = share_along(found.direction, manifold.tangent_basis(nearest))
@@ -170,9 +170,9 @@ def compare_with_manifold(manifold: Manifold, found: Tangents) -> tuple[float, f
 
 
 def measure_training(manifold: Manifold, state: TrainingState, distance: Distance, device: torch.device) -> Measurement:
-    """Look at a training: at the same points, noise and starts of samples each time.
+    """Measure a training run, each time with the same points, noise and starting noise of samples.
 
-    Tangents are those of the weights in training, samples those of their average.
+    Tangents use the weights in training, samples their average.
     """
     draws = Draws(derived_seed(0, 0, "measurements"), 0, POINTS, device)
     x = draw_points(manifold, draws)
@@ -183,7 +183,7 @@ def measure_training(manifold: Manifold, state: TrainingState, distance: Distanc
 
 
 def summarise(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
-    """What `run_toy` tells of one training: ``parallel``, ``towards``, ``cosine`` (M, T) and ``distance`` (M,)."""
+    """Results of `run_toy` for one training run: ``parallel``, ``towards``, ``cosine`` (M, T), ``distance`` (M,)."""
     energies = np.array([[compare_with_manifold(manifold, found) for found in each.tangents] for each in measurements])
     cosine = np.full(energies.shape[:2], np.nan)
     for index, (before, after) in enumerate(pairwise(measurements), 1):
@@ -195,7 +195,7 @@ def summarise(manifold: Manifold, measurements: Sequence[Measurement]) -> dict[s
 
 @dataclass(frozen=True)
 class ToyTrainer:
-    """Trains networks on points of a manifold that are drawn anew for each iteration."""
+    """Trains networks on points of a manifold, freshly drawn in each iteration."""
 
     settings: Toy
     manifold: Manifold
@@ -203,7 +203,7 @@ class ToyTrainer:
     line: ProgressLine
 
     def states(self, network: nn.Module, lesson: Lesson, iterations: int, seed: int) -> Iterator[TrainingState]:
-        """The state of a training before its first iteration and after each."""
+        """The state of a training run before its first iteration and after each."""
         average = MovingAverage(self.settings.ema)
         optimiser = Optimiser(lr=self.settings.lr, warmup=0, decay=None, averages=(average,) if average.decay else ())
         state = TrainingState(network.to(self.device).train().requires_grad_(), optimiser, "toy")
@@ -217,13 +217,13 @@ class ToyTrainer:
             yield state
 
     def train(self, network: Network, lesson: Lesson, iterations: int) -> Network:
-        """Train with seed 0; returns the same network, with the averaged weights at the end."""
+        """Train with seed 0; returns the same network with its final averaged weights."""
         *_, state = self.states(network, lesson, iterations, 0)
         network.load_state_dict(state.average.state_dict())
         return freeze(network)
 
     def train_and_measure(self, start: nn.Module, descent: Descent, seed: int) -> list[Measurement]:
-        """Train a consistency model, and measure it at its start and every so many iterations."""
+        """Train a consistency model, and measure it at the start and at regular intervals."""
         lesson = consistency_lesson(self.manifold, descent.loss)
         return [
             measure_training(self.manifold, state, descent.distance, self.device)
@@ -236,13 +236,13 @@ def run_toy(settings: Toy, device: torch.device) -> dict[str, np.ndarray]:
     """Train and measure.
 
     Args:
-        settings: of the toy experiment.
-        device: where to train.
+        settings: the toy experiment's settings.
+        device: the device to train on.
 
     Returns:
         For losses L, seeds S, measurements M and noise levels T: their names ``losses``, ``seeds``, ``iterations`` and
         ``times``; ``parallel`` and ``towards``, see `compare_with_manifold`, and ``cosine``, between the directions of
-        a measurement and of the one before, NaN at the first, (L, S, M, T); ``distance`` (L, S, M), of one-step samples
+        a measurement and the previous one, NaN at the first, (L, S, M, T); ``distance`` (L, S, M), of one-step samples
         to the manifold; ``chance``, the share of a random direction along the manifold; ``points``, how many are
         measured. In the plane also ``manifold`` (n, 2), and of the first seed ``outputs`` and ``directions``
         (L, 2, n, 2), at noise level ``flow_time``, of the ``flow_measurements``: an early and the last one.
@@ -276,7 +276,7 @@ def run_toy(settings: Toy, device: torch.device) -> dict[str, np.ndarray]:
 
 
 def choose_descents(features: Distance) -> dict[str, Descent]:
-    """The losses that are compared; ``features`` is the distance of AYT's."""
+    """The losses to compare; ``features`` is the distance of AYT's loss."""
     return {
         "ect": Descent(ect_loss(0), pseudo_huber),
         "ayt": Descent(distance_loss(features, weighted=False), features),

@@ -1,6 +1,6 @@
-"""Manifolds that are known exactly: sums of waves, whose derivatives, tangents and nearest points can be computed.
+"""Exactly known manifolds: sums of waves, whose derivatives, tangents and nearest points can be computed.
 
-All is in float64: what is measured against them should have no error of theirs.
+Everything is in float64, so that they add no error to what is measured against them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from ayt.networks.modules.precond import SIGMA_DATA
 
 GRID = 1024
-"""Points among which the nearest one is looked for first."""
+"""Number of points in the initial grid search for the nearest one."""
 
 NEWTON_STEPS = 30
 
@@ -35,12 +35,12 @@ class Manifold:
 
     @property
     def dimension(self) -> int:
-        """Of the manifold, m."""
+        """Dimension of the manifold, m."""
         return self.frequencies.shape[1]
 
     @property
     def coordinates(self) -> int:
-        """Of the space around it, D."""
+        """Dimension of the surrounding space, D."""
         return 2 * self.amplitudes.shape[1]
 
     def embed(self, u: Tensor) -> Tensor:
@@ -48,23 +48,23 @@ class Manifold:
         return self._waves(u, 0).flatten(-1)
 
     def derivative(self, u: Tensor) -> Tensor:
-        """Of `embed` in the parameters, (..., D, m)."""
+        """Derivative of `embed` with respect to the parameters, (..., D, m)."""
         return self._waves(u, 1)
 
     def second_derivative(self, u: Tensor) -> Tensor:
-        """Of `embed` in the parameters, (..., D, m, m)."""
+        """Second derivative of `embed` with respect to the parameters, (..., D, m, m)."""
         return self._waves(u, 2)
 
     def tangent_basis(self, u: Tensor) -> Tensor:
-        """Orthonormal columns (..., D, m) that span the tangent space; what is normal to them is the normal space."""
+        """Orthonormal columns (..., D, m) that span the tangent space."""
         Q: Tensor = torch.linalg.qr(self.derivative(u)).Q
         return Q
 
     def nearest(self, x: Tensor) -> Tensor:
-        """The parameters (B, m) of the points nearest to x (B, D); where several are equally near, of one of them.
+        """The parameters (B, m) of the points nearest to x (B, D); one of them if several are equally near.
 
-        The best point of a grid, then Newton's method to rounding. Steps are shortened until they descend, and the
-        curvature is taken as positive, so that neither can lead away from the nearest point.
+        Takes the best point of a grid, then Newton's method to rounding error. Steps are shortened until they descend,
+        and the curvature is made positive, so that neither can lead away from the nearest point.
         """
         x = x.double()
         u = self._nearest_of_grid(x)
@@ -74,20 +74,20 @@ class Manifold:
             if step.abs().max() < 1e-15:
                 break
             trial = u - step
-            # Close to the minimum the distance cannot tell points apart any more, and Newton's step is right.
+            # Close to the minimum the distance no longer distinguishes points, and Newton's step is right.
             better = self._square_distance(x, trial) <= self._square_distance(x, u) + 1e-14
             u = torch.where(better, trial, u)
             length = torch.where(better, 1.0, length / 4)
         return u
 
     def distance(self, x: Tensor) -> Tensor:
-        """Of x (B, D) to the nearest point, (B,)."""
+        """Distance of x (B, D) to the nearest point, (B,)."""
         return self._square_distance(x.double(), self.nearest(x))[:, 0].sqrt()
 
     def _waves(self, u: Tensor, order: int) -> Tensor:
-        """The derivative of ``order``: (..., D, m, ...), m as often as ``order`` says."""
+        """The derivative of order ``order``, (..., D, m, ...), with ``order`` axes of size m."""
         k, a = self.frequencies.to(u), self.amplitudes.to(u)
-        phases = u @ k.T + order * math.pi / 2  # to differentiate a wave is to turn it by a right angle
+        phases = u @ k.T + order * math.pi / 2  # differentiating a wave shifts its phase by a right angle
         for _ in range(order):
             a = a[..., None] * k.view(len(k), *(1,) * (a.ndim - 1), -1)
         return torch.cat([torch.tensordot(wave, a, 1) for wave in (phases.cos(), phases.sin())], dim=u.ndim - 1)
@@ -104,7 +104,7 @@ class Manifold:
         return squared
 
     def _newton_step(self, x: Tensor, u: Tensor) -> Tensor:
-        """H^-1 g of half the squared distance, the eigenvalues of H by their size; (B, m)."""
+        """H^-1 g of half the squared distance, with absolute eigenvalues of H; (B, m)."""
         offset, J = self.embed(u) - x, self.derivative(u)
         gradient = torch.einsum("bd,bdm->bm", offset, J)
         H = J.mT @ J + torch.einsum("bd,bdmn->bmn", offset, self.second_derivative(u))
@@ -123,7 +123,7 @@ def share_along(v: Tensor, basis: Tensor) -> Tensor:
 
 
 def waves(*pairs: dict[tuple[int, ...], float]) -> Manifold:
-    """The manifold of these amplitudes by frequency, scaled to the standard deviation that data is taken to have."""
+    """The manifold with these amplitudes by frequency, scaled to the assumed standard deviation of data."""
     frequencies = sorted({k for pair in pairs for k in pair})
     a = torch.tensor([[pair.get(k, 0.0) for pair in pairs] for k in frequencies], dtype=torch.float64)
     # A wave of amplitude a has variance a^2 / 2 in each of its two coordinates.

@@ -20,9 +20,9 @@ class PointDenoiser(RawNetwork):
     """The raw network F of `ayt.networks.modules.precond.EDMPrecond` for points: linear layers and SiLU.
 
     Args:
-        coordinates: of a point.
+        coordinates: number of coordinates of a point.
         width: of the hidden layers.
-        depth: how many there are.
+        depth: number of hidden layers.
     """
 
     frequencies: Tensor
@@ -30,7 +30,7 @@ class PointDenoiser(RawNetwork):
     def __init__(self, coordinates: int, width: int, depth: int) -> None:
         super().__init__()
         self.mask_shapes, self.dropout, self.classes = [], 0.0, 0
-        # Low ones only, so that the few points at t = 80, where samples start, share what is learnt at lower levels.
+        # Only low frequencies, so that the few points at t = 80, where samples start, benefit from lower levels.
         self.register_buffer("frequencies", torch.tensor([0.5, 1.0, 2.0]))
         inputs = coordinates + 2 * len(self.frequencies)
         self.hidden = layers(inputs, width, depth)
@@ -44,7 +44,7 @@ class PointDenoiser(RawNetwork):
         class_labels: Tensor | None = None,
         masks: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Map (B, D, 1, 1) and noise labels (B,) to (B, D, 1, 1); the other arguments are there for the signature."""
+        """Map (B, D, 1, 1) and noise labels (B,) to (B, D, 1, 1); the other arguments only complete the signature."""
         phases = torch.outer(noise_label, self.frequencies)
         h = torch.cat([x.flatten(1), phases.cos(), phases.sin()], dim=1)
         for layer in self.hidden:
@@ -54,11 +54,11 @@ class PointDenoiser(RawNetwork):
 
 
 class PointFeatures(nn.Module):
-    """What recognises transformations of points: linear layers and SiLU.
+    """Recognises transformations of points: linear layers and SiLU.
 
     Args:
         coordinates: of a point.
-        outputs: numbers predicted for each point.
+        outputs: numbers predicted per point.
         width: of the hidden layers.
         depth: how many there are.
     """
@@ -81,5 +81,5 @@ class PointFeatures(nn.Module):
 
 
 def layers(inputs: int, width: int, depth: int) -> nn.ModuleList:
-    """``depth`` linear layers of ``width``, the first of which has ``inputs``."""
+    """``depth`` linear layers of ``width``; the first has ``inputs`` inputs."""
     return nn.ModuleList(nn.Linear(width if index else inputs, width) for index in range(depth))

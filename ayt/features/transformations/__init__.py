@@ -1,6 +1,6 @@
 """Random transformations of images, and the labels that a classifier learns to predict from the result.
 
-Each is applied to an image with probability p; where it is not, its label is 0.
+Each is applied to an image with probability p; if it is not applied, its label is 0.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def transform(
 
     Args:
         images: (B, C, H, W) in [-1, 1], one or three channels; H and W above 5.
-        draws: what `draw` gave for these names.
+        draws: the result of `draw` for these names.
         p: probability of each transformation, in [0, 1].
-        names: the transformations, a part of ``GROUPS["geo_clr_deg"]``.
-        magnitude: factor, or (B,) factors, of every strength; 1 in training.
+        names: the transformations, a subset of ``GROUPS["geo_clr_deg"]``.
+        magnitude: a factor, or (B,) factors, for all strengths; 1 in training.
 
     Returns:
         The transformed images, not clamped, and the labels (B, L) in the order of `label_names`.

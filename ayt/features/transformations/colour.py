@@ -1,4 +1,4 @@
-"""Colour transformations: one affine map of the colour space for each image."""
+"""Colour transformations: one affine map of colour space per image."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 def apply_colour(images: Tensor, w: dict[str, Tensor]) -> Tensor:
     """Change (B, 1 or 3, H, W) images by the parameters w; unchanged if w has none of these.
 
-    Brightness adds 0.2 w, contrast multiplies by 2^(0.5 w), hue turns by w about the grey axis, saturation
-    multiplies what is off that axis by 2^w; in this order. Grey images take the map's effect on grey.
+    Brightness adds 0.2 w, contrast multiplies by 2^(0.5 w), hue rotates by w about the grey axis, saturation
+    multiplies the component off that axis by 2^w; in this order. Grey images get the map's effect on grey.
     """
     some = next((w[name] for name in ("brightness", "contrast", "hue", "saturation") if name in w), None)
     if some is None:
         return images
-    grey_axis = some.new_full((3, 3), 1 / 3)  # projects on (1, 1, 1)
+    grey_axis = some.new_full((3, 3), 1 / 3)  # projects onto (1, 1, 1)
     identity = torch.eye(3, dtype=some.dtype, device=some.device)
     matrix = identity.expand(len(some), 3, 3)
     offset = some.new_zeros(len(some), 3, 1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 RADIUS = 5
-"""Of the blur's window, 11 x 11."""
+"""Radius of the blur's 11 x 11 window."""
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """
     batch, channels, height, width = images.shape
     distance = torch.arange(-RADIUS, RADIUS + 1, device=images.device, dtype=images.dtype)
-    # At sigma = 0 any positive number will do: all weight but the middle's then underflows to exactly 0.
+    # At sigma = 0 any tiny positive number will do: all weights but the middle one then underflow to exactly 0.
     width_of_bell = sigma.clamp(min=1e-2)[:, None]
     kernel = torch.exp(-0.5 * (distance / width_of_bell).square())
     kernel = kernel / kernel.sum(1, keepdim=True)  # (B, 11)
@@ -29,9 +29,9 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def add_noise_and_mixup(images: Tensor, share: Tensor | None, strength: Tensor | None, z: Tensor | None) -> Tensor:
-    """Add to each image both changes, each computed from the image before them.
+    """Apply both changes to each image, each computed from the original image.
 
-    Mixup: ``share`` of the way to its partner, the image at the mirrored place of the batch. Noise: a vector of
+    Mixup: ``share`` of the way to its partner, the image at the mirrored position in the batch. Noise: a vector of
     length ``strength`` * sqrt(C H W) in the direction z.
     """
     result = images

@@ -1,4 +1,4 @@
-"""Geometric transformations: one affine map for each image, resampled through a wavelet's low-pass filter."""
+"""Geometric transformations: one affine map per image, resampled with a wavelet's low-pass filter."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ SYM6 = (
 """Decomposition low-pass filter of the symlet with six vanishing moments; sums to sqrt(2)."""
 
 MARGIN = 3
-"""Pixels that the filter reaches on each side at the original resolution: a quarter of its taps."""
+"""The filter's reach on each side in pixels of the original resolution: a quarter of its taps."""
 
 
 def apply_geometry(images: Tensor, w: dict[str, Tensor]) -> Tensor:
-    """Scale, rotate, stretch and move (B, C, H, W) images by the parameters w; unchanged if w has none of these.
+    """Scale, rotate, stretch and translate (B, C, H, W) images by the parameters w; unchanged if w has none of these.
 
-    w is best on the host, wherever the images are: the size of the padding depends on it.
-    Images whose parameters are all 0 still pass through the resampling, which changes them by about 1e-5.
+    w should be on the host, wherever the images are: the size of the padding depends on it.
+    Images whose parameters are all 0 are still resampled, which changes them by about 1e-5.
     """
     A = affine(w, *images.shape[2:])
     return images if A is None else _resample(images, A)
 
 
 def affine(w: dict[str, Tensor], height: int, width: int) -> Tensor | None:
-    """Maps (B, 3, 3) from output to input pixels, homogeneous, from the centre, x right, y down; None if none."""
+    """Homogeneous maps (B, 3, 3) from output to input pixels: origin at the centre, x right, y down; None if no map."""
     maps = []
     if "scale" in w:
         shrink = torch.exp2(-0.2 * w["scale"])
@@ -64,12 +64,12 @@ def affine(w: dict[str, Tensor], height: int, width: int) -> Tensor | None:
 
 
 def padding(A: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
-    """Pixels of padding left, right, above, below that the batch needs, at most size - 1 (reflection's limit)."""
+    """Padding in pixels that the batch needs left, right, above, below; at most size - 1 (the limit of reflection)."""
     cx, cy = (width - 1) / 2, (height - 1) / 2
     corners = A.new_tensor([[-cx, cx, cx, -cx], [-cy, -cy, cy, cy], [1, 1, 1, 1]])
     x, y, _ = (A @ corners).unbind(1)
     reach = torch.stack([-x.min() - cx, x.max() - cx, -y.min() - cy, y.max() - cy]) + 2 * MARGIN
-    # The sizes of tensors depend on these numbers. The maps are on the host, so nothing waits for a GPU.
+    # Tensor sizes depend on these numbers. The maps are on the host, so this does not wait for a GPU.
     x0, x1, y0, y1 = (max(0.0, value) for value in reach.tolist())
     return (
         math.ceil(min(x0, width - 1)),
@@ -82,7 +82,7 @@ def padding(A: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
 def normalise_maps(A: Tensor, pads: tuple[int, int, int, int], height: int, width: int) -> Tensor:
     """The maps (B, 2, 3) for `torch.nn.functional.affine_grid` at twice the resolution, after padding."""
     x0, x1, y0, y1 = pads
-    # Fixed maps on both sides, multiplied on the host: few small products and copies to a GPU are fewer still.
+    # The constant maps are multiplied on the host first, which leaves few small products and copies to a GPU.
     before = _scale(1 / (width + x0 + x1), 1 / (height + y0 + y1)) @ _scale(1, 1, -0.5, -0.5) @ _scale(2, 2)
     before = before @ _scale(1, 1, (x0 - x1) / 2, (y0 - y1) / 2)
     after = _scale(0.5, 0.5) @ _scale(1, 1, 0.5, 0.5) @ _scale(width + 2 * MARGIN, height + 2 * MARGIN)
@@ -111,7 +111,7 @@ def _downsample(images: Tensor) -> Tensor:
 
 
 def _apply_along_both_axes(images: Tensor, matrix: Callable[[int, torch.device, torch.dtype], Tensor]) -> Tensor:
-    """Apply the matrix for an axis's size to columns and rows: for single channels faster than convolutions."""
+    """Apply an axis's matrix to columns and rows: faster than per-channel convolutions."""
     height, width = images.shape[2:]
     images = images @ matrix(width, images.device, images.dtype).T
     images = images.transpose(2, 3) @ matrix(height, images.device, images.dtype).T

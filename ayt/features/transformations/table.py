@@ -1,4 +1,4 @@
-"""Which transformations there are, what each draws, and the parameter and label that follow."""
+"""The transformations: their random draws, and the parameters and labels computed from these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 TransformationDraws = dict[str, dict[str, Tensor]]
-"""Raw random numbers by transformation and kind: ``w``, ``z`` standard normal, ``beta`` from Beta(1, 3), others
+"""Raw random numbers by transformation and kind: ``w``, ``z`` standard normal, ``beta`` from Beta(1, 3), the others
 uniform in [0, 1); ``u`` decides whether the transformation is applied."""
 
 _NORMAL = {"scale", "aniso", "translate", "brightness", "contrast", "saturation"}
@@ -22,8 +22,8 @@ def draw(
 ) -> TransformationDraws:
     """Draw for a batch of images of ``shape`` (B, C, H, W).
 
-    Everything is drawn on the generator's device, best the host's: see `apply_geometry`. Images of noise are drawn
-    with the generator ``noise`` on the images' device; absent: with the other.
+    Everything is drawn on the generator's device, preferably the host (see `apply_geometry`). Noise images are drawn
+    with the generator ``noise``, on the images' device; if absent, with the first one.
     """
     noise = noise or generator
     size, device = shape[0], generator.device

@@ -1,4 +1,4 @@
-"""Features of many images, as metrics see them."""
+"""Features of many images, as metrics use them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class FeatureSet:
-    """What is known of the features of a set of images, on one device; its size does not depend on how many there are.
+    """A summary of the features of a set of images, on one device; its size does not depend on the number of images.
 
     Attributes:
         mean: (d,) float64.
         covariance: (d, d) float64.
-        kept: (k, d) of the first images, or of some chosen at random, float32.
-        predictions: of classes, for samples; real images have none.
+        kept: (k, d) features of the first images, or of randomly chosen ones, float32.
+        predictions: class predictions, for samples; real images have none.
     """
 
     def __init__(self, mean: Tensor, covariance: Tensor, kept: Tensor, predictions: Predictions | None = None) -> None:
@@ -32,10 +32,10 @@ class FeatureSet:
 
     @property
     def predictions(self) -> Predictions:
-        """Of classes, by the features' network.
+        """Class predictions of the features' network.
 
         Raises:
-            ValueError: they were not gathered: these are real images.
+            ValueError: there are none, as these are real images.
         """
         if self._predictions is None:
             raise ValueError("real images have no predictions here")
@@ -48,11 +48,11 @@ class FeatureSet:
 
     @property
     def finite(self) -> bool:
-        """Whether all features are numbers."""
+        """Whether all features are finite."""
         return bool(torch.isfinite(self.mean).all())
 
     def derive(self, key: Any, compute: Callable[[], T]) -> T:
-        """What ``compute`` returns, computed once for each key: several metrics, or repeats, need the same."""
+        """The result of ``compute``, cached by key: several metrics, or repeats, need the same results."""
         if key not in self._derived:
             self._derived[key] = compute()
         found: T = self._derived[key]
@@ -63,8 +63,8 @@ class Gatherer:
     """Gathers a `FeatureSet` batch by batch.
 
     Args:
-        kept: how many features are kept whole.
-        head: features (B, d) to logits (B, classes); None: no predictions are gathered.
+        kept: how many feature vectors are kept.
+        head: maps features (B, d) to logits (B, classes); None: no predictions are gathered.
     """
 
     def __init__(self, kept: int, head: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -74,7 +74,7 @@ class Gatherer:
         self._kept: list[Tensor] = []
 
     def update(self, features: Tensor) -> None:
-        """Take (B, d) features."""
+        """Add (B, d) features."""
         self._statistics = self._statistics or FeatureStatistics(features.shape[1], features.device)
         self._statistics.update(features)
         if self._head:
@@ -111,4 +111,4 @@ class Denoised(ABC):
 
     @abstractmethod
     def mean(self, judge: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """The mean over all images of what ``judge`` says: real and denoised images (B, C, H, W) to (B,) numbers."""
+        """The mean over all images of ``judge``, which maps real and denoised images (B, C, H, W) to (B,) numbers."""

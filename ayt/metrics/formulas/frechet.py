@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of features taken as Gaussians."""
+"""Frechet distance between two sets of features, treated as Gaussians."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ayt.base.errors import UserError
 class FeatureStatistics:
     """Mean and covariance of features, gathered batch by batch in float64.
 
-    Sums are kept about the first batch's mean: where features are far from 0 and close together, sums about 0 would
-    lose the digits that make the covariance.
+    Sums are taken about the first batch's mean: if features are far from 0 and close together, sums about 0 would lose
+    the digits that determine the covariance.
 
     Args:
-        dimension: numbers in each feature vector.
+        dimension: size of a feature vector.
         device: where the sums are kept.
     """
 
@@ -27,7 +27,7 @@ class FeatureStatistics:
         self._products = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> None:
-        """Take (B, d) features."""
+        """Add (B, d) features."""
         features = features.double()
         if not self.n:
             self._centre = features.mean(0)
@@ -67,12 +67,12 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
     """
     if mu1.shape != mu2.shape or sigma1.shape != sigma2.shape or sigma1.shape != (len(mu1), len(mu1)):
         shapes = [tuple(part.shape) for part in (mu1, sigma1, mu2, sigma2)]
-        raise UserError(f"statistics do not fit together: shapes {shapes}")
+        raise UserError(f"statistics do not match: shapes {shapes}")
     mu1, sigma1, mu2, sigma2 = (part.double().cpu() for part in (mu1, sigma1, mu2, sigma2))
     if not all(torch.isfinite(part).all() for part in (mu1, sigma1, mu2, sigma2)):
         raise UserError("statistics of features are not finite")
-    # The trace of the root is the sum of the singular values of A^T B for any S1 = A A^T, S2 = B B^T. So a triangular
-    # factor does, at a fraction of the cost of the symmetric root, and singular values of 0 come out as rounding
+    # The trace of the root is the sum of the singular values of A^T B for any S1 = A A^T, S2 = B B^T. So triangular
+    # factors suffice, at a fraction of the cost of the symmetric root, and zero singular values come out as rounding
     # error: as roots of eigenvalues they would come out as the root of rounding error.
     cross = torch.linalg.svdvals(_factor(sigma1).T @ _factor(sigma2)).sum()
     return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2 * cross)
@@ -82,7 +82,7 @@ def _factor(sigma: Tensor) -> Tensor:
     """A (d, r) with sigma = A A^T, r its rank within rounding: Cholesky's factor with pivots (LAPACK's pstrf)."""
     if not sigma.any():
         return sigma[:, :1]
-    # By columns, as LAPACK wants it; a covariance is symmetric.
+    # In column order, as LAPACK expects; a covariance is symmetric.
     lower, pivots, rank, _ = lapack.dpstrf(sigma.numpy().T, lower=1)
     factor = torch.zeros_like(sigma)
     factor[torch.from_numpy(pivots).long() - 1] = torch.from_numpy(lower).tril()

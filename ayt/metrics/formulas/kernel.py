@@ -12,7 +12,7 @@ from ayt.metrics.formulas.feature_sets import FeatureSet
 SUBSETS = 100
 SUBSET_SIZE = 1000
 BLOCK = 1000
-"""Rows of the kernel matrix that are computed at a time: memory stays bounded."""
+"""Rows of the kernel matrix computed at a time, to bound memory."""
 
 
 def kid(
@@ -23,15 +23,15 @@ def kid(
     Args:
         features: (n, d) of samples.
         reference: (m, d) of real images.
-        subsets: how many are drawn.
-        subset_size: of each, drawn without replacement; at most n and m.
-        seed: of the subsets.
+        subsets: number of subsets.
+        subset_size: size of each, drawn without replacement; at most n and m.
+        seed: seed of the subsets.
 
     Returns:
-        The distance, which for equal distributions is 0 on average and may be slightly negative.
+        The distance; for equal distributions it is 0 on average and may be slightly negative.
 
     Raises:
-        UserError: fewer than two features on a side.
+        UserError: fewer than two features on either side.
     """
     size = _subset_size(len(features), len(reference), subset_size)
     sides = ((features, "samples"), (reference, "real"))
@@ -42,7 +42,7 @@ def kid(
 
 
 def kid_of_sets(samples: FeatureSet, real: FeatureSet) -> float:
-    """`kid` of the features that two sets keep; what it takes of real images alone is computed once."""
+    """`kid` of the kept features of two sets; the part that depends only on real images is computed once."""
     size = _subset_size(len(samples.kept), len(real.kept), SUBSET_SIZE)
     sides = ((samples.kept, "samples"), (real.kept, "real"))
     x, y = (choose_subsets(len(side), size, SUBSETS, 0, name).to(side.device) for side, name in sides)
@@ -51,7 +51,7 @@ def kid_of_sets(samples: FeatureSet, real: FeatureSet) -> float:
 
 
 def choose_subsets(count: int, size: int, subsets: int, seed: int, side: str) -> Tensor:
-    """Subsets (subsets, count) of ``size`` out of ``count`` features: 1 where one is in, 0 elsewhere."""
+    """Random subsets of ``size`` out of ``count`` features, (subsets, count): 1 for members, 0 elsewhere."""
     source = generator(seed, 0, f"KID, {side}")
     chosen = torch.zeros(subsets, count, dtype=torch.float64)
     for row in chosen:
@@ -71,7 +71,7 @@ def kernel_sums(a: Tensor, b: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
 
 
 def mean_within(a: Tensor, in_a: Tensor, size: int) -> Tensor:
-    """For each subset, (subsets,), the mean of the kernel over pairs of different features of one set."""
+    """For each subset, (subsets,), the mean of the kernel over pairs of distinct features of one set."""
     diagonal = (a.double().square().sum(1) / a.shape[1] + 1) ** 3
     return (kernel_sums(a, a, in_a, in_a) - in_a @ diagonal) / (size * (size - 1))
 

@@ -1,4 +1,4 @@
-"""Metrics of neighbourhoods: do samples lie among real images, and real images among samples?
+"""Neighbourhood metrics: do samples lie among real images, and real images among samples?
 
 Improved precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797).
 """
@@ -16,7 +16,7 @@ from ayt.base.errors import UserError
 from ayt.metrics.formulas.feature_sets import FeatureSet
 
 BLOCK = 512
-"""Rows of distances that are computed at a time: memory stays bounded."""
+"""Rows of distances computed at a time, to bound memory."""
 
 
 K_PRECISION, K_DENSITY = 3, 5
@@ -24,13 +24,13 @@ LARGEST_K = max(K_PRECISION, K_DENSITY)
 
 
 class Neighbourhoods(NamedTuple):
-    """Four numbers, of which high is good.
+    """Four numbers, all better if higher.
 
     Attributes:
-        precision: share of samples within the neighbourhood of some real image.
-        recall: share of real images within the neighbourhood of some sample.
-        density: real images within whose neighbourhood a sample lies, on average, divided by k; may exceed 1.
-        coverage: share of real images within whose neighbourhood some sample lies.
+        precision: share of samples within the neighbourhood of a real image.
+        recall: share of real images within the neighbourhood of a sample.
+        density: average number of real images' neighbourhoods that contain a sample, divided by k; may exceed 1.
+        coverage: share of real images whose neighbourhood contains a sample.
     """
 
     precision: float
@@ -42,7 +42,7 @@ class Neighbourhoods(NamedTuple):
 def precision_recall_density_coverage(
     features: Tensor, reference: Tensor, k_precision: int = K_PRECISION, k_density: int = K_DENSITY
 ) -> Neighbourhoods:
-    """Compare two sets of features by their neighbourhoods: balls that reach to the k-th neighbour in the same set.
+    """Compare two sets of features by neighbourhoods: balls that reach to the k-th nearest neighbour in the same set.
 
     Args:
         features: (n, d) of samples.
@@ -51,7 +51,7 @@ def precision_recall_density_coverage(
         k_density: k of density and coverage.
 
     Raises:
-        UserError: a set has no more features than k.
+        UserError: a set has at most k features.
     """
     k = max(k_precision, k_density)
     if min(len(features), len(reference)) <= k:
@@ -63,9 +63,9 @@ def precision_recall_density_coverage(
 
 
 def neighbourhoods(samples: FeatureSet, real: FeatureSet) -> Neighbourhoods:
-    """`precision_recall_density_coverage` of the features that two sets keep, computed once for all four metrics.
+    """`precision_recall_density_coverage` of the kept features of two sets, computed once for all four metrics.
 
-    All are NaN where a set keeps too few features.
+    All are NaN if a set keeps too few features.
     """
     if min(len(samples.kept), len(real.kept)) <= LARGEST_K:
         return Neighbourhoods(*[math.nan] * 4)
@@ -100,13 +100,13 @@ def _compare(
 
 
 def radii(points: Tensor, reference: Tensor, k: int) -> Tensor:
-    """Squared distances (n, k) of each point to its nearest others, rising; ``reference``: see `_centre`."""
+    """Squared distances (n, k) from each point to its k nearest others, ascending; ``reference``: see `_centre`."""
     points = _centre(points, reference)
     return torch.cat([distances.topk(k + 1, largest=False).values[:, 1:] for _, distances in _blocks(points, points)])
 
 
 def _centre(points: Tensor, reference: Tensor) -> Tensor:
-    """Points about the mean of real images: the same shift for all changes no distance, and keeps the digits."""
+    """Points relative to the mean of real images: a common shift changes no distance but avoids loss of digits."""
     return points.double() - reference.double().mean(0)
 
 

@@ -1,1 +1,1 @@
-"""Settings of feature networks, a module for each; no torch here."""
+"""Settings of feature networks, one module each; no torch here."""

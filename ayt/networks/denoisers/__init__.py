@@ -1,1 +1,1 @@
-"""Settings of denoisers, a module for each; no torch here."""
+"""Settings of denoisers, one module each; no torch here."""

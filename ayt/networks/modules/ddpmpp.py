@@ -15,16 +15,16 @@ from ayt.networks.modules.precond import RawNetwork
 EPS = 1e-6
 HALF = math.sqrt(0.5)
 LAYOUT_FREE_ON = {"cuda"}
-"""Types of devices on which group norm is written as operations that work on any layout, and that torch.compile fuses:
-PyTorch's own on CUDA copies activations with channels last to channels first and back. A CPU's knows both layouts.
+"""Device types on which group norm is written with operations that work in any memory layout and that torch.compile
+fuses: PyTorch's CUDA kernel copies channels-last activations to channels first and back. Its CPU kernel has both.
 """
 
 
 class Conv(nn.Conv2d):
-    """Convolution that keeps the size, after an optional change of resolution by 2.
+    """Size-preserving convolution, after an optional change of resolution by a factor of 2.
 
     ``resample`` is None, ``"down"`` (mean of 2x2 pixels) or ``"up"`` (each pixel repeated). The buffer
-    ``resample_filter`` holds that 2x2 filter because published checkpoints do.
+    ``resample_filter`` holds the 2x2 filter because published checkpoints have it.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, resample: str | None = None, gain: float = 1.0) -> None:
@@ -44,21 +44,21 @@ class Conv(nn.Conv2d):
 
 
 def initialise(layer: nn.Conv2d | nn.Linear, gain: float) -> None:
-    """Xavier-uniform weights times ``gain``, no bias. A tiny gain makes a residual branch begin at nothing."""
+    """Xavier-uniform weights times ``gain``, no bias. A tiny gain makes a residual branch start near zero."""
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A linear layer, initialised as the convolutions are."""
+    """A linear layer, initialised like the convolutions."""
     layer = nn.Linear(inputs, outputs, bias)
     initialise(layer, 1.0)
     return layer
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group norm of at most 32 groups of at least 4 channels."""
+    """Group norm with at most 32 groups of at least 4 channels each."""
     return nn.GroupNorm(min(32, channels // 4), channels, eps=EPS)
 
 
@@ -66,12 +66,12 @@ def normalise(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None) -> Ten
     """Group norm of x + shift.
 
     Args:
-        norm: its weights, groups and epsilon.
+        norm: provides weights, groups and epsilon.
         x: (B, C, H, W).
-        shift: (B, C) for all pixels of an image and channel; None: 0.
+        shift: (B, C), constant over pixels; None: 0.
 
     Returns:
-        (B, C, H, W) in the memory format of x; where x is below float32, computed and returned in float32.
+        (B, C, H, W) in the memory format of x; computed and returned in float32 if x has lower precision.
     """
     if x.device.type in LAYOUT_FREE_ON:
         return _layout_free(norm, x, shift)
@@ -82,18 +82,18 @@ def normalise(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None) -> Ten
 def norm_silu(
     norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None, mask: Tensor | None = None, keep: float = 1.0
 ) -> Tensor:
-    """SiLU of `normalise`, then dropout: where ``mask`` (B, C, H, W) is False 0, else 1 / ``keep`` times as large."""
+    """SiLU of `normalise`, then dropout: 0 where ``mask`` (B, C, H, W) is False, otherwise divided by ``keep``."""
     h = F.silu(normalise(norm, x, shift))
     return h if mask is None else h * mask / keep
 
 
 def _layout_free(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None) -> Tensor:
-    """Group norm as one scale and one offset for each image and channel, in float32 at least."""
+    """Group norm as one scale and one offset per image and channel, in at least float32."""
     h = x if x.dtype == torch.float64 else x.float()
     if shift is not None:
         h = h + shift.to(h.dtype)[:, :, None, None]
     size, channels, height, width = h.shape
-    # With channels last a view; pixels stay outside, channels inside.
+    # A view in channels-last layout: pixels are the outer dimension, channels the inner one.
     groups = h.permute(0, 2, 3, 1).reshape(size, height * width, norm.num_groups, channels // norm.num_groups)
     variance, mean = torch.var_mean(groups, dim=(1, 3), correction=0)  # each (B, groups)
     inverse, mean = ((part[:, :, None]) for part in (torch.rsqrt(variance + norm.eps), mean))
@@ -112,7 +112,7 @@ def positional_embedding(noise_label: Tensor, channels: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """Residual block: two convolutions that see the noise level, then optional self-attention."""
+    """Residual block: two convolutions conditioned on the noise level, then optional self-attention."""
 
     def __init__(
         self,
@@ -148,8 +148,8 @@ class Block(nn.Module):
         """Self-attention over pixels with one head."""
         size, channels, height, width = x.shape
         qkv = self.qkv(normalise(self.norm2, x)).permute(0, 2, 3, 1)
-        # Query, key and value, each (B, HW, C), are the fastest part of the channel index. Pixels before channels, here
-        # and on the way back: convolutions then see channels last.
+        # Query, key and value, each (B, HW, C), vary fastest in the channel index. Pixels come before channels, here
+        # and on the way back, so that convolutions get channels-last activations.
         query, key, value = qkv.reshape(size, height * width, channels, 3).unbind(3)
         weights = torch.softmax(query @ key.transpose(1, 2) / math.sqrt(channels), dim=2)  # (B, HW, HW)
         attended = weights @ value
@@ -166,8 +166,8 @@ class DDPMpp(RawNetwork):
         channels: of the first stage.
         channel_mult: multiplier of ``channels`` for each resolution, from the finest; each halves the one before.
         blocks: residual blocks for each resolution of the encoder; the decoder has one more.
-        attention: resolutions whose blocks attend: all in the encoder, the last in the decoder.
-        dropout: between the two convolutions of each block.
+        attention: resolutions with self-attention: in all blocks of the encoder, in the last of the decoder.
+        dropout: probability, between the two convolutions of each block.
         augment_labels: size of the augmentation label; 0: none.
         classes: number of classes; 0: unconditional.
 
@@ -249,9 +249,9 @@ class DDPMpp(RawNetwork):
         Args:
             x: (B, C, H, W) scaled noisy images.
             noise_label: (B,) ln(sigma) / 4.
-            augment_labels: (B, A); None counts as zeros.
+            augment_labels: (B, A); None means zeros.
             class_labels: (B, classes) one-hot.
-            masks: of dropout, as `mask_shapes` says, each (B, C, H, W), False where a number is dropped; empty: no
+            masks: dropout masks of `mask_shapes`, each (B, C, H, W), False where a number is dropped; empty: no
                 dropout, whatever mode the module is in. Masks are arguments so that passes can share them.
 
         Returns:

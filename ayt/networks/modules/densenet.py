@@ -16,7 +16,7 @@ POOL = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1 convolution to four times the growth, 3x3 convolution to the growth, put before what came in."""
+    """1x1 convolution to four times the growth, 3x3 convolution to the growth, concatenated before the input."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -49,15 +49,15 @@ class DenseNet(FeatureModule):
     """Dense blocks with transitions between them; then batch norm, ReLU, 4x4 mean pool, linear.
 
     Args:
-        resolution: height and width of the images; after the transitions 4 pixels must be left.
+        resolution: height and width of the images; 4 pixels must remain after the transitions.
         image_channels: of the images.
-        outputs: numbers predicted for each image.
+        outputs: numbers predicted per image.
         growth: channels that each layer adds.
         blocks: layers of each dense block.
         compression: share of the channels that a transition keeps, rounded down.
 
     Raises:
-        UserError: the transitions do not leave 4 pixels.
+        UserError: 4 pixels do not remain after the transitions.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class DenseNet(FeatureModule):
         return [*maps, self.head(maps[-1].flatten(1))]
 
     def embed(self, x: Tensor) -> Tensor:
-        """The features (B, d) that the linear layer sees."""
+        """The features (B, d) that enter the linear layer."""
         return self._maps(x)[-1].flatten(1)
 
     def head(self, features: Tensor) -> Tensor:
-        """Predict (B, outputs) from what `embed` gives."""
+        """Predict (B, outputs) from the result of `embed`."""
         predictions: Tensor = self.linear(features)
         return predictions
 

@@ -1,4 +1,4 @@
-"""What every feature network can do."""
+"""The interface of feature networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class FeatureModule(nn.Module):
-    """A network from images to predictions that shows its features."""
+    """A network from images to predictions that exposes its features."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict (B, outputs) from (B, C, H, W) in [-1, 1]."""
@@ -20,8 +20,8 @@ class FeatureModule(nn.Module):
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """The features (B, d) that the last layer sees."""
+        """The features (B, d) that enter the last layer."""
 
     @abstractmethod
     def head(self, features: Tensor) -> Tensor:
-        """Predict (B, outputs) from what `embed` gives."""
+        """Predict (B, outputs) from the result of `embed`."""

@@ -1,4 +1,4 @@
-"""The Inception network of FID: pytorch-fid's structure and weights, and the logits that its features lead to."""
+"""The Inception network of FID: pytorch-fid's architecture and weights, and the logits computed from its features."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ BEFORE_POOLING = (
         *("Mixed_7a", "Mixed_7b", "Mixed_7c"),
     ),
 )
-"""The layers between the two max-pools, and up to the mean over pixels."""
+"""Names of the layers between the two max-pools, and from there to the mean over pixels."""
 
 
 def structure() -> nn.Module:
-    """The network that pytorch-fid's weights are for, without weights."""
+    """The network that pytorch-fid's weights fit, without the weights."""
     network = inception_v3(num_classes=CLASSES, aux_logits=False, weights=None, init_weights=False)
     network.Mixed_5b = theirs.FIDInceptionA(192, pool_features=32)
     network.Mixed_5c = theirs.FIDInceptionA(256, pool_features=64)
@@ -52,7 +52,7 @@ class Inception(nn.Module):
         weights: pytorch-fid's file.
 
     Raises:
-        UserError: the file is missing, damaged, or holds other weights.
+        UserError: the file is missing, damaged, or holds different weights.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -66,7 +66,7 @@ class Inception(nn.Module):
             raise UserError(f"{weights}: not pytorch-fid's weights ({str(error).splitlines()[0]})") from None
         network.eval().requires_grad_(False)
         for module in network.modules():
-            # In eval mode a batch norm is a fixed scale and shift: as a part of the convolution it costs nothing.
+            # In eval mode batch norm is a fixed scale and shift, which costs nothing when folded into the convolution.
             if isinstance(module, BasicConv2d):
                 module.conv = fuse_conv_bn_eval(module.conv, module.bn)
                 module.bn = nn.Identity()
@@ -77,7 +77,7 @@ class Inception(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Features (B, 2048), float32, of uint8 images (B, 3, H, W), which are enlarged to 299 x 299."""
+        """Features (B, 2048), float32, of uint8 images (B, 3, H, W), enlarged to 299 x 299."""
         x = F.interpolate(images.float() / 255, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
         x = (2 * x - 1).contiguous(memory_format=torch.channels_last)
         for stage in self.stages[:-1]:
@@ -86,5 +86,5 @@ class Inception(nn.Module):
         return features.mean(dim=(2, 3))
 
     def head(self, features: Tensor) -> Tensor:
-        """Logits (B, 1008) of what `embed` gives, without the bias: the Inception Score was defined so."""
+        """Logits (B, 1008) from the result of `embed`, without the bias, as the Inception Score is defined."""
         return F.linear(features, self.weight)

@@ -13,10 +13,10 @@ from torch.func import functional_call
 from ayt.base.randomness import Draws
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""D(x; sigma): noisy images (B, C, H, W) and noise levels (B,) to images (B, C, H, W) in about [-1, 1]."""
+"""D(x; sigma): from noisy images (B, C, H, W) and noise levels (B,) to images (B, C, H, W) in about [-1, 1]."""
 
 SIGMA_DATA = 0.5
-"""Standard deviation that the data is taken to have, in units of images in [-1, 1]."""
+"""Assumed standard deviation of the data, in units of images in [-1, 1]."""
 
 
 def scalings(sigma: Tensor, sigma_data: float = SIGMA_DATA) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -34,12 +34,12 @@ CAST_AT_ONCE = 32
 
 
 class RawNetwork(nn.Module):
-    """F, what the preconditioning surrounds.
+    """F, the network inside the preconditioning.
 
     Attributes:
         mask_shapes: (C, H, W) of each dropout mask, in the order in which ``forward`` takes them.
         dropout: probability that a number is dropped.
-        classes: number of classes that it is told of; 0: none.
+        classes: number of classes that it is conditioned on; 0: none.
     """
 
     mask_shapes: list[tuple[int, int, int]]
@@ -53,7 +53,7 @@ class EDMPrecond(nn.Module):
     Args:
         model: F, called as ``model(x, noise_label, augment_labels, class_labels, masks)``.
         sigma_data: standard deviation of the data.
-        bf16: whether F computes in bfloat16; its inputs, weights and what surrounds it stay in float32.
+        bf16: whether F computes in bfloat16; its inputs, weights and the preconditioning stay in float32.
     """
 
     def __init__(self, model: RawNetwork, sigma_data: float = SIGMA_DATA, bf16: bool = False) -> None:
@@ -100,7 +100,7 @@ class EDMPrecond(nn.Module):
             sigma: (B,) noise levels, above 0.
             augment_labels: (B, A) or None.
             class_labels: (B, classes) one-hot, or None.
-            masks: of dropout, for F; empty: no dropout.
+            masks: dropout masks for F; empty: no dropout.
             weights: what `cast_weights` gave; None: they are cast here.
 
         Returns:
@@ -148,13 +148,13 @@ def bind(
     called: Callable[..., Tensor] | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> Denoise:
-    """The denoiser as a function of images and noise levels alone: formulas see neither labels nor masks.
+    """The denoiser as a function of images and noise levels only: formulas need neither labels nor masks.
 
     Args:
         network: the denoiser.
-        labels: (B,) classes of the images; ignored by a network that is not told any.
-        draws: of the dropout masks, the same for every call; None: no dropout.
-        called: what is called in the network's place, if it is wrapped.
+        labels: (B,) classes of the images; ignored by an unconditional network.
+        draws: source of the dropout masks, the same for every call; None: no dropout.
+        called: the wrapped network to call instead, if it is wrapped.
         weights: what the network's `cast_weights` gave; None or empty: they are cast where they are used.
 
     Returns:

@@ -31,14 +31,14 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(FeatureModule):
-    """A 3x3 stem, groups of basic blocks of which all but the first halve the resolution, mean over pixels, linear.
+    """A 3x3 stem, groups of basic blocks (all but the first halve the resolution), mean over pixels, a linear layer.
 
     Args:
         resolution: height and width of the images.
         image_channels: of the images.
-        outputs: numbers predicted for each image.
-        widths: channels of each group; the stem has the first's.
-        blocks: basic blocks in each group; 2 with four groups is ResNet-18.
+        outputs: numbers predicted per image.
+        widths: channels of each group; the stem has as many as the first.
+        blocks: basic blocks per group; 2 with four groups is ResNet-18.
 
     Raises:
         UserError: the resolution cannot be halved often enough.
@@ -71,11 +71,11 @@ class ResNet(FeatureModule):
         return [*maps, self.head(maps[-1].mean(dim=(2, 3)))]
 
     def embed(self, x: Tensor) -> Tensor:
-        """The features (B, widths[-1]) that the linear layer sees."""
+        """The features (B, widths[-1]) that enter the linear layer."""
         return self._maps(x)[-1].mean(dim=(2, 3))
 
     def head(self, features: Tensor) -> Tensor:
-        """Predict (B, outputs) from what `embed` gives."""
+        """Predict (B, outputs) from the result of `embed`."""
         predictions: Tensor = self.linear(features)
         return predictions
 

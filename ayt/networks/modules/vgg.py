@@ -1,4 +1,4 @@
-"""VGG-style classifiers: VGG16 for 32x32 images by default, any smaller one by configuration."""
+"""VGG-style classifiers: VGG16 for 32x32 images by default, smaller ones by configuration."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class VGG(FeatureModule):
     Args:
         resolution: height and width of the images.
         image_channels: of the images.
-        outputs: numbers predicted for each image.
+        outputs: numbers predicted per image.
         widths: channels of each stage.
         convs: convolutions of each stage.
         batch_norm: whether each convolution is followed by batch norm.
-        pool: a 2x2 max-pool ends each stage; without, the stage's last convolution has stride 2.
+        pool: whether a 2x2 max-pool ends each stage; otherwise the stage's last convolution has stride 2.
 
     Raises:
         UserError: ``widths`` and ``convs`` differ in length, or the resolution cannot be halved often enough.
@@ -74,11 +74,11 @@ class VGG(FeatureModule):
         return [*maps, self.head(maps[-1].mean(dim=(2, 3)))]
 
     def embed(self, x: Tensor) -> Tensor:
-        """The features (B, widths[-1]) that the linear layer sees."""
+        """The features (B, widths[-1]) that enter the linear layer."""
         return self._maps(x)[-1].mean(dim=(2, 3))
 
     def head(self, features: Tensor) -> Tensor:
-        """Predict (B, outputs) from what `embed` gives."""
+        """Predict (B, outputs) from the result of `embed`."""
         predictions: Tensor = self.layers["classifier"](features)
         return predictions
 

@@ -78,18 +78,18 @@ class Transformer(nn.Module):
 
 
 class ViT(FeatureModule):
-    """Patches to tokens, blocks, norm, mean over tokens, linear.
+    """Patches to tokens, transformer blocks, norm, mean over tokens, a linear layer.
 
     Args:
         resolution: height and width of the images.
         image_channels: of the images.
-        outputs: numbers predicted for each image.
+        outputs: numbers predicted per image.
         patch: side of a patch, in pixels.
-        dim: numbers in a token; a multiple of 4 above 4.
-        depth: blocks.
-        heads: of each attention.
-        head_dim: numbers in a head.
-        mlp: hidden numbers of each feed-forward layer.
+        dim: size of a token; a multiple of 4, at least 8.
+        depth: number of blocks.
+        heads: heads of each attention layer.
+        head_dim: size of a head.
+        mlp: hidden size of each feed-forward layer.
 
     Raises:
         UserError: patches do not divide the image, or ``dim`` cannot hold positions.
@@ -111,10 +111,10 @@ class ViT(FeatureModule):
         if resolution % patch:
             raise UserError(f"patch {patch}: does not divide resolution {resolution}")
         if dim % 4 or dim < 8:
-            raise UserError(f"dim {dim}: must be a multiple of 4, 8 or above")
+            raise UserError(f"dim {dim}: must be a multiple of 4, at least 8")
         self.patch = patch
         side, numbers = resolution // patch, image_channels * patch**2
-        # Place 0 of the published checkpoints' names is the cutting into patches, which has no weights.
+        # Index 0 in the published checkpoints' names is the division into patches, which has no weights.
         self.to_patch_embedding = nn.Sequential(
             nn.Identity(), nn.LayerNorm(numbers), nn.Linear(numbers, dim), nn.LayerNorm(dim)
         )
@@ -128,11 +128,11 @@ class ViT(FeatureModule):
         return [*streams, self.head(self._pool(streams[-1]))]
 
     def embed(self, x: Tensor) -> Tensor:
-        """The features (B, dim) that the linear layer sees."""
+        """The features (B, dim) that enter the linear layer."""
         return self._pool(self._streams(x)[-1])
 
     def head(self, features: Tensor) -> Tensor:
-        """Predict (B, outputs) from what `embed` gives."""
+        """Predict (B, outputs) from the result of `embed`."""
         predictions: Tensor = self.linear_head(features)
         return predictions
 
