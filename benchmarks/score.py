@@ -39,7 +39,8 @@ from ayt.methods.pretraining import Pretraining
 from ayt.networks.base import DENOISERS
 from ayt.networks.modules.inception import structure
 from ayt.networks.modules.precond import bind
-from ayt.plan.evaluations import FeatureSpace, Reference, Sampling, Score
+from ayt.plan.evaluations import Sampling, Score
+from ayt.plan.references import FeatureSpace, Reference
 from ayt.plan.runs import RunRecord
 from ayt.training.work import build_network
 

@@ -93,7 +93,7 @@ def run_reference(options: argparse.Namespace) -> None:
     from ayt.base.errors import UserError
     from ayt.base.images import Images
     from ayt.evaluation import extractors
-    from ayt.plan.evaluations import read_reference
+    from ayt.plan.references import read_reference
 
     record = read_reference(options.record)
     if bool(record.statistics) != bool(options.statistics):

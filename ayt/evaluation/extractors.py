@@ -20,7 +20,7 @@ from ayt.evaluation.fixed_batches import FixedBatches
 from ayt.foreign.arrays import read_npz
 from ayt.metrics.formulas.feature_sets import FeatureSet, Gatherer
 from ayt.networks.modules.feature_network import FeatureModule
-from ayt.plan.evaluations import Reference
+from ayt.plan.references import Reference
 from ayt.training.work import build_frozen
 
 

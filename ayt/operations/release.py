@@ -19,7 +19,7 @@ from ayt.methods.formulas.objective import Sampled
 from ayt.metrics.base import METRICS
 from ayt.networks.base import Denoiser
 from ayt.networks.modules.precond import EDMPrecond
-from ayt.plan.evaluations import INCEPTION
+from ayt.plan.references import INCEPTION
 from ayt.plan.runs import RunRecord, read_run
 from ayt.training.work import find_origin, load_denoiser, work_of
 

@@ -13,9 +13,7 @@ from ayt.metrics.base import SampleMetric
 from ayt.networks.base import Denoiser
 from ayt.plan import records
 from ayt.plan.evaluations import (
-    EVALUATION_VERSION,
     Precision,
-    Reference,
     Sampling,
     comparison_content,
     comparison_identity,
@@ -24,6 +22,7 @@ from ayt.plan.evaluations import (
     precision_content,
 )
 from ayt.plan.records import Record, digest, part, require_version
+from ayt.plan.references import EVALUATION_VERSION, Reference
 from ayt.plan.runs import Weights, parse_weights
 
 

@@ -16,8 +16,9 @@ from ayt.methods.training import Stage, Training, average_name
 from ayt.metrics.base import METRICS, DenoisingMetric, Metric, SampleMetric
 from ayt.plan.analyses import Analysis
 from ayt.plan.anchors import Anchor, Heun
-from ayt.plan.evaluations import MOST_KEPT, DenoisingScore, FeatureSpace, Grid, Reference, Sampling, Score
+from ayt.plan.evaluations import DenoisingScore, Grid, Sampling, Score
 from ayt.plan.records import Record, digest
+from ayt.plan.references import MOST_KEPT, FeatureSpace, Reference
 from ayt.plan.runs import Published, Run, RunRecord, Segment, Snapshot, Weights
 
 

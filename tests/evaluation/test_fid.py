@@ -25,7 +25,8 @@ from ayt.metrics.frechet import Frechet
 from ayt.metrics.recall import Recall
 from ayt.networks.denoisers.ddpmpp import DDPMpp
 from ayt.networks.modules.inception import Inception
-from ayt.plan.evaluations import DenoisingScore, FeatureSpace, Reference, Sampling, Score
+from ayt.plan.evaluations import DenoisingScore, Sampling, Score
+from ayt.plan.references import FeatureSpace, Reference
 from ayt.plan.runs import RunRecord
 
 CPU = torch.device("cpu")

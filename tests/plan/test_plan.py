@@ -11,7 +11,8 @@ from ayt.methods.base import METHODS
 from ayt.methods.ect import Ect
 from ayt.plan.analyses import read_analysis
 from ayt.plan.anchors import read_anchor
-from ayt.plan.evaluations import read_evaluation, read_grid, read_reference
+from ayt.plan.evaluations import read_evaluation, read_grid
+from ayt.plan.references import read_reference
 from ayt.plan.runs import parse_run, read_run
 
 READERS = {
