@@ -4,13 +4,20 @@ A consistency step against two forward passes (one without gradient) and a backw
 from drawing noise to RAdam and EMA, is overhead. A classifier step against its network's forward and backward pass.
 
     python benchmarks/step_time.py --size embedded --batch-size 128
+
+Of several commits of this repository in turn, each with its own script, so that the machine's moods fall on all:
+
+    python benchmarks/step_time.py --commits 8ece5e3 e65cd03 --only AYT --batch-size 8
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +36,8 @@ from ayt.training import work
 from ayt.training.iteration import Passes
 from ayt.training.recording import Trainer
 from ayt.training.state import Optimiser, TrainingState
+
+ROOT = Path(__file__).parents[1]
 
 SIZES = {"embedded": "config/embedded.yaml", "paper": "config/batch_size_ablation.yaml"}
 # The paper's networks on images that need no download; published numbers would not stand beside theirs.
@@ -53,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="tf32", help="default: %(default)s")
     parser.add_argument("--compile", action="store_true", help="steps and passes through torch.compile")
     parser.add_argument("--device", default="cpu", help="default: %(default)s")
+    parser.add_argument("--commits", nargs="+", metavar="COMMIT", help="measure these in turn, twice")
     return parser.parse_args()
 
 
@@ -112,8 +122,35 @@ def seconds(work: Callable[[], None], steps: int, device: torch.device) -> float
     return (time.perf_counter() - begin) / steps
 
 
+def compare(commits: list[str], options: argparse.Namespace) -> None:
+    """What each commit's script prints for the same arguments, one commit after the other, twice."""
+    given = {name: value for name, value in vars(options).items() if name != "commits" and value not in (None, False)}
+    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items()]
+    with TemporaryDirectory() as folder:
+        for commit in commits:
+            root = Path(folder) / commit
+            root.mkdir()
+            archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
+            subprocess.run(["tar", "x"], cwd=root, input=archive, check=True)
+        for commit in 2 * commits:
+            root = Path(folder) / commit
+            command = [sys.executable, "benchmarks/step_time.py", *flags]
+            done = subprocess.run(
+                command,
+                cwd=root,
+                env={**os.environ, "PYTHONPATH": str(root)},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            print(*(f"{commit}  {line}" for line in done.stdout.splitlines() if " x " in line), sep="\n", flush=True)
+
+
 def main() -> None:
     options = parse()
+    if options.commits:
+        compare(options.commits, options)
+        return
     device = torch.device(options.device)
     torch.set_num_threads(1)
     overrides = {**(WITHOUT_DOWNLOADS if options.size == "paper" else {}), "training": {"precision": options.precision}}
