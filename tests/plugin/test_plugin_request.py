@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from fake_slurm import install
 
 from snakemake_executor_plugin_submitit.request import RequestError, request
 from snakemake_executor_plugin_submitit.submission import Habits, script
@@ -12,8 +13,15 @@ def ask(threads=1, **resources):
     return request({"runtime": 60, **resources}, threads, name="n")
 
 
-def text(tmp_path, threads=1, jobs=1, habits=None, **resources):
-    return script(ask(threads, **resources), tmp_path / "token", habits or Habits(), jobs)
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    """The script of a batch; submitit makes none where Slurm's commands are not on PATH."""
+    monkeypatch.setenv("PATH", install(tmp_path / "bin")[1]["PATH"])
+
+    def build(threads=1, jobs=1, habits=None, **resources):
+        return script(ask(threads, **resources), tmp_path / "token", habits or Habits(), jobs)
+
+    return build
 
 
 PLAIN = {"nodes": 1, "ntasks-per-node": 1, "cpus-per-task": 1, "requeue": True}
@@ -105,11 +113,11 @@ def test_without_a_limit_the_partitions_counts():
     assert "no runtime is given" in found.remarks[0]
 
 
-def test_a_short_job_is_not_asked_to_leave(tmp_path):
+def test_a_short_job_is_not_asked_to_leave(text):
     found = ask(runtime=2)
     assert (found.minutes, found.signal_seconds) == (2, 0)
     assert "runtime=2 (minutes) is too short" in found.remarks[0]
-    assert "--signal" not in text(tmp_path, runtime=2)
+    assert "--signal" not in text(runtime=2)
     assert ask(runtime=2, slurm_signal_seconds=30).signal_seconds == 30
 
 
@@ -123,19 +131,19 @@ def lines(script):
     return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
 
 
-def test_the_script_of_an_array(tmp_path):
-    script = text(tmp_path, threads=3, jobs=4, comment="project 7", habits=Habits(array_parallelism=2))
+def test_the_script_of_an_array(text):
+    script = text(threads=3, jobs=4, comment="project 7", habits=Habits(array_parallelism=2))
     assert {"--array=0-3%2", "--comment='project 7 token'", "--time=60", "--signal=USR2@120"} <= set(lines(script))
     assert "srun" in script and "--export=ALL --cpus-per-task=3" in script
     assert "wckey" not in script
 
 
-def test_the_script_of_ranks_has_no_srun_and_its_own_signal(tmp_path):
-    script = text(tmp_path, tasks=2)
+def test_the_script_of_ranks_has_no_srun_and_its_own_signal(text):
+    script = text(tasks=2)
     assert "--signal=B:USR2@120" in lines(script)
     assert "\nexec " in script and "srun" not in script.replace("SRUN_CPUS_PER_TASK", "")
 
 
-def test_lines_of_setup_and_arguments_of_srun(tmp_path):
-    script = text(tmp_path, habits=Habits(setup=("module load x",), srun_args=("--mpi=none",)))
+def test_lines_of_setup_and_arguments_of_srun(text):
+    script = text(habits=Habits(setup=("module load x",), srun_args=("--mpi=none",)))
     assert "\nmodule load x\n" in script and "--wait=0 --mpi=none" in script
