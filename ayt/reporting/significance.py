@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,8 +74,12 @@ def compare_ends(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+FEW = 2
+"""Comparisons at one batch size that get a sentence each; more are one sentence."""
+
+
 def describe_ends(scores: pd.DataFrame, reference: str | None) -> list[str]:
-    """What the ends of training say of the methods' order in the fewest steps, a sentence for each comparison.
+    """What the ends of training say of the methods' order in the fewest steps, in sentences.
 
     Args:
         scores: rows of ``scores.csv``; of several metrics nothing is said.
@@ -83,21 +88,57 @@ def describe_ends(scores: pd.DataFrame, reference: str | None) -> list[str]:
     if reference not in set(scores["method"]) or scores["metric"].nunique() > 1:
         return []
     found = compare_ends(scores, str(reference))
+    found = found[found["steps"] == found["steps"].min()]
     theirs = scores.loc[scores["method"] == reference, "label"].iloc[0]
     sign = -1 if scores["better"].iloc[0] == "higher" else 1
     digits = choose_digits(scores["mean"])
+    found = found.assign(
+        order=np.where(sign * found["difference"] < 0, "better", "worse"),
+        by=[f"{abs(difference):.{digits}f}" for difference in found["difference"]],
+    )
     sentences = []
-    for row in found[found["steps"] == found["steps"].min()].itertuples():
-        where = f"At batch size {row.batch_size}, in {'one step' if row.steps == 1 else plural(row.steps, 'step')},"
-        order = "better" if sign * row.difference < 0 else "worse"
-        mean = f"the mean of {row.label} is {abs(row.difference):.{digits}f} {order} than that of {theirs}"
-        if row.iteration != row.reference_iteration:
-            mean += f" (after {row.iteration:,} and {row.reference_iteration:,} iterations)"
-        test = f"Welch's t test over {row.seeds} and {row.reference_seeds} seeds: p = {row.p:.2g}"
-        verdict = (
-            f"beyond the spread over seeds: each of its seeds is {order} than each of the other's ({test})"
-            if row.separate
-            else f"within the spread over seeds ({test}): no ordering can be read from it"
-        )
-        sentences.append(f"{where} {mean}, {verdict}.")
+    for _, rows in found.groupby("batch_size", sort=False):
+        alike = all(rows[name].nunique() == 1 for name in ("seeds", "iteration", "reference_iteration"))
+        if len(rows) > FEW and alike:
+            sentences.append(_describe_many(list(rows.itertuples()), theirs))
+        else:
+            sentences += [_describe_one(row, theirs) for row in rows.itertuples()]
     return sentences
+
+
+def _describe_one(row: Any, theirs: str) -> str:
+    """A sentence for one comparison with a reference that is called ``theirs``."""
+    mean = f"the mean of {row.label} is {row.by} {row.order} than that of {theirs}{_after(row)}"
+    test = f"Welch's t test over {row.seeds} and {row.reference_seeds} seeds: p = {row.p:.2g}"
+    verdict = (
+        f"beyond the spread over seeds: each of its seeds is {row.order} than each of the other's ({test})"
+        if row.separate
+        else f"within the spread over seeds ({test}): no ordering can be read from it"
+    )
+    return f"{_where(row)} {mean}, {verdict}."
+
+
+def _describe_many(rows: Sequence[Any], theirs: str) -> str:
+    """One for several comparisons over as many seeds, and what their verdicts mean."""
+    first = rows[0]
+    means = ", ".join(
+        f"{row.label} {row.by} {row.order}{'*' if row.separate else ''} (p = {row.p:.2g})" for row in rows
+    )
+    apart = [row.separate for row in rows]
+    sentences = [
+        f"{_where(first)} means beside that of {theirs}{_after(first)}: {means}.",
+        f"*: each of its seeds is better, or each worse, than each of {theirs}'s." if any(apart) else "",
+        "" if all(apart) else f"No ordering can be read from the {'others' if any(apart) else 'differences'}.",
+        f"p: Welch's t test over {first.seeds} and {first.reference_seeds} seeds, of each comparison by itself.",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _where(row: Any) -> str:
+    return f"At batch size {row.batch_size}, in {'one step' if row.steps == 1 else plural(row.steps, 'step')},"
+
+
+def _after(row: Any) -> str:
+    if row.iteration == row.reference_iteration:
+        return ""
+    return f" (after {row.iteration:,} and {row.reference_iteration:,} iterations)"

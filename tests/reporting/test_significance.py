@@ -4,6 +4,7 @@ import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
 from test_figures import table
@@ -45,6 +46,24 @@ def test_methods_are_separate_where_no_seed_of_one_is_among_those_of_the_other()
     assert "is 19.67 better than that of ECT, within the spread over seeds (Welch's" in said
     assert said.endswith(": no ordering can be read from it.")
     assert not compare_ends(overlapping, "ect")["separate"].any()
+
+
+def test_many_comparisons_are_one_sentence():
+    frame, ends = with_ends([10, 20, 30], [31, 40, 50]), {"B": [32, 41, 51], "C": [60, 70, 80]}
+    for label, values in ends.items():
+        more = with_ends(values, [31, 40, 50])
+        more = more[more["method"] == "ayt"].assign(method=label.lower(), label=label)
+        frame = pd.concat([frame, more], ignore_index=True)
+    (said,) = describe_ends(frame, "ect")
+    p = [welch(values, [31, 40, 50]) for values in ([10, 20, 30], *ends.values())]
+    assert said == (
+        f"At batch size 8, in one step, means beside that of ECT: AYT 20.33 better* (p = {p[0]:.2g}),"
+        f" B 1.00 worse (p = {p[1]:.2g}), C 29.67 worse* (p = {p[2]:.2g})."
+        " *: each of its seeds is better, or each worse, than each of ECT's. No ordering can be read from the others."
+        " p: Welch's t test over 3 and 3 seeds, of each comparison by itself."
+    )
+    few = frame[(frame["label"] != "C")]
+    assert len(describe_ends(few, "ect")) == 2
 
 
 def test_where_high_scores_are_good_the_lower_mean_is_the_worse():
