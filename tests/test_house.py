@@ -190,6 +190,13 @@ def test_no_machine_paths_in_tracked_sources():
                 assert ".cuda(" not in path.read_text(), path
 
 
+def test_files_are_short():
+    """What is longer has parts that can be read by themselves."""
+    for place in ("ayt", "tests", "snakemake_executor_plugin_submitit", "benchmarks"):
+        for path in (ROOT / place).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 450, path
+
+
 def test_names_of_test_files_differ():
     """Pytest imports them by name alone, wherever they lie."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
