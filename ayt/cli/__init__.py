@@ -1,4 +1,4 @@
-"""The command ``ayt``: one verb for each step of the workflow."""
+"""The command ``ayt``: one verb per step of the workflow."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ GROUPS = (
 """Modules with verbs, in the order of the help."""
 
 EPILOG = """\
-Exit codes: 0 done; 1 an error that is explained in one line; 2 wrong usage; 128 + n stopped by signal n, with the
-state saved where there is one.
+Exit codes: 0 done; 1 an error, explained in one line; 2 wrong usage; 128 + n stopped by signal n, with the state
+saved if there is one.
 
 Examples:
   ayt check config/embedded.yaml           is this experiment valid, and what does it ask for?
   ayt runs config/embedded.yaml            its runs and their folders
   ayt plan config/embedded.yaml            what is left to do, and what it would cost
-  ayt status --watch                       how far everything is that was started
+  ayt status --watch                       progress of everything that was started
   ayt summary results/embedded/experiment.yaml
 """
 
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal may lack characters; an escape says which
+        if isinstance(stream, TextIOWrapper):  # a terminal may lack characters, which are then escaped
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
@@ -81,6 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone; closing standard output once more would complain again.
+        # The reader of our output is gone; closing standard output again would raise the same error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,4 +1,4 @@
-"""The verb that says what was run."""
+"""The verb that reports what was run."""
 
 from __future__ import annotations
 

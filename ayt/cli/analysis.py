@@ -1,4 +1,4 @@
-"""The verb that looks into trained networks, and runs toy experiments: ``analyse``."""
+"""The verb that analyses trained networks and runs toy experiments: ``analyse``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "analyse",
         run_analyse,
-        "Carry out an analysis that a figure is drawn from, and write what it found beside its record.",
+        "Run an analysis that a figure is drawn from, and write its results beside its record.",
         "ayt analyse results/analyses/tangents-HASH/record.yaml",
     )
     analyse.add_argument(
         "record",
         type=Path,
         metavar="RECORD.YAML",
-        help="the analysis' record, results/analyses/NAME/record.yaml, written when the workflow starts",
+        help="the analysis's record, results/analyses/NAME/record.yaml, written when the workflow starts",
     )
     add_device(analyse)
 
 
 def run_analyse(options: argparse.Namespace) -> None:
-    """Write what an analysis finds."""
+    """Write an analysis's results."""
     from ayt.base.arrays import write_arrays
     from ayt.plan.analyses import read_analysis
 

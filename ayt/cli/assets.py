@@ -1,4 +1,4 @@
-"""The verb that gets published files."""
+"""The verb for published files."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def add_verbs(verbs: Verbs) -> None:
         actions,
         "list",
         run_list,
-        "List the files: size, hash, whether they are there, licence, what for.",
+        "List the files: size, hash, whether they are present, licence, purpose.",
         "ayt assets list",
     )
     fetching = verb(
         actions,
         "fetch",
         run_fetch,
-        "Fetch files: cut downloads are resumed, altered ones refused; what is there already is verified.",
+        "Fetch files: interrupted downloads are resumed, altered files refused, existing files verified.",
         "ayt assets fetch cifar10 pytorch-fid-inception",
     )
     verifying = verb(
         actions,
         "verify",
         run_verify,
-        "Check fetched files against the table's sizes and hashes; nothing is fetched.",
+        "Check fetched files against the table's sizes and hashes, without fetching anything.",
         "ayt assets verify",
     )
     for added in (listing, fetching, verifying):
@@ -59,17 +59,17 @@ def add_verbs(verbs: Verbs) -> None:
             "--folder", type=Path, default=paths.ASSETS, metavar="DIR", help="the assets folder (default: %(default)s)"
         )
     for added in (fetching, verifying):
-        added.add_argument("names", nargs="*", metavar="NAME", help="assets of the table (default: all)")
+        added.add_argument("names", nargs="*", metavar="NAME", help="assets in the table (default: all)")
     fetching.add_argument(
         "--prefetched",
         type=Path,
         metavar="DIR",
-        help="a folder with files fetched elsewhere: those that are in it are copied, and the net is not asked",
+        help="a folder with files fetched elsewhere, which are copied without network access",
     )
 
 
 def run_list(options: argparse.Namespace) -> None:
-    """Print one row for each asset."""
+    """Print one row per asset."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -93,12 +93,12 @@ def run_list(options: argparse.Namespace) -> None:
             asset.used_for,
         )
     console = Console()
-    # A log or a pipe has no width; a table folded to rich's 80 columns cannot be read.
+    # A log or a pipe has no width, and a table folded to rich's 80 columns is unreadable.
     (console if console.is_terminal else Console(width=240)).print(shown)
 
 
 def run_fetch(options: argparse.Namespace) -> None:
-    """Fetch each asset, and go on to the next when one fails."""
+    """Fetch each asset, continuing with the next if one fails."""
     from ayt.assets.fetch import fetch
     from ayt.assets.table import note_of
 
@@ -111,14 +111,14 @@ def run_fetch(options: argparse.Namespace) -> None:
 
 
 def run_verify(options: argparse.Namespace) -> None:
-    """Print the SHA-256 of each asset that is what the table says, as sha256sum does."""
+    """Print the SHA-256 of each asset that matches the table, as sha256sum does."""
     from ayt.assets.fetch import verify
 
     _for_each(options, lambda name, asset: f"{verify(asset, options.folder)}  {asset.path(options.folder)}")
 
 
 def _for_each(options: argparse.Namespace, work: Callable[[str, Asset], str]) -> None:
-    """Print what the work on each asset asked for returns; raise what failed at the end."""
+    """Print the result of ``work`` for each requested asset; raise all failures at the end."""
     from ayt.assets.table import read_table
     from ayt.base.sections import choices
 

@@ -1,4 +1,4 @@
-"""The verb that removes what an experiment made."""
+"""The verb that removes an experiment's results."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "clean",
         run_clean,
-        "List, with sizes, what experiments have made that no other experiment asks for, under config/ or in results;"
-        " with --remove, remove it. Downloads stay.",
+        "List, with sizes, results of experiments that no other experiment, in config/ or in results, needs; with"
+        " --remove, delete them. Downloads are kept.",
         "ayt clean config/mine.yaml\n  ayt clean config/mine.yaml --remove",
     )
-    clean.add_argument("files", nargs="+", type=Path, metavar="FILE", help="experiment files, one for each experiment")
+    clean.add_argument("files", nargs="+", type=Path, metavar="FILE", help="experiment files, one per experiment")
     clean.add_argument(
         "--others",
         type=Path,
         default=Path("config"),
         metavar="FOLDER",
-        help="of experiment files whose runs are kept (default: %(default)s)",
+        help="folder of experiment files whose runs are kept (default: %(default)s)",
     )
-    clean.add_argument("--remove", action="store_true", help="remove what is listed")
+    clean.add_argument("--remove", action="store_true", help="delete what is listed")
 
 
 def run_clean(options: argparse.Namespace) -> None:
-    """Print one line for each file or folder, and the sum."""
+    """Print one line per file or folder, and the total."""
     from ayt.base import paths
     from ayt.base.files import describe_bytes
     from ayt.base.results_lock import ResultsLock

@@ -1,4 +1,4 @@
-"""What verbs share."""
+"""What the verbs have in common."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ def whole(text: str) -> int:
 
 
 def add_experiment(to: argparse.ArgumentParser) -> None:
-    """The experiment that a verb looks at."""
+    """Add arguments for the experiment that a verb works on."""
     to.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="experiment files; later ones change single keys"
+        "files", nargs="+", type=Path, metavar="FILE", help="experiment files; later ones override individual keys"
     )
-    to.add_argument("--config", metavar="YAML", help="changes as one mapping, for example '{seeds: [0]}'")
+    to.add_argument("--config", metavar="YAML", help="overrides as one mapping, for example '{seeds: [0]}'")
 
 
 def load_experiment(options: argparse.Namespace) -> Experiment:
-    """Read what `add_experiment` asked for.
+    """Read the experiment given by the arguments of `add_experiment`.
 
     Raises:
         UserError: a file is missing or has mistakes.
@@ -80,7 +80,7 @@ def load_experiment(options: argparse.Namespace) -> Experiment:
 
 
 def choose_console() -> Console:
-    """Where tables are printed: a log or a pipe has no width, and a table folded to 80 columns cannot be read."""
+    """A console for tables: a log or a pipe has no width, and a table folded to 80 columns is unreadable."""
     from rich.console import Console
 
     terminal = Console()
@@ -88,12 +88,12 @@ def choose_console() -> Console:
 
 
 def add_record(to: argparse.ArgumentParser) -> None:
-    """The run that a verb works on."""
+    """Add the argument for the run that a verb works on."""
     to.add_argument("record", type=Path, metavar="RUN.YAML", help="the run's record, results/runs/DATASET/RUN/run.yaml")
 
 
 def add_resolved(to: argparse.ArgumentParser) -> None:
-    """The experiment as it was run."""
+    """Add the argument for the experiment as it was run."""
     to.add_argument(
         "experiment",
         type=Path,
@@ -103,7 +103,7 @@ def add_resolved(to: argparse.ArgumentParser) -> None:
 
 
 def read_plan(options: argparse.Namespace) -> Plan:
-    """The plan of the experiment that `add_resolved` asked for.
+    """The plan of the experiment given by the argument of `add_resolved`.
 
     Raises:
         UserError: the file is missing, or of another version.
@@ -115,13 +115,15 @@ def read_plan(options: argparse.Namespace) -> Plan:
 
 
 def add_iterations(to: argparse.ArgumentParser) -> None:
-    """The snapshots that a verb works on."""
-    to.add_argument("--iteration", type=count, action="append", required=True, help="of a snapshot; may be repeated")
+    """Add the argument for the snapshots that a verb works on."""
+    to.add_argument(
+        "--iteration", type=count, action="append", required=True, help="a snapshot's iteration; may be repeated"
+    )
     add_average(to)
 
 
 def add_average(to: argparse.ArgumentParser) -> None:
-    """The average, of a run that keeps several, whose snapshots a verb works on."""
+    """Add the argument for the average whose snapshots a verb works on, for runs that keep several."""
     to.add_argument(
         "--ema",
         metavar="AVERAGE",
@@ -130,7 +132,7 @@ def add_average(to: argparse.ArgumentParser) -> None:
 
 
 def choose_average(options: argparse.Namespace, run: RunRecord) -> str:
-    """The average that ``--ema`` names, as snapshots are named by it; where it is absent, the run's first.
+    """The average given by ``--ema``, as used in snapshots' names; if absent, the run's first.
 
     Raises:
         UserError: the run keeps no such average.
@@ -139,29 +141,29 @@ def choose_average(options: argparse.Namespace, run: RunRecord) -> str:
 
 
 def add_batch_size(to: argparse.ArgumentParser) -> None:
-    """How many images are sampled at a time."""
+    """Add the argument for the number of images sampled at a time."""
     to.add_argument(
-        "--batch-size", type=count, default=500, help="images at a time; changes no image (default: %(default)s)"
+        "--batch-size", type=count, default=500, help="images at a time; does not affect them (default: %(default)s)"
     )
 
 
 def add_device(to: argparse.ArgumentParser) -> None:
-    """Where a verb computes."""
+    """Add arguments for the device that a verb computes on."""
     to.add_argument(
         "--device",
         default="auto",
-        help="auto (the first GPU, else the CPU), cpu, cuda or cuda:N (default: %(default)s)",
+        help="auto (the first GPU, or else the CPU), cpu, cuda or cuda:N (default: %(default)s)",
     )
     to.add_argument("--threads", type=count, help="CPU threads (default: PyTorch's choice)")
 
 
 def choose_device(options: argparse.Namespace) -> torch.device:
-    """The device asked for, with PyTorch set up for it.
+    """The requested device, with PyTorch set up for it.
 
     Raises:
-        UserError: it is not there.
+        UserError: it does not exist.
     """
-    # Must stand before CUDA starts for its matrix products to be deterministic.
+    # Must be set before CUDA starts to make its matrix products deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
@@ -175,7 +177,7 @@ def choose_device(options: argparse.Namespace) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
-        # Processes on one machine see all of its GPUs, or each its own.
+        # Processes on one machine see all of its GPUs, or only one each.
         name = f"cuda:{local_rank() if torch.cuda.device_count() > 1 else 0}"
     if name not in choices:
         raise UserError(f"--device {options.device}: not on this machine; choose from {', '.join(choices)}")
@@ -186,25 +188,25 @@ def choose_device(options: argparse.Namespace) -> torch.device:
 
 
 def add_compilation(to: argparse.ArgumentParser, when: str) -> None:
-    """How a GPU runs networks; ``when``: from where on compilation pays."""
+    """Add arguments for how a GPU runs networks; ``when``: when compilation pays off."""
     to.add_argument(
         "--compile",
         nargs="?",
         choices=["auto", "always", "never"],
         const="always",
         default="auto",
-        help=f"use torch.compile; auto: on a GPU, {when} (default: auto; without a word: always)",
+        help=f"use torch.compile; auto: on a GPU, {when} (default: auto; without a value: always)",
     )
     to.add_argument(
         "--replay",
         choices=["auto", "never"],
         default="auto",
-        help="record a CUDA graph and replay it, where that is possible (default: %(default)s)",
+        help="record a CUDA graph and replay it, if possible (default: %(default)s)",
     )
 
 
 def choose_compiled(options: argparse.Namespace, name: str, pays: bool) -> bool:
-    """Whether networks go through torch.compile, which is then set up; where it would pay and cannot be, says why."""
+    """Whether networks go through torch.compile, which is then set up; says why if it would pay off but cannot be."""
     from ayt.training.compilation import find_missing, keep_compiled
 
     keep_compiled()
@@ -217,7 +219,7 @@ def choose_compiled(options: argparse.Namespace, name: str, pays: bool) -> bool:
 
 @contextmanager
 def explain_memory_errors(name: str, device: torch.device, lower: str) -> Iterator[None]:
-    """A block in which a GPU whose memory does not suffice is the user's mistake, and said in one line."""
+    """A block in which running out of GPU memory becomes a one-line error."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""The verb that sets two experiments beside each other."""
+"""The verb that compares two experiments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "compare",
         run_compare,
-        "Show in what two experiments differ: their settings, and the final scores of what both have.",
+        "Show how two experiments differ: their settings, and the final scores of what they have in common.",
         "ayt compare config/embedded.yaml config/mine.yaml",
     )
     for name in ("first", "second"):
@@ -26,7 +26,7 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def run_compare(options: argparse.Namespace) -> None:
-    """Print two tables, or that there is nothing to show."""
+    """Print two tables, or say that there is nothing to show."""
     from rich import box
     from rich.table import Table
 

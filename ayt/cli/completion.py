@@ -1,4 +1,4 @@
-"""The verb that teaches shells to complete the command line."""
+"""The verb for shell completion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "completion",
         run_completion,
-        "Print a script with which a shell completes verbs, options and files.",
+        "Print a script that lets a shell complete verbs, options and files.",
         'ayt completion bash\n  eval "$(ayt completion bash)"    in ~/.bashrc',
     )
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh", "fish"], help="which shell")
@@ -31,7 +31,7 @@ def run_completion(options: argparse.Namespace) -> None:
 
 
 def with_files(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The parser, with every argument that is a path marked as one that a shell completes."""
+    """The parser, with every path argument marked for file completion."""
     import shtab
 
     waiting = [whole]

@@ -1,4 +1,4 @@
-"""The verb that looks at the machine."""
+"""The verb that examines the machine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "doctor",
         run_doctor,
-        "Say what this machine has (GPU, driver, PyTorch's build, Slurm, disk, git, fonts) and what would not work.",
+        "Report what this machine has (GPU, driver, PyTorch build, Slurm, disk, git, fonts) and what would not work.",
         "ayt doctor",
     )
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    """Print one line for each thing; 1 if nothing would work."""
+    """Print one line per item; 1 if nothing would work."""
     from ayt.operations.doctor import examine
 
     failed = False

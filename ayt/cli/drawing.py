@@ -35,22 +35,22 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "draw",
         run_draw,
-        "Draw every figure and table from the scores that exist so far, saying what is missing, into"
-        " results/EXPERIMENT/so_far: for a look while runs are being trained, or after some have failed.",
+        "Draw every figure and table from the scores that exist so far, noting what is missing, into"
+        " results/EXPERIMENT/so_far: for a look while runs are in training, or after some have failed.",
         "ayt draw results/embedded/experiment.yaml",
     )
     summary = verb(
         verbs,
         "summary",
         run_summary,
-        "Print a screenful on an experiment that is done: its final scores, what they say of the methods' order, where"
-        " its first figure, its report and all scores are.",
+        "Print one screen about a finished experiment: its final scores, what they say about the order of methods, and"
+        " where its first figure, its report and all scores are.",
         "ayt summary results/embedded/experiment.yaml",
     )
     for added in (figure, table, draw, summary):
         add_resolved(added)
-    figure.add_argument("name", metavar="NAME", help="as the experiment calls it")
-    table.add_argument("name", metavar="NAME", help="as the experiment calls it")
+    figure.add_argument("name", metavar="NAME", help="its name in the experiment")
+    table.add_argument("name", metavar="NAME", help="its name in the experiment")
 
 
 def run_figure(options: argparse.Namespace) -> None:
@@ -83,7 +83,7 @@ def _make(
 
 
 def run_draw(options: argparse.Namespace) -> None:
-    """Gather, draw and tabulate what is there."""
+    """Gather, draw and tabulate what exists."""
     from ayt.base import paths
     from ayt.reporting.drawing import draw_what_is_there
 
@@ -94,7 +94,7 @@ def run_draw(options: argparse.Namespace) -> None:
 
 
 def run_summary(options: argparse.Namespace) -> None:
-    """Print a screenful: final scores, what they say, and where to look."""
+    """Print one screen: final scores, what they say, and where to look."""
     from ayt.reporting.closing import closing_lines
 
     print("\n".join(closing_lines(read_plan(options))))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ayt.evaluation.fixed_batches import FixedBatches
 
 LOWER = "evaluation.batch_size (--batch-size)"
-"""What makes scoring take less memory."""
+"""How to make scoring use less memory."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -37,11 +37,11 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "reference",
         run_reference,
-        "Compute the features of real images that scores compare with.",
+        "Compute the features of real images that samples are compared with.",
         "ayt reference results/references/digits/REFERENCE.yaml",
     )
     reference.add_argument(
-        "record", type=Path, metavar="REFERENCE.YAML", help="its record; the features go beside it, as .npz"
+        "record", type=Path, metavar="REFERENCE.YAML", help="its record; the features are written beside it, as .npz"
     )
     reference.add_argument(
         "--statistics", type=Path, metavar="NPZ", help="the published mu and sigma that the record names"
@@ -53,15 +53,19 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "score",
         run_score,
-        "Score snapshots of a run: sample, or denoise real images, and compare features with the dataset's.",
+        "Score a run's snapshots: sample, or denoise real images, and compare features with the dataset's.",
         "ayt score results/runs/digits/RUN/scores/steps1-HASH/record.yaml --iteration 320 --iteration 480",
     )
     score.add_argument(
-        "records", type=Path, nargs="+", metavar="RECORD.YAML", help="of scores of one run, results/runs/D/RUN/scores/*"
+        "records",
+        type=Path,
+        nargs="+",
+        metavar="RECORD.YAML",
+        help="records of scores of one run, results/runs/D/RUN/scores/*",
     )
     add_iterations(score)
     add_batch_size(score)
-    add_compilation(score, "from 200,000 images on, each counted as often as it has steps")
+    add_compilation(score, "from 200,000 images on, each counted once per step")
     add_device(score)
 
     anchor = verb(
@@ -72,17 +76,17 @@ def add_verbs(verbs: Verbs) -> None:
         "ayt anchor results/anchors/cifar10/heun18-HASH.yaml",
     )
     anchor.add_argument(
-        "record", type=Path, metavar="ANCHOR.YAML", help="its record; the scores go beside it, as .json"
+        "record", type=Path, metavar="ANCHOR.YAML", help="its record; the scores are written beside it, as .json"
     )
     add_batch_size(anchor)
-    add_compilation(anchor, "from 200,000 images on, each counted as often as the network sees it")
+    add_compilation(anchor, "from 200,000 images on, each counted once per network evaluation")
     add_device(anchor)
 
     gather = verb(
         verbs,
         "gather",
         run_gather,
-        "Gather an experiment's scores in one table.",
+        "Gather an experiment's scores into one table.",
         "ayt gather results/embedded/experiment.yaml",
     )
     add_resolved(gather)
@@ -108,7 +112,7 @@ def run_reference(options: argparse.Namespace) -> None:
 
 
 def run_score(options: argparse.Namespace) -> None:
-    """Write a score for each record and snapshot."""
+    """Write one score per record and snapshot."""
     from ayt.base import paths
     from ayt.base.errors import UserError
     from ayt.base.processes import join_processes
@@ -134,7 +138,7 @@ def run_score(options: argparse.Namespace) -> None:
 
 
 def choose_batches(options: argparse.Namespace, name: str, device: torch.device, passes: int) -> FixedBatches:
-    """How networks are run in a job in which so many images go through one."""
+    """How networks are run in a job in which this many images go through one."""
     from ayt.evaluation.fixed_batches import FixedBatches
     from ayt.training.compilation import scoring_pays
 

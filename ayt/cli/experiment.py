@@ -13,7 +13,7 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "check",
         run_check,
-        "Check experiment files, and say what they ask for.",
+        "Check experiment files, and summarise what they ask for.",
         "ayt check config/embedded.yaml",
     )
     runs = verb(verbs, "runs", run_runs, "List the folders of an experiment's runs.", "ayt runs config/embedded.yaml")
@@ -21,8 +21,8 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "record",
         run_record,
-        "Write the records of all that an experiment asks for, which the other verbs read; the workflow does the same"
-        " when it starts.",
+        "Write the records of everything that an experiment asks for, which the other verbs read; the workflow also"
+        " does this when it starts.",
         "ayt record config/embedded.yaml",
     )
     for added in (check, runs, record):
@@ -52,7 +52,7 @@ def run_check(options: argparse.Namespace) -> None:
 
 
 def run_runs(options: argparse.Namespace) -> None:
-    """Print one line a run."""
+    """Print one line per run."""
     from ayt.plan.plan import Plan
     from ayt.reporting.wording import plural
 
@@ -61,7 +61,7 @@ def run_runs(options: argparse.Namespace) -> None:
 
 
 def run_record(options: argparse.Namespace) -> None:
-    """Write all records and print where they are."""
+    """Write all records and print their paths."""
     from ayt.plan.plan import Plan
 
     for path in Plan(load_experiment(options)).write_records():

@@ -1,4 +1,4 @@
-"""Verbs that turn published files into the workflow's own: ``prepare``, ``import-checkpoint``."""
+"""Verbs that convert published files for the workflow: ``prepare``, ``import-checkpoint``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 DROPPED = ("model.map_augment.",)
-"""Parts of EDM's denoiser that see augmentation labels: consistency training has none, as in the paper."""
+"""Parts of EDM's denoiser for augmentation labels, which consistency training does not use, as in the paper."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
-"""How experiments may call weights."""
+"""Names that experiments may use for weights."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -26,10 +26,10 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "prepare",
         run_prepare,
-        "Turn a dataset's archive into the arrays that training reads; nothing in it is extracted or executed.",
+        "Convert a dataset's archive into the arrays that training reads; nothing in it is extracted or executed.",
         "ayt prepare cifar10 cifar-10-python.tar.gz",
     )
-    prepare.add_argument("dataset", metavar="DATASET", help="what the archive holds, for example cifar10")
+    prepare.add_argument("dataset", metavar="DATASET", help="the archive's dataset, for example cifar10")
     prepare.add_argument("archive", metavar="ARCHIVE", type=Path, help="for example cifar-10-python.tar.gz")
     prepare.add_argument("--output", type=Path, metavar="NPZ", help="default: where the workflow looks for it")
     convert = verb(
@@ -40,7 +40,7 @@ def add_verbs(verbs: Verbs) -> None:
         "ayt import-checkpoint edm-cifar10-32x32-uncond-vp.pkl --for config/batch_size_ablation.yaml",
     )
     convert.add_argument("file", metavar="FILE", type=Path, help="the weights")
-    convert.add_argument("--name", help="how experiments call them (default: the file's name without its ending)")
+    convert.add_argument("--name", help="their name in experiments (default: the file's name without its suffix)")
     convert.add_argument(
         "--for",
         dest="experiment",
@@ -72,7 +72,7 @@ def run_prepare(options: argparse.Namespace) -> None:
 
 
 def run_import(options: argparse.Namespace) -> None:
-    """Write the tensors as safetensors, and say what was dropped."""
+    """Write the tensors as safetensors, and report what was dropped."""
     from ayt.base import paths, weights
     from ayt.base.errors import UserError
     from ayt.base.files import sha256
@@ -100,7 +100,7 @@ def run_import(options: argparse.Namespace) -> None:
 
 
 def _check_name(name: str, given: str | None) -> None:
-    """Refuse what no experiment could call the weights, and what would be written elsewhere."""
+    """Refuse a name that no experiment could use for the weights, or that would be written elsewhere."""
     from ayt.base.errors import UserError
     from ayt.foreign.text import one_line
 

@@ -1,4 +1,4 @@
-"""The verb that makes a folder to work in."""
+"""The verb that creates a working folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "init",
         run_init,
-        "Write a folder with experiments, rules and profiles, to run the workflow in without the repository.",
+        "Create a folder with experiments, rules and profiles, to run the workflow without the repository.",
         "ayt init my_experiments && cd my_experiments && snakemake --profile local",
     )
-    init.add_argument("folder", type=Path, metavar="FOLDER", help="new, or empty")
+    init.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty folder")
 
 
 def run_init(options: argparse.Namespace) -> None:
-    """Write the folder and say what to do in it."""
+    """Write the folder and print what to do next."""
     from shlex import quote
 
     from ayt.operations.template import write_template

@@ -1,4 +1,4 @@
-"""The verb that tells what an experiment file may say."""
+"""The verb that prints the reference of experiment files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "keys",
         run_keys,
-        "Print what an experiment file may say, as Markdown: every key with its values, default and meaning; those of"
-        " extensions too that AYT_EXTENSIONS names.",
+        "Print the reference of experiment files, as Markdown: every key with its values, default and meaning,"
+        " including those of extensions named by AYT_EXTENSIONS.",
         "ayt keys | less",
     )
     keys.add_argument("--into", type=Path, metavar="FILE", help="replace the reference in a page that has one")

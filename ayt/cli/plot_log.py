@@ -15,17 +15,17 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "plot-log",
         run_plot_log,
-        "Draw the training curves of runs, finished or under way: loss, distance, norm of the gradient, learning rate"
-        " and images per second over iterations.",
+        "Draw the training curves of runs, finished or in training: loss, distance, gradient norm, learning rate and"
+        " images per second over iterations.",
         "ayt plot-log results/runs/digits/ect-bs8-seed*-* --output training.png",
     )
-    plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or its run.yaml")
+    plot.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or its run.yaml")
     plot.add_argument(
         "--output", type=Path, default=Path("training.png"), metavar="PNG", help="the file (default: %(default)s)"
     )
-    plot.add_argument("--follow", action="store_true", help="draw again and again until Ctrl-C")
+    plot.add_argument("--follow", action="store_true", help="redraw until Ctrl-C")
     plot.add_argument(
-        "--every", type=count, default=30, metavar="SECONDS", help="between two drawings (default: %(default)s)"
+        "--every", type=count, default=30, metavar="SECONDS", help="seconds between redraws (default: %(default)s)"
     )
 
 

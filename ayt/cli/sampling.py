@@ -35,7 +35,7 @@ FIRST_LEVEL, LAST_LEVEL = 80.0, 0.002
 
 
 def parse_mids(text: str) -> tuple[float, ...]:
-    """``1``, or ``2:0.821``: a number of steps, and the noise levels between them; returns these."""
+    """Parse ``1``, or ``2:0.821``: a number of steps, and the noise levels between them; returns the levels."""
     head, _, tail = text.partition(":")
     try:
         steps, mids = int(head), tuple(float(part) for part in tail.split(",") if part)
@@ -45,7 +45,7 @@ def parse_mids(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r}: {steps} steps need {max(steps - 1, 0)} noise levels between them")
     levels = (FIRST_LEVEL, *mids, LAST_LEVEL)
     if not all(map(math.isfinite, mids)) or sorted(set(levels), reverse=True) != list(levels):
-        raise argparse.ArgumentTypeError(f"{text!r}: noise levels must fall, between 80 and 0.002")
+        raise argparse.ArgumentTypeError(f"{text!r}: noise levels must decrease, between 80 and 0.002")
     return mids
 
 
@@ -55,10 +55,10 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "grid",
         run_grid,
-        "Keep the first samples of a run's snapshots as arrays, for figures.",
+        "Save the first samples of a run's snapshots as arrays, for figures.",
         "ayt grid results/runs/digits/RUN/grids/steps1-HASH/record.yaml --iteration 480",
     )
-    grid.add_argument("record", type=Path, metavar="RECORD.YAML", help="of the grid, results/runs/D/RUN/grids/*")
+    grid.add_argument("record", type=Path, metavar="RECORD.YAML", help="the grid's record, results/runs/D/RUN/grids/*")
     add_iterations(grid)
     add_batch_size(grid)
     add_device(grid)
@@ -67,12 +67,12 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "export",
         run_export,
-        "Write a snapshot as a folder to give away: weights, configuration, and a card with scores and provenance.",
+        "Write a snapshot as a folder to share: weights, configuration, and a card with scores and provenance.",
         "ayt export results/runs/digits/RUN/run.yaml --iteration 480 --output release\n"
         "  ayt sample --model release --steps 1 --output samples.png",
     )
     add_record(export)
-    export.add_argument("--iteration", type=count, required=True, help="of the snapshot")
+    export.add_argument("--iteration", type=count, required=True, help="the snapshot's iteration")
     add_average(export)
     export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to write")
 
@@ -91,10 +91,12 @@ def add_verbs(verbs: Verbs) -> None:
         "--iteration",
         type=count,
         action="append",
-        help="of a snapshot; may be repeated for a GIF (default: the last for a PNG, all for a GIF)",
+        help="a snapshot's iteration; may be repeated for a GIF (default: the last for a PNG, all for a GIF)",
     )
     add_average(sample)
-    sample.add_argument("--model", type=Path, metavar="FOLDER", help="made by ayt export, instead of a run's snapshot")
+    sample.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="a folder made by ayt export, instead of a run's snapshot"
+    )
     sample.add_argument(
         "--steps",
         type=parse_mids,
@@ -102,22 +104,22 @@ def add_verbs(verbs: Verbs) -> None:
         required=True,
         help="sampling steps, with the noise levels between them",
     )
-    sample.add_argument("--samples", type=count, default=64, help="images (default: %(default)s)")
-    sample.add_argument("--seed", type=whole, default=0, help="of the noise (default: %(default)s)")
+    sample.add_argument("--samples", type=count, default=64, help="number of images (default: %(default)s)")
+    sample.add_argument("--seed", type=whole, default=0, help="seed of the noise (default: %(default)s)")
     sample.add_argument(
         "--convention", choices=["ayt", "ect"], default="ayt", help="where steps end (default: %(default)s)"
     )
     sample.add_argument("--output", type=Path, required=True, help="the .png or .gif to write")
-    sample.add_argument("--columns", type=count, help="images of a row (default: a square)")
+    sample.add_argument("--columns", type=count, help="images per row (default: a square)")
     sample.add_argument(
-        "--scale", type=count, help="side of the square that each pixel becomes (default: for 320 pixels in all)"
+        "--scale", type=count, help="enlarge each pixel to a square of this side (default: 320 pixels in total)"
     )
     add_batch_size(sample)
     add_device(sample)
 
 
 def run_grid(options: argparse.Namespace) -> None:
-    """Write the first samples of each snapshot; of one that a stopped training never came to, those of its last."""
+    """Write the first samples of each snapshot; if a stopped training run never reached it, those of its last one."""
     import torch
 
     from ayt.base import paths
@@ -153,7 +155,7 @@ def run_export(options: argparse.Namespace) -> None:
 
 
 def run_sample(options: argparse.Namespace) -> None:
-    """Write one PNG, a row of images below the other, or one GIF with such a grid for each snapshot."""
+    """Write one PNG with rows of images, or one GIF with such a grid per snapshot."""
     import torch
 
     from ayt.base.errors import UserError
@@ -212,7 +214,7 @@ def _draw(
 
 
 def _iterations(options: argparse.Namespace) -> list[int]:
-    """The snapshots that ``ayt sample`` is asked for; [0] for a model in a folder of its own."""
+    """The snapshots requested from ``ayt sample``; [0] for an exported model."""
     from ayt.base import paths
     from ayt.base.errors import UserError
     from ayt.base.stopped import read_stopped

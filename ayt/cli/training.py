@@ -21,7 +21,7 @@ from ayt.cli.common import (
 )
 
 LOWER = "execution.microbatch (--microbatch), or choose training.precision: bf16, which is another run"
-"""What makes a training take less memory."""
+"""How to make training use less memory."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -31,7 +31,7 @@ def add_verbs(verbs: Verbs) -> None:
         "train",
         run,
         "Train a segment of a run: a diffusion model, a feature network or a consistency model, as its record says."
-        " Interrupted (Ctrl-C, SIGTERM, SIGUSR2, or killed), the same command resumes.",
+        " If interrupted (Ctrl-C, SIGTERM, SIGUSR2) or killed, run the same command again to resume.",
         "ayt train results/runs/digits/RUN/run.yaml --stop 480 --snapshot-every 160",
     )
     add_record(train)
@@ -45,30 +45,30 @@ def add_verbs(verbs: Verbs) -> None:
         "--resume-seconds", type=float, default=120.0, help="seconds between resume states (default: %(default)s)"
     )
     train.add_argument(
-        "--sink", action="append", choices=["tensorboard", "wandb"], help="log there too; may be given twice"
+        "--sink", action="append", choices=["tensorboard", "wandb"], help="also log there; may be given twice"
     )
     train.add_argument(
         "--microbatch",
         type=count,
         metavar="N",
-        help="images that go through a denoiser at a time, where a batch does not fit (default: the batch)",
+        help="images that go through a denoiser at a time, if a batch does not fit (default: the batch)",
     )
     add_compilation(train, "from 5,000 iterations on")
     train.add_argument(
-        "--channels-first", action="store_true", help="images lie in memory channel by channel (default: last)"
+        "--channels-first", action="store_true", help="store images in memory channels first (default: last)"
     )
     train.add_argument(
         "--stop-when",
         metavar="RULE",
-        help="an experiment's rule by which a training is stopped, as JSON: its key stop, with the metric's name",
+        help="an experiment's rule for stopping training, as JSON: its key stop, with the metric's name",
     )
     train.add_argument(
         "--scores",
         type=Path,
         metavar="RECORD.YAML",
-        help="of the scores of the run's earlier snapshots that the rule looks at",
+        help="record of the scores of the run's earlier snapshots, for the rule",
     )
-    train.add_argument("--take-over", action="store_true", help="stop another process that trains this run")
+    train.add_argument("--take-over", action="store_true", help="stop another process that is training this run")
     add_device(train)
 
 

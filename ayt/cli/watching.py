@@ -1,4 +1,4 @@
-"""Verbs that look: ``status`` at what is under way, ``plan`` at what would be done."""
+"""Verbs that inform: ``status`` about what is in progress, ``plan`` about what would be done."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ def add_verbs(verbs: Verbs) -> None:
         verbs,
         "status",
         run_status,
-        "Show how far the runs of experiments have come, and the state of their jobs.",
+        "Show the progress of experiments' runs and the state of their jobs.",
         "ayt status\n  ayt status batch_size_ablation --watch",
     )
     status.add_argument(
         "experiments",
         nargs="*",
         metavar="NAME",
-        help="as its folder in results is called (default: all that are there)",
+        help="its folder's name in results (default: all)",
     )
     status.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
     status.add_argument(
-        "--every", type=count, default=10, metavar="SECONDS", help="between two updates (default: %(default)s)"
+        "--every", type=count, default=10, metavar="SECONDS", help="seconds between updates (default: %(default)s)"
     )
     plan = verb(
         verbs,
         "plan",
         run_plan,
-        "Show what is left to do for an experiment, and what it would cost, before anything is started.",
+        "Show what is left to do for an experiment, and what it would cost, before starting anything.",
         "ayt plan config/batch_size_ablation.yaml",
     )
     add_experiment(plan)
@@ -57,7 +57,7 @@ def run_status(options: argparse.Namespace) -> None:
 
 
 def run_plan(options: argparse.Namespace) -> None:
-    """Print what is left in sums, then of each run."""
+    """Print what is left in total, then per run."""
     from rich import box
     from rich.table import Table
 
@@ -83,7 +83,7 @@ def run_plan(options: argparse.Namespace) -> None:
     print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
     print(f"short jobs: {found.other_jobs}", flush=True)
 
-    # After what is known at once: it starts PyTorch, which takes seconds.
+    # After what is known immediately: it starts PyTorch, which takes seconds.
     from ayt.operations.disk import bytes_left
 
     disk = bytes_left(experiment_plan)
@@ -127,7 +127,7 @@ def _statuses(names: list[str]) -> RenderableType:
     for name in names or present:
         try:
             runs = statuses(Plan(resolved.read(paths.resolved_experiment(name))))
-        except UserError as error:  # of an older version: the others can still be shown
+        except UserError as error:  # from an older version: the others can still be shown
             tables.append(f"{name}: {error}")
             continue
         table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD)

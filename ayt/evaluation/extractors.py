@@ -1,4 +1,4 @@
-"""The networks in whose features images are compared, and the statistics of a dataset's features."""
+"""The networks whose features are compared, and the statistics of a dataset's features."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Extractor(NamedTuple):
     """A feature network.
 
     Attributes:
-        embed: uint8 images (B, C, H, W) to features (B, d).
-        head: features (B, d) to logits (B, classes).
+        embed: maps uint8 images (B, C, H, W) to features (B, d).
+        head: maps features (B, d) to logits (B, classes).
     """
 
     embed: Callable[[Tensor], Tensor]
@@ -37,18 +37,18 @@ class Extractor(NamedTuple):
 
 
 def build_extractor(reference: Reference, device: torch.device, batches: FixedBatches | None = None) -> Extractor:
-    """The network in whose features samples are compared with a reference's.
+    """Build the network whose features of samples are compared with a reference's.
 
     Args:
         reference: what samples are compared with.
-        device: where the network goes.
-        batches: how it is run; None: as it is.
+        device: the network's device.
+        batches: how it is run; None: directly.
 
     Raises:
         UserError: its weights are missing or damaged.
     """
     if reference.features.classifier is None:
-        # torchvision, which it is made of, takes a second to import.
+        # torchvision, which it is built from, takes a second to import.
         from ayt.networks.modules.inception import Inception  # noqa: PLC0415
 
         network = Inception(paths.INCEPTION).to(device)
@@ -67,17 +67,17 @@ def compute_reference(
     kept: int,
     statistics: tuple[Tensor, Tensor] | None = None,
 ) -> FeatureSet:
-    """Featurise a dataset; returns features on the host.
+    """Compute the features of a dataset; returns them on the host.
 
     Args:
         extractor: the feature network, on the data's device.
         data: the dataset.
         batch_size: images at a time.
-        kept: features to keep whole, of images chosen at random; at most all.
-        statistics: published mean and covariance, taken instead of the dataset's own.
+        kept: number of feature vectors to keep, of randomly chosen images; at most all.
+        statistics: published mean and covariance, used instead of the dataset's own.
 
     Raises:
-        UserError: ``statistics`` are of features of another dimension.
+        UserError: ``statistics`` have a different dimension than the features.
     """
     chosen = torch.randperm(len(data), generator=generator(0, 0, "kept features"))[:kept]
     parts = data.pixels[chosen.to(data.pixels.device)] if statistics else data.pixels
@@ -86,7 +86,7 @@ def compute_reference(
         for start in range(0, len(parts), batch_size):
             batch = extractor.embed(parts[start : start + batch_size])
             gatherer.update(batch)
-            features.append(batch.cpu())  # of all images, for which a GPU may be too small
+            features.append(batch.cpu())  # features of all images, which may not fit on a GPU
             line.advance(len(batch))
     found, whole = gatherer.finish().to("cpu"), torch.cat(features)
     if statistics is None:
@@ -101,7 +101,7 @@ def read_statistics(path: Path) -> tuple[Tensor, Tensor]:
     """Mean ``mu`` (d,) and covariance ``sigma`` (d, d) of a published npz file, float64.
 
     Raises:
-        UserError: the file is missing, damaged or of other content.
+        UserError: the file is missing, damaged or something else.
     """
     arrays = read_npz(path, ("mu", "sigma"))
     if missing := [name for name in ("mu", "sigma") if name not in arrays]:
@@ -123,7 +123,7 @@ def read_real_features(path: Path) -> FeatureSet:
     """Read what `write_real_features` wrote.
 
     Raises:
-        UserError: the file is missing, damaged or of other content.
+        UserError: the file is missing, damaged or something else.
     """
     arrays = read_arrays(path, "mu", "sigma", "kept", made_by="ayt reference")
     return FeatureSet(*_statistics(arrays, path), torch.from_numpy(arrays["kept"]))

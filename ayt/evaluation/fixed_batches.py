@@ -1,4 +1,4 @@
-"""Networks that see batches of one size again and again: a GPU compiles them, or records them once and replays them.
+"""Networks that repeatedly process batches of one size: a GPU compiles them, or records them once and replays them.
 
 Weights may change in between, in place: all snapshots of a run share one compilation and one recording.
 """
@@ -23,9 +23,9 @@ class FixedBatches:
     """How networks are run.
 
     Attributes:
-        size: images in a batch; a smaller one is filled up, and what is made of the filling is dropped.
+        size: images per batch; smaller batches are padded, and the results of the padding are dropped.
         compiled: whether networks go through ``torch.compile``.
-        recorded: whether a batch is recorded as a CUDA graph, and replayed; on a CPU it is done anew each time.
+        recorded: whether a batch is recorded as a CUDA graph and replayed; on a CPU it is computed afresh each time.
     """
 
     size: int
@@ -33,7 +33,7 @@ class FixedBatches:
     recorded: bool = False
 
     def function(self, compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """The same function of tensors (B, ...), B <= size, without gradients; it must ask nothing of the host."""
+        """The same function of tensors (B, ...), B <= size, without gradients; it must not wait for the host."""
         return FixedFunction(compute, self) if self.compiled or self.recorded else compute
 
     def denoiser(self, network: EDMPrecond) -> tuple[Callable[..., Tensor], Mapping[str, Tensor]]:
@@ -59,7 +59,7 @@ class FixedBatches:
 
 
 class FixedFunction:
-    """A function whose arguments lie in places that stay the same.
+    """A function whose arguments are in fixed memory locations.
 
     Args:
         compute: tensors (size, ...) to a tensor (size, ...).
@@ -76,7 +76,7 @@ class FixedFunction:
 
     @torch.no_grad()
     def __call__(self, *given: Tensor) -> Tensor:
-        """What is made of tensors (B, ...), B <= size; each result has memory of its own."""
+        """The results for tensors (B, ...), B <= size; each has its own memory."""
         count, size = len(given[0]), self._batches.size
         self._places = self._places or [_place(rows, size) for rows in given]
         for place, rows in zip(self._places, given, strict=True):
@@ -108,13 +108,13 @@ class FixedFunction:
                 self._compute(*self._places)
         current.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: metrics are computed beside it.
+        # Only this thread's work: metrics are computed concurrently.
         with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
             output = self._compute(*self._places)
         return graph, output
 
 
 def _place(rows: Tensor, size: int) -> Tensor:
-    """Memory for a whole batch like (B, ...); images with channels last."""
+    """Memory for a whole batch like (B, ...); channels-last for images."""
     layout = torch.channels_last if rows.ndim == 4 else torch.contiguous_format
     return torch.empty((size, *rows.shape[1:]), dtype=rows.dtype, device=rows.device, memory_format=layout)

@@ -38,12 +38,12 @@ def sample(
 
     Args:
         D: the denoiser, in eval mode.
-        noise: standard normals (1 + len(mids), B, C, H, W), one draw for each step.
-        mids: noise levels between the steps, falling.
-        convention: ``ayt``: each step ends at ``sigma_min`` and noise of variance mid^2 - sigma_min^2 leads to the
+        noise: standard normals (1 + len(mids), B, C, H, W), one draw per step.
+        mids: noise levels between the steps, decreasing.
+        convention: ``ayt``: each step ends at ``sigma_min``, and noise of variance mid^2 - sigma_min^2 leads to the
             next level; ``ect``: each step ends at the denoised image, and noise of variance mid^2 is added.
-        sigma_max: noise level of the start.
-        sigma_min: noise level of the end.
+        sigma_max: noise level at the start.
+        sigma_min: noise level at the end.
     """
     end = sigma_min if convention == "ayt" else 0.0
     x = step(D, sigma_max * noise[0], sigma_max, end)
@@ -66,7 +66,7 @@ def euler(D: Denoise, noise: Tensor, steps: int) -> Tensor:
 def heun(D: Denoise, noise: Tensor, steps: int) -> Tensor:
     """Sample a diffusion model deterministically: (B, C, H, W) normals to images, along levels `euler_levels`.
 
-    Each step follows the mean of the slopes at both its ends; the last, to noise level 0, is Euler's (EDM,
+    Each step follows the mean of the slopes at its two ends; the last, to noise level 0, is an Euler step (EDM,
     algorithm 1).
     """
     levels = euler_levels(steps)
@@ -103,17 +103,17 @@ def draw_samples(
 ) -> Tensor:
     """Sample images (B, C, H, W), in about [-1, 1].
 
-    The noise of an image, and its class, depend on its place, the repeat and the seed: not on the network, nor on which
+    An image's noise and class depend only on its index, the repeat and the seed, not on the network or on which other
     images are sampled with it.
 
     Args:
-        network: class labels to the denoiser, in eval mode.
-        sampling: how; a diffusion model by Heun's method, from the noise that the others begin with.
+        network: maps class labels to the denoiser, in eval mode.
+        sampling: how to sample; diffusion models use Heun's method, from the same initial noise as the others.
         repeat: from 0.
-        places: of the images, from 0, without gaps.
+        places: indices of the images, from 0, contiguous.
         shape: (C, H, W).
-        classes: that the network is told of, which are sampled in turn; 0: none.
-        device: where to sample.
+        classes: number of classes of a conditional network, sampled in turn; 0: unconditional.
+        device: the device to sample on.
     """
     D = network(_labels(places, classes, device))
     if isinstance(sampling, Heun):
@@ -126,18 +126,18 @@ def draw_samples(
 def draw_diffusion_samples(
     network: Sampled, steps: int, seed: int, places: range, shape: tuple[int, ...], classes: int, device: torch.device
 ) -> Tensor:
-    """Sample images (B, C, H, W) of a diffusion model by `euler`, from the noise that `draw_samples` begins with.
+    """Sample images (B, C, H, W) of a diffusion model by `euler`, from the same initial noise as `draw_samples`.
 
-    The image at a place is thus the end of the trajectory whose end a consistency model is to find in one step.
+    Each image is thus the end of the trajectory that a consistency model should reach in one step.
 
     Args:
-        network: class labels to the denoiser, in eval mode.
-        steps: of Euler's method.
+        network: maps class labels to the denoiser, in eval mode.
+        steps: number of Euler steps.
         seed: of the noise.
-        places: of the images, from 0, without gaps.
+        places: indices of the images, from 0, contiguous.
         shape: (C, H, W).
-        classes: that the network is told of, which are sampled in turn; 0: none.
-        device: where to sample.
+        classes: number of classes of a conditional network, sampled in turn; 0: unconditional.
+        device: the device to sample on.
     """
     D = network(_labels(places, classes, device))
     return euler(D, _noise(seed, 0, 0, places, shape, device), steps)

@@ -1,4 +1,4 @@
-"""Scoring snapshots: sample, featurise, compare with real images; no image is written and none is kept."""
+"""Scoring snapshots: sample, compute features, compare with real images; no image is written or kept."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from ayt.plan.runs import RunRecord
 T = TypeVar("T")
 
 Values = dict[str, list[float]]
-"""Each metric's value at each repeat, NaN where images are not finite; nothing but in the first process."""
+"""Each metric's value at each repeat, NaN if images are not finite; empty except in the first process."""
 
 
 def cut(images: int, batch_size: int) -> list[range]:
-    """The places of so many images, batch by batch; the last batch may be smaller."""
+    """The indices of this many images, batch by batch; the last batch may be smaller."""
     return [range(start, min(start + batch_size, images)) for start in range(0, images, batch_size)]
 
 
 def embed(extractor: Extractor, images: Tensor) -> Tensor:
     """The features (B, d) of images in [-1, 1] as uint8; NaN for an image that is not finite.
 
-    Rounding to uint8 makes a black image of NaN, which would be scored as one.
+    Rounding to uint8 would turn NaN into a black image and score it as one.
     """
     finite = torch.isfinite(images).flatten(1).all(1)[:, None]
     return torch.where(finite, extractor.embed(to_uint8(images.nan_to_num())), torch.nan)
@@ -60,16 +60,16 @@ class Scorer:
 
     Attributes:
         dataset: whose images they sample.
-        classes: that they are told of; 0: none.
-        extractor: the network in whose features images are compared.
+        classes: number of classes they are conditioned on; 0: none.
+        extractor: the network whose features are compared.
         real: features of real images, on the device.
-        batch_size: images at a time; it changes no score.
+        batch_size: images at a time; scores do not depend on it.
         device: where everything is.
-        line: told of every batch.
+        line: progress, updated after every batch.
         data: real images on the device, for metrics of denoised images.
-        processes: those that score together: they take batches in turn, and the first has the result, which is the
-            same for any number of them.
-        beside: where metrics are computed while a GPU samples on; None: they are computed at once.
+        processes: those that score together: they take turns with batches, and the first has the result, which does
+            not depend on their number.
+        beside: runs metrics while a GPU continues sampling; None: they are computed immediately.
     """
 
     dataset: Dataset
@@ -85,7 +85,7 @@ class Scorer:
 
     @torch.no_grad()
     def score(self, network: Sampled, score: Score | DenoisingScore | Anchor) -> Callable[[], Values]:
-        """Draw all that a score is of; what is returned waits for the metrics."""
+        """Draw all samples of a score; returns a function that waits for the metrics."""
         if isinstance(score, DenoisingScore):
             found = self._score_denoised(network, score)
             return lambda: found
@@ -107,7 +107,7 @@ class Scorer:
         return {score.metric.name: values} if self.processes.first else {}
 
     def spread(self, images: int, compute: Callable[[range], T]) -> Iterator[T]:
-        """What ``compute`` makes of each batch of so many images, shared out; the first process gets all."""
+        """Results of ``compute`` for each batch of this many images, spread over processes; the first gets all."""
         batches = cut(images, self.batch_size)
         for places, result in zip(
             batches, self.processes.spread(len(batches), lambda part: compute(batches[part])), strict=False
@@ -156,7 +156,7 @@ class Scorer:
 
 @contextmanager
 def compute_beside(device: torch.device) -> Iterator[Executor | None]:
-    """Where metrics are computed while a GPU samples; None on a CPU, which would only have more to do at once."""
+    """An executor for metrics while a GPU samples; None on a CPU, where it would gain nothing."""
     if device.type != "cuda":
         yield None
         return
@@ -172,7 +172,7 @@ class DenoisedImages(Denoised):
     Args:
         scorer: of the dataset.
         network: class labels to the denoiser.
-        score: what is asked of it.
+        score: the score's record.
         repeat: from 0.
     """
 
@@ -190,12 +190,12 @@ class DenoisedImages(Denoised):
         return gatherer.finish()
 
     def mean(self, judge: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """The mean over all images of what ``judge`` says of real and denoised images."""
+        """The mean of ``judge`` over all pairs of real and denoised images."""
         found = list(self._spread(lambda real, denoised: judge(real, denoised).double()))
         return float(torch.cat(found).mean())
 
     def _spread(self, compute: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Tensor]:
-        """What ``compute`` makes of each batch of real and denoised images."""
+        """Results of ``compute`` for each batch of real and denoised images."""
 
         def both(places: range) -> Tensor:
             rows = slice(places.start, places.stop)
@@ -207,7 +207,7 @@ class DenoisedImages(Denoised):
             raise ElsewhereError
 
     def _denoise(self, real: Tensor, labels: Tensor, places: range) -> Tensor:
-        """What one step makes of real images (B, C, H, W) once noise was added."""
+        """Real images (B, C, H, W) after noising and one step of denoising."""
         score = self._score
         purpose = f"denoising from {score.t:g}, repeat {self._repeat}"
         noise = image_noise(score.seed, 0, purpose, places.start, places.stop, real.shape[1:], self.device)
@@ -224,10 +224,10 @@ def write_score(
     made_from: dict[str, Any],
     average: str = "",
 ) -> None:
-    """Write what a snapshot scored: its run, how it was evaluated, and each metric's values and their statistics.
+    """Write a snapshot's scores: its run, how it was evaluated, and each metric's values and their statistics.
 
-    Values that are not finite are None, and so are then the statistics: JSON has no NaN. ``made_from``: what tells the
-    files that it depends on from others of their names.
+    Values that are not finite become None, and then so do the statistics: JSON has no NaN. ``made_from`` identifies
+    the content of the files that it depends on.
     """
     of = {"run": run.name, "dataset": run.dataset.name, "iteration": iteration}
     named = {"average": average} if average else {}
@@ -235,7 +235,7 @@ def write_score(
 
 
 def write_anchor(path: Path, anchor: Anchor, origin: str, values: dict[str, list[float]]) -> None:
-    """Write what weights that were not trained here scored; ``origin``: what tells them from others of their name."""
+    """Write the scores of weights that were not trained here; ``origin`` identifies their content."""
     _write(path, {"anchor": anchor.name, "dataset": anchor.dataset.name, "origin": origin}, anchor, values)
 
 

@@ -1,4 +1,4 @@
-"""A scoring job: the scores of some snapshots of one run, in one process, each written as soon as it is there."""
+"""A scoring job: the scores of some snapshots of one run, in one process, each written as soon as it is ready."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from ayt.training.under_way import say
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """What one job scores.
+    """The work of one scoring job.
 
     Attributes:
-        run: whose snapshots.
+        run: the run whose snapshots are scored.
         folder: of the run.
-        scores: how, all in one precision and in the features of one network; each of every snapshot.
-        iterations: of the snapshots.
+        scores: records of scores with the same precision and feature network; each applies to every snapshot.
+        iterations: the snapshots' iterations.
         average: of the run's; empty: the first.
     """
 
@@ -47,14 +47,14 @@ class ScoringJob:
 
     @property
     def passes(self) -> int:
-        """Images that go through a denoiser, each as often as there are steps."""
+        """Images that go through a denoiser, each counted once per step."""
         steps = {id(s): 1 if isinstance(s, DenoisingScore) else s.sampling.steps for s in self.scores}
         return len(self.iterations) * sum(steps[id(score)] * self._images(score) for score in self.scores)
 
     def do(self, device: torch.device, batches: FixedBatches, processes: Processes) -> None:
-        """Write the scores; the first process does. Those that a job before wrote, from the same files, are not redone.
+        """Compute the scores; the first process writes them. Those that an earlier job made from the same files stay.
 
-        Those of snapshots that a stopped training never came to have no values.
+        Snapshots that a stopped training run never reached get scores without values.
 
         Raises:
             UserError: a file is missing or damaged.
@@ -71,7 +71,7 @@ class ScoringJob:
             say(self.run.name, f"{len(wanted) - len(left)} of {len(wanted)} scores were there")
         if left:
             self._compute([wanted[index] for index in left], device, batches, processes)
-        processes.wait()  # whose first writes last
+        processes.wait()  # the first writes last
 
     def _compute(
         self,
@@ -100,7 +100,7 @@ class ScoringJob:
             drawn: list[tuple[int, Score | DenoisingScore, Callable[[], Values]]] = []
             for iteration, score in wanted:
                 drawn.append((iteration, score, scorer.score(snapshots.load(iteration), score)))
-                # Metrics that are computed beside are waited for once the next score is drawn.
+                # Metrics computed concurrently are awaited once the next score's samples are drawn.
                 if processes.first and len(drawn) > (executor is not None):
                     self._write(*drawn.pop(0))
             for one in drawn if processes.first else []:
@@ -112,7 +112,7 @@ class ScoringJob:
         link(kept, score.result(self.folder, iteration, self.average))
 
     def _publish(self, iteration: int, score: Score | DenoisingScore) -> bool:
-        """Put a score in its place that a job before computed from the same files; False: there is none."""
+        """Reuse a score that an earlier job computed from the same files; False: there is none."""
         kept, result = (place(self.folder, iteration, self.average) for place in (score.kept, score.result))
         try:
             found = json.loads(kept.read_text(encoding="utf-8"))["made_from"]
@@ -121,7 +121,7 @@ class ScoringJob:
         if found != self._made_from(iteration, score):
             return False
         link(kept, result)
-        os.utime(result)  # newer than what it was made from, as whoever asked for it expects
+        os.utime(result)  # newer than its inputs, as Snakemake expects
         return True
 
     def _made_from(self, iteration: int, score: Score | DenoisingScore) -> dict[str, Any]:

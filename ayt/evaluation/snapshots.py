@@ -1,4 +1,4 @@
-"""The snapshots of a run as they are sampled, one after the other in the same network."""
+"""A run's snapshots for sampling, loaded one after another into the same network."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Snapshots:
     """The denoiser of a run, and its snapshots.
 
     Args:
-        run: whose.
+        run: the run.
         folder: of the run.
-        device: where it is sampled.
+        device: the device to sample on.
         batches: how networks are run.
         average: of the run's; empty: the first.
-        precision: of all that it is sampled with.
+        precision: precision of all networks used in sampling.
 
     Raises:
         UserError: the run is a classifier's; weights upstream that it is sampled with are missing or damaged.
@@ -51,7 +51,7 @@ class Snapshots:
         self._loaded: int | None = None
 
     def load(self, iteration: int) -> Sampled:
-        """The denoiser with the weights of a snapshot, in place of those before.
+        """Load a snapshot's weights, replacing the previous ones, and return the denoiser.
 
         Raises:
             UserError: the snapshot is missing, damaged, of another run, or does not fit.

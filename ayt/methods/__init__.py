@@ -1,1 +1,1 @@
-"""Ways of training: settings, a module for each method and without torch; their formulas are in ``formulas``."""
+"""Training methods: settings without torch, one module each; their formulas are in ``formulas``."""

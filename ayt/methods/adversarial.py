@@ -1,4 +1,4 @@
-"""ECT beside a discriminator that is trained with it."""
+"""ECT with a discriminator that is trained at the same time."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 @METHODS.register
 class Adversarial(Method):
-    """ECT, whose gradient has a discriminator's added to it; both are trained at once, with the same learning rate."""
+    """ECT with a discriminator's gradient added to its own; both are trained at once, with the same learning rate."""
 
     name: ClassVar[str] = "adversarial"
     usual_label: ClassVar[str] = "ECT + adversarial"
-    # The scale of one gradient follows from both, of the whole batch.
+    # The scale of one gradient depends on both, over the whole batch.
     accumulates: ClassVar[bool] = False
 
     c: NonNegative = 0.0
-    """Of ECT's pseudo-Huber distance."""
+    """c of ECT's pseudo-Huber distance."""
     discriminator: Annotated[Name, UNNAMED] = "transformations"
-    """The classifier whose network the discriminator has, with one output and weights of its own, fresh ones."""
+    """The classifier whose architecture the discriminator has, with one output and newly initialised weights."""
     share: Positive = 0.1
-    """Mean magnitude of the discriminator's gradient beside ECT's, with respect to D_t."""
+    """Mean magnitude of the discriminator's gradient relative to ECT's, with respect to D_t."""
     penalty: NonNegative = 10.0
-    """Of the discriminator's squared slope at images of the dataset."""
+    """Weight of the penalty on the discriminator's squared gradient at images of the dataset."""
 
     def auxiliary(self) -> dict[str, AuxiliaryNeed]:
         """The discriminator."""

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @METHODS.register
 class AutoencoderFeatures(Method):
-    """AYT's unit steps, in the feature distance of an autoencoder's encoder, which knows no transformations."""
+    """AYT's unit steps, in the feature distance of an autoencoder's encoder, trained without transformations."""
 
     name: ClassVar[str] = "autoencoder_features"
     usual_label: ClassVar[str] = "autoencoder features"
 
     classifier: Annotated[Name, UNNAMED] = "reconstruction"
-    """The autoencoder that the distance looks through."""
+    """The autoencoder whose features are compared."""
 
     def upstream(self) -> dict[str, ClassifierNeed]:
         """The autoencoder."""

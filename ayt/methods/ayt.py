@@ -21,7 +21,7 @@ class Ayt(Method):
     usual_label: ClassVar[str] = "AYT"
 
     classifier: Annotated[Name, UNNAMED] = "transformations"
-    """The transformation classifier that the distance looks through."""
+    """The transformation classifier whose features are compared."""
 
     def upstream(self) -> dict[str, ClassifierNeed]:
         """The transformation classifier."""

@@ -38,9 +38,9 @@ class Method(Training):
     `objective`.
 
     Attributes:
-        usual_label: how figures and tables call it, unless ``label`` says otherwise.
-        needs_diffusion: whether its start must be a diffusion model, which it has as teacher.
-        is_reference: whether others' speed is compared with it where nothing else is said.
+        usual_label: its name in figures and tables, unless ``label`` says otherwise.
+        needs_diffusion: whether its start must be a diffusion model, which serves as its teacher.
+        is_reference: whether it is the default reference for comparisons of speed.
     """
 
     stage: ClassVar[Stage] = "train"
@@ -52,20 +52,20 @@ class Method(Training):
     label: Annotated[Line | None, UNNAMED] = None
     """Its name in figures and tables; absent: the method's usual name."""
     batch_sizes: Annotated[Counts, UNNAMED]
-    """A run for each of them and each seed."""
+    """Batch sizes; one run per batch size and seed."""
     seeds: Annotated[Seeds, UNNAMED] = [0]
     """Seeds of shuffling, noise levels, noise and dropout; one run per seed."""
     snapshot_every: Annotated[Count | None, UNNAMED] = None
     """Iterations between snapshots; absent: one at the end of each segment."""
     iterations: Annotated[Count, UNNAMED] = 400_000
     stop: Annotated[Stop | None, UNNAMED] = None
-    """When a training that does badly is given up; absent: never. Weights up to there are those that it would have."""
+    """When to give up on a badly performing training run; absent: never. It does not affect the weights up to there."""
     lr: Positive = 1e-4
     lr_decay: Count | None = None
     """The learning rate is lr / sqrt(max(iteration / lr_decay, 1)); absent: constant."""
     ema: Averages = 0.9999
     """Decay of the exponential moving average of the weights, per iteration; 0: no averaging. Or ``{power: 0.05}``: an
-    average whose window grows with training. Or a list of these: one training keeps them all, with snapshots and scores
+    average whose window grows with training. Or a list of these: one training run keeps all, with snapshots and scores
     of each. Figures and tables show the first unless they say otherwise; later stages start from it."""
     dropout: Fraction = 0.2
     """Probability of dropping a feature inside residual blocks."""
@@ -117,7 +117,7 @@ class Method(Training):
         return None
 
     def misfits(self) -> Iterator[tuple[str, Any, str]]:
-        """Keys whose values cannot be for so many iterations, with their values and why."""
+        """Keys whose values are impossible for this many iterations, with their values and the reason."""
         last = (self.iterations - 1) // self.stage_iterations if self.stage_iterations else 0
         if self.max_ratio is None and self.q ** -(last + 1) < 2.0**-23:
             reason = f"q {self.q:g} makes r equal t in float32 and the weight 1 / (t - r) infinite"
@@ -156,5 +156,5 @@ METHODS: Registry[Method] = Registry("method", key="loss", package="ayt.methods"
 
 
 def base_name(method: str) -> str:
-    """The experiment's name of a method, without the variant of a sweep."""
+    """A method's name in the experiment, without the variant of a sweep."""
     return method.split(" ", maxsplit=1)[0]

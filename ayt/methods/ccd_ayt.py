@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 @METHODS.register
 class CcdAyt(Distillation):
-    """Continuous-time consistency distillation along the tangent of the features that AYT's distance looks at.
+    """Continuous-time consistency distillation along the tangent of the features that AYT's distance compares.
 
-    Samples are weighted one by one, as the formula means; the authors' release averages the weights away.
+    Samples are weighted individually, as in the formula; in the authors' release the weights are averaged out.
     """
 
     name: ClassVar[str] = "ccd_ayt"
     usual_label: ClassVar[str] = "CCD + AYT"
 
     classifier: Annotated[Name, UNNAMED] = "transformations"
-    """The transformation classifier that the features are of."""
+    """The transformation classifier whose features are used."""
 
     def upstream(self) -> dict[str, ClassifierNeed]:
         """The transformation classifier."""
         return {"classifier": ClassifierNeed(self.classifier, "transformations")}
 
     def embedding(self, work: Work) -> Embed:
-        """The features at all tapped layers, beside each other."""
+        """The features at all tapped layers, concatenated."""
         from ayt.features.distance import all_features
 
         return all_features(work.feature_network("classifier"))

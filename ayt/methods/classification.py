@@ -1,4 +1,4 @@
-"""Training of a feature network: to recognise transformations, or class labels, or to reconstruct images."""
+"""Training of a feature network: to recognise transformations or class labels, or to reconstruct images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class ClassifierTraining(Decaying):
     """A feature network's training; the defaults are those of the paper's transformation classifier.
 
-    Those of its authors' autoencoder differ in the average alone.
+    Those of its authors' autoencoder differ only in the average.
     """
 
     name: ClassVar[str] = "classifier"
@@ -44,7 +44,7 @@ class ClassifierTraining(Decaying):
     """Iterations over which that probability rises from 0; absent: an eighth of all iterations."""
     denoised: bool = False
     """For `transformations`: whether images are also noised to a level of up to 0.5 and denoised once by the diffusion
-    model, with a label of its own; each label is then divided by the largest seen so far."""
+    model, with an additional label; each label is then divided by the largest seen so far."""
     iterations: Annotated[Count, UNNAMED] = 400_000
     batch_size: Annotated[Count, UNNAMED] = 512
     """Images per batch."""
@@ -61,7 +61,7 @@ class ClassifierTraining(Decaying):
     @model_validator(mode="before")
     @classmethod
     def _whole_ramp(cls, given: object) -> object:
-        # The length follows from the iterations, which a record may not have.
+        # The length depends on the iterations, which a record may lack.
         if isinstance(given, dict) and given.get("ramp") is None and _transforms(given.get("task")):
             iterations = given.get("iterations", cls.model_fields["iterations"].default)
             return {**given, "ramp": iterations // 8} if isinstance(iterations, int) else given
@@ -97,13 +97,13 @@ class ClassifierTraining(Decaying):
         return self.group if _transforms(self.task) else None
 
     def outputs(self, dataset: Dataset) -> int:
-        """Numbers that the network predicts for each image; of a reconstruction for each pixel."""
+        """Numbers that the network predicts per image; for `reconstruction`, per pixel."""
         if self.recognises is None:
             return dataset.classes if self.task == "labels" else dataset.channels
         return len(label_names(names_for(self.recognises, dataset.channels))) + self.denoised
 
     def auxiliary_modules(self, dataset: Dataset) -> dict[str, Callable[[], nn.Module]]:
-        """What scales the labels, if they are scaled."""
+        """The module that scales the labels, if they are scaled."""
         from ayt.networks.modules.running_maximum import RunningMaximum
 
         return {"scale": partial(RunningMaximum, self.outputs(dataset))} if self.denoised else {}

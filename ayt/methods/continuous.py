@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ayt.methods.formulas.objective import Objective, Work
 
 SCHEDULE = {"q", "max_ratio", "min_r", "n", "k", "b", "stage_iterations", "weighting"}
-"""Settings of pairs (t, r), of which there are none."""
+"""Settings of pairs (t, r), which these methods do not use."""
 
 
 class Continuous(Method):
@@ -27,11 +27,11 @@ class Continuous(Method):
     """Constant in the normalisation of a tangent g: g / (rms(g) + c)."""
 
     def unhashed_fields(self) -> set[str]:
-        """The fields that change no result; there are no pairs, so nothing of their schedule does."""
+        """The fields that do not affect results; without pairs, these include their schedule."""
         return super().unhashed_fields() | SCHEDULE
 
     def misfits(self) -> Iterator[tuple[str, Any, str]]:
-        """None: nothing depends on the length of the training."""
+        """None: nothing depends on the length of training."""
         yield from ()
 
 

@@ -23,7 +23,7 @@ class Hybrid(Method):
     usual_label: ClassVar[str] = "ECT + AYT"
 
     classifier: Annotated[Name, UNNAMED] = "transformations"
-    """The transformation classifier that AYT's distance looks through."""
+    """The transformation classifier of AYT's distance."""
     c: NonNegative = 0.0
     """c of ECT's pseudo-Huber distance."""
     lambda_: Annotated[float, Field(gt=0, allow_inf_nan=False, alias="lambda")] = 1.0

@@ -1,4 +1,4 @@
-"""An LPIPS-like distance in a network that knows class labels."""
+"""An LPIPS-like distance in a network trained on class labels."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class LabelFeatures(Method):
     usual_label: ClassVar[str] = "class-label features"
 
     classifier: Annotated[Name, UNNAMED] = "labels"
-    """The class-label network that the distance looks through."""
+    """The class-label network whose features are compared."""
 
     def upstream(self) -> dict[str, ClassifierNeed]:
-        """The class-label network, whose features must be maps of channels."""
+        """The class-label network, whose features must be channel maps."""
         return {"classifier": ClassifierNeed(self.classifier, "labels", maps=True)}
 
     def pair_loss(self, work: Work) -> Loss:

@@ -23,7 +23,7 @@ class Lpips(Method):
 
     @property
     def files(self) -> list[Path]:
-        """Published networks that it looks through."""
+        """Files of published networks that it uses."""
         return [paths.VGG16]
 
     def pair_loss(self, work: Work) -> Loss:

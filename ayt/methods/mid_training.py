@@ -23,14 +23,14 @@ SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
 
 
 class MidTraining(Decaying):
-    """Mid-training: from each point of the diffusion model's trajectories to their ends; consistency training's start.
+    """Mid-training: mapping each point of the diffusion model's trajectories to its end, before consistency training.
 
     The defaults are the paper's for CIFAR-10. After it, ECT has ``q: 4096`` there, and 100,000 iterations.
     """
 
     name: ClassVar[str] = "mid_train"
     stage: ClassVar[Stage] = "mid_train"
-    # A trajectory's points belong to one part of the batch.
+    # A trajectory's points must be in the same part of the batch.
     divisible: ClassVar[bool] = False
 
     iterations: Annotated[Count, UNNAMED] = 300_000
@@ -38,10 +38,10 @@ class MidTraining(Decaying):
     """Points per iteration, from batch_size / points trajectories."""
     lr: Positive = 2e-4
     decay: bool = True
-    """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
+    """The learning rate falls linearly to 0 at the end, so that another number of iterations makes another run."""
     ema: Average = 0.999
     dropout: Fraction = 0.2
-    """Probability that a number within the network's blocks is dropped."""
+    """Probability of dropping a feature inside residual blocks."""
     distance: Literal["perceptual", "features"] = "perceptual"
     """LPIPS (VGG16) as published, or the manifold feature distance."""
     classifier: Annotated[Name, UNNAMED] = "transformations"
@@ -58,12 +58,12 @@ class MidTraining(Decaying):
         return self
 
     def upstream(self) -> dict[str, ClassifierNeed]:
-        """The transformation classifier, if the distance looks through one."""
+        """The transformation classifier, if the distance uses one."""
         return {"classifier": ClassifierNeed(self.classifier, "transformations")} if self.distance == "features" else {}
 
     @property
     def files(self) -> list[Path]:
-        """Published networks that it looks through."""
+        """Files of published networks that it uses."""
         return [paths.VGG16] if self.distance == "perceptual" else []
 
     def objective(self, work: Work) -> Objective:

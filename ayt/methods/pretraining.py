@@ -1,4 +1,4 @@
-"""Training of a diffusion model, where no published checkpoint is the start."""
+"""Training of a diffusion model, if no published checkpoint is the start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pretraining(Decaying):
     lr: Positive = 1e-3
     warmup: Whole = 200
     decay: bool = True
-    """The learning rate falls linearly to 0 at the end: another number of iterations is then another run."""
+    """The learning rate falls linearly to 0 at the end, so that another number of iterations makes another run."""
     ema: Average = 0.999
     dropout: Fraction = 0.13
     """Probability of dropping a feature inside residual blocks."""

@@ -1,4 +1,4 @@
-"""When a training that does badly is given up."""
+"""When to give up on a badly performing training run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ayt.base.sections import Count, Finite, Section
 
 
 class Stop(Section):
-    """When a training that does badly is given up; scores are looked at between segments."""
+    """When to give up on a badly performing training run; scores are checked between segments."""
 
     metric: str | None = None
     """One of `evaluation.metrics`; absent: the first."""
     steps: Count | None = None
-    """Sampling steps of the scores that are looked at; absent: the first of `evaluation.steps`."""
+    """Sampling steps of the scores that are checked; absent: the first of `evaluation.steps`."""
     worse_than: Finite | None = None
-    """Stop where the last snapshot's score is worse than this, or not finite."""
+    """Stop if the last snapshot's score is worse than this, or not finite."""
     plateau: Count | None = None
-    """Stop where none of so many last snapshots scored better than the best before them."""
+    """Stop if none of this many latest snapshots scored better than the best before them."""
     after: Count | None = None
-    """Iterations before which no score stops a training; absent: from the first segment's end on."""
+    """Iterations before which no score stops a training run; absent: scores count from the first segment's end."""
     diverged: bool = False
-    """Stop where the loss or its gradient is not finite, which is a failure otherwise."""
+    """Stop if the loss or its gradient is not finite, which is a failure otherwise."""
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Stop:
@@ -37,18 +37,18 @@ class Stop(Section):
 
     @property
     def by_score(self) -> bool:
-        """Whether scores can stop a training."""
+        """Whether scores can stop a training run."""
         return self.worse_than is not None or self.plateau is not None
 
     def decide(
         self, scores: Sequence[tuple[int, float | None]], metric: str, better: Literal["lower", "higher"]
     ) -> str | None:
-        """Why a training is stopped after its last snapshot; None: it goes on.
+        """Why a training run is stopped after its last snapshot; None: it continues.
 
         Args:
-            scores: iteration and score of each snapshot so far, at least one, in order; None where it is not finite.
-            metric: what reasons call it.
-            better: which scores are good.
+            scores: iteration and score of each snapshot so far, at least one, in order; None if not finite.
+            metric: its name in reasons.
+            better: whether lower or higher scores are better.
         """
         iteration, last = scores[-1]
         if iteration < (self.after or 0):

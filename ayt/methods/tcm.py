@@ -41,7 +41,7 @@ class Tcm(Method):
     teacher_iteration: Annotated[Count | None, UNNAMED] = None
     """The first stage's snapshot; absent: its last."""
     teacher_ema: Annotated[Average | None, UNNAMED] = None
-    """Which of that run's averages; absent: the first it lists."""
+    """One of that run's averages; absent: the first it lists."""
     distance: Literal["pixels", "features"] = "pixels"
     """ECT's pseudo-Huber distance of pixels, or AYT's step in the manifold feature distance."""
     c: NonNegative = 1e-8
@@ -55,7 +55,7 @@ class Tcm(Method):
     boundary_weight: NonNegative = 0.1
     """Weight of the boundary samples' mean loss, relative to the others' mean loss."""
     df: Positive = 0.01
-    """ln t = t_mean + t_std X, X Student-t with so many degrees of freedom, cut off to [t', t_max]."""
+    """Degrees of freedom of X in ln t = t_mean + t_std X, with X Student-t, truncated to [t', t_max]."""
     iterations: Annotated[Count, UNNAMED] = 200_000
     lr: Positive = 5e-5
     t_mean: Finite = 0.0
@@ -68,14 +68,14 @@ class Tcm(Method):
     @model_validator(mode="before")
     @classmethod
     def _above_the_boundary(cls, given: object) -> object:
-        # Noise levels are drawn from t' on: it is no other setting.
+        # Noise levels are drawn from t' on: it is not a separate setting.
         if isinstance(given, dict) and given.get("t_min") is None:
             return {**given, "t_min": given.get("t_boundary", cls.model_fields["t_boundary"].default)}
         return given
 
     @model_validator(mode="after")
     def _some_noise_levels(self) -> Tcm:
-        # In place of the method's, which would speak of t_min: here that is t_boundary.
+        # Replaces the base method's check, whose message would name t_min: here that is t_boundary.
         if not 0.002 < self.t_boundary < (self.t_max or 0):
             raise ValueError(f"t_boundary {self.t_boundary:g} must lie between 0.002 and t_max {self.t_max or 0:g}")
         if self.t_min != self.t_boundary:
@@ -85,11 +85,11 @@ class Tcm(Method):
         return self
 
     def unhashed_fields(self) -> set[str]:
-        """The fields that change no result; ``t_min`` says what ``t_boundary`` says."""
+        """The fields that do not affect results; ``t_min`` repeats ``t_boundary``."""
         return super().unhashed_fields() | {"t_min"}
 
     def misfits(self) -> Iterator[tuple[str, Any, str]]:
-        """Keys whose values cannot be for so many iterations or such batches, with their values and why."""
+        """Keys whose values are impossible for these iterations or batches, with their values and the reason."""
         yield from super().misfits()
         for batch_size in self.batch_sizes:
             if self.boundary_share and batch_size * self.boundary_share < 1:
@@ -97,7 +97,7 @@ class Tcm(Method):
                 yield "boundary_share", self.boundary_share, reason
 
     def upstream(self) -> dict[str, ClassifierNeed]:
-        """The transformation classifier, if the distance looks through one."""
+        """The transformation classifier, if the distance uses one."""
         needed = {"classifier": ClassifierNeed(self.classifier, "transformations")}
         return needed if self.distance == "features" else {}
 
@@ -107,14 +107,14 @@ class Tcm(Method):
         return RunNeed(self.teacher, *chosen, key="teacher")
 
     def sampled_denoiser(self, work: Work) -> Sampled:
-        """Both networks, each on its side of t'."""
+        """Both networks combined, each on its side of t'."""
         from ayt.methods.formulas.truncation import combine
 
         student, teacher = work.bound_denoiser, work.frozen_denoiser("start")
         return lambda labels: combine(student(labels), teacher(labels), self.t_boundary)
 
     def pair_loss(self, work: Work) -> Loss:
-        """ECT's or AYT's."""
+        """ECT's or AYT's loss."""
         from ayt.features.distance import mfd
         from ayt.methods.formulas.losses import distance_loss, ect_loss
 
@@ -123,7 +123,7 @@ class Tcm(Method):
         return distance_loss(mfd(work.feature_network("classifier")), weighted=False)
 
     def objective(self, work: Work) -> Objective:
-        """The loss of pairs above t', with the first stage's output as target where r is below, and at the boundary."""
+        """The loss of pairs above t', with the first stage's output as target at the boundary and for r below it."""
         from ayt.methods.formulas.losses import consistency_pair
         from ayt.methods.formulas.schedules import stage_at
         from ayt.methods.formulas.truncation import (
@@ -139,11 +139,11 @@ class Tcm(Method):
 
         def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
             is_boundary = boundary_samples(draws.ranks("boundary"), draws.size, share)
-            # Rounding must not take a noise level below t'.
+            # Rounding must not move a noise level below t'.
             t = draw_t(draws.normal("t")).clamp(min=self.t_boundary).masked_fill(is_boundary, self.t_boundary)
             r = self.pair_with(t, stage_at(draws.iteration, self.stage_iterations))
             D, teacher = work.denoiser(labels, draws), start(labels, draws)
-            # r lies below t' for all boundary samples: their targets are the teacher's.
+            # r is below t' for all boundary samples: their targets are the teacher's.
             target = select(D, teacher, self.t_boundary)
             eps = draws.normal("noise", *images.shape[1:])
             D_t, D_r = consistency_pair(D, images, t, r, eps, target)

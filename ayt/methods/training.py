@@ -1,4 +1,4 @@
-"""What every training run has, whatever it trains."""
+"""What all training runs have in common, whatever they train."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ClassifierNeed:
     """A method needs one of the experiment's classifiers.
 
     Attributes:
-        name: as the experiment calls it.
+        name: its name in the experiment.
         task: what it must have been trained for.
         maps: whether its features must be channel maps, (B, C, H, W).
         key: the method's setting that names it.
@@ -66,11 +66,11 @@ Average = Annotated[
     Annotated[Fraction, Tag("[decay]")] | Annotated[PowerAverage, Tag("[power]")],
     Discriminator(lambda given: "[power]" if isinstance(given, dict | PowerAverage) else "[decay]"),
 ]
-"""A constant decay for each iteration, 0 for no average, or a power-function average."""
+"""A constant decay per iteration, 0 for no averaging, or a power-function average."""
 
 
 def average_name(average: float | PowerAverage) -> str:
-    """What an average is called in paths, tables and commands: ``0.9999``, ``power0.05``."""
+    """An average's name in paths, tables and commands: ``0.9999``, ``power0.05``."""
     return f"power{average.power:.15g}" if isinstance(average, PowerAverage) else f"{average:.15g}"
 
 
@@ -92,10 +92,10 @@ Averages = Annotated[
             "[list]" if isinstance(given, list) else "[power]" if isinstance(given, dict | PowerAverage) else "[decay]"
         )
     ),
-    # One average is the same training, whichever way it is written.
+    # A single average is the same setting, however it is written.
     AfterValidator(lambda given: given[0] if isinstance(given, list) and len(given) == 1 else given),
 ]
-"""One average, or several of the same training."""
+"""One average, or several of the same training run."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Training(Kind):
 
     @property
     def average_names(self) -> tuple[str, ...]:
-        """What the averages are called, in order: ``0.9999``, ``power0.05``."""
+        """The averages' names, in order: ``0.9999``, ``power0.05``."""
         return tuple(map(average_name, self.averages))
 
     @property

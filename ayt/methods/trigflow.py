@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ayt.methods.formulas.objective import Objective, Work
 
     Flow = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-    """x_t (B, C, H, W), t (B,), the noise in x_t and class labels (B,) to the velocity dx_t / dt."""
+    """From x_t (B, C, H, W), t (B,), the noise in x_t and class labels (B,) to the velocity dx_t / dt."""
 
 
 class TrigFlow(Continuous):

@@ -1,4 +1,4 @@
-"""torch.compile: when it pays, and where its results are kept."""
+"""torch.compile: when it pays off, and where its results are cached."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 import torch
 
 PAYS_FROM = 5000
-"""Iterations of a segment: compiling a U-Net takes about 2 minutes on an H100, paid back little by little."""
+"""Iterations of a segment: compiling a U-Net takes about 2 minutes on an H100, regained gradually."""
 
 SCORING_PAYS_FROM = 200_000
-"""Images that go through a U-Net in a scoring job, each as often as there are steps."""
+"""Images that go through a U-Net in a scoring job, each counted once per step."""
 
 
 def pays(device: torch.device, iterations: int) -> bool:
-    """Whether a segment of so many iterations gains by compilation.
+    """Whether compilation pays off for a segment of this many iterations.
 
-    Judged by the whole segment, not by what is left of it: one that is resumed must add up in the same order.
+    This counts the whole segment, not what is left of it: a resumed one must sum in the same order.
     """
     return device.type == "cuda" and iterations >= PAYS_FROM
 
 
 def scoring_pays(device: torch.device, images: int) -> bool:
-    """The same of a job in which so many images go through a U-Net; judged by all that it was asked for."""
+    """The same for a job in which this many images go through a U-Net, counting everything it was asked for."""
     return device.type == "cuda" and images >= SCORING_PAYS_FROM
 
 
 def find_missing() -> str | None:
-    """What compilation for a GPU needs and does not find; None: nothing is missing."""
+    """What compilation for a GPU requires but is missing; None: nothing."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    # Triton builds the code that starts its kernels with one of these.
+    # Triton builds the code that launches its kernels with one of these.
     compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
     if not any(shutil.which(compiler) for compiler in compilers):
         return f"there is no C compiler ({' or '.join(compilers)})"
@@ -41,9 +41,9 @@ def find_missing() -> str | None:
 
 
 def keep_compiled() -> None:
-    """Have results of compilation kept from job to job, in the user's own cache; any number of jobs may share it.
+    """Cache compiled code between jobs, in the user's own cache; any number of jobs may share it.
 
-    Not beside the results: torch loads code from it, and a folder of results may come from someone else.
+    It is not beside the results: torch loads code from it, and a results folder may come from someone else.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ayt" / "compiled"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))

@@ -1,4 +1,4 @@
-"""One iteration of a training, as operations on the device alone: nothing of it waits for the host."""
+"""One training iteration, entirely as operations on the device: nothing waits for the host."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Passes:
     """How a batch goes through the network.
 
     Attributes:
-        objective: of the run, around the network in training.
-        parts: the images of the batch that this process sees, in the parts that go through the network at a time.
+        objective: the run's objective.
+        parts: this process's images of the batch, in parts that go through the network at a time.
         called: the network as the objective calls it; None: the network itself.
-        channels_last: how images lie in memory.
+        channels_last: the images' memory format.
         processes: those that share the batch.
     """
 
@@ -39,17 +39,17 @@ class Passes:
 def iterate(
     state: TrainingState, passes: Passes, images: Tensor, labels: Tensor, draws: Draws, sizes: StepSizes
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Train one iteration, but for its count; returns loss, distance and the norm of the gradient, on the device.
+    """Train one iteration, except its count; returns loss, distance and gradient norm, on the device.
 
-    The norm is that of the network's gradient; networks that are trained beside it are updated with it.
+    The norm is that of the network's gradient; networks trained alongside it are updated too.
 
     Args:
         state: of the training.
-        passes: how the batch goes through its network.
+        passes: how the batch goes through the network.
         images: (B, C, H, W) in [-1, 1], the whole batch.
         labels: (B,).
         draws: the iteration's random numbers.
-        sizes: of the optimiser's step.
+        sizes: the optimiser's step sizes.
     """
     if passes.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -65,7 +65,7 @@ def iterate(
     norm = _gradient_norm(state.parameters)
     if state.auxiliary:
         passes.processes.sum_gradients(state.auxiliary.parameters())
-        norm = norm + 0 * _gradient_norm(state.auxiliary.parameters())  # not finite where theirs is not
+        norm = norm + 0 * _gradient_norm(state.auxiliary.parameters())  # not finite if theirs is not
     state.apply(sizes)
     return loss, distance, norm
 

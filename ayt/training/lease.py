@@ -1,8 +1,8 @@
-"""One writer for each run's folder.
+"""One writer per run folder.
 
-A workflow that is killed leaves its training behind, and its successor trains the same run. The lease keeps them
-apart: who takes it writes a new token, and every file is put in its place under a lock that checks the token, so
-that a training run whose lease was taken can write nothing more.
+A killed workflow leaves its training job behind, and its successor trains the same run. The lease keeps them apart:
+whoever takes it writes a new token, and every file is moved into place under a lock that checks the token, so that a
+training job whose lease was taken can no longer write.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ayt.base.errors import UserError
 from ayt.base.files import lock, write_error, write_text
 
 PATIENCE = 60.0
-"""Seconds that a predecessor on this machine has to save its state and leave."""
+"""Seconds that a predecessor on this machine has to save its state and exit."""
 
 GLANCE = 0.2
-"""Seconds after which a run that seems to be held is looked at again: `ayt status` holds it too, for an instant."""
+"""Seconds after which a run that seems held is checked again: `ayt status` holds it too, for an instant."""
 
 
 class LeaseLostError(UserError):
-    """Another process has taken the run over; this one must leave without writing."""
+    """Another process has taken over the run; this one must exit without writing."""
 
 
 class Lease:
     """The right to write into one run's folder.
 
     Args:
-        folder: the run's folder for what is under way (`ayt.base.paths.resume_folder`).
-        take_over: stop a live training that holds the lease, after it has saved its state. False: refuse.
+        folder: the run's folder of unfinished work (`ayt.base.paths.resume_folder`).
+        take_over: stop a live training job that holds the lease, after it has saved its state. False: refuse.
 
     Raises:
         UserError: another process trains this run, and ``take_over`` is False; or the folder cannot be written to.
@@ -65,10 +65,10 @@ class Lease:
 
     @contextmanager
     def commit(self) -> Iterator[None]:
-        """Hold the lock while a file is put in its place.
+        """Hold the lock while a file is moved into place.
 
         Raises:
-            LeaseLostError: another process has taken the run over.
+            LeaseLostError: another process has taken over the run.
         """
         with self._lock():
             self.check()
@@ -80,14 +80,14 @@ class Lease:
             raise LeaseLostError(f"{self._file.parent.parent}: another process has taken this run over; leaving")
 
     def _take(self) -> bool:
-        """Take the lock that a process holds as long as it trains; False: another holds it, and not for an instant."""
+        """Take the lock that a process holds while it trains; False: another holds it, for more than an instant."""
         if lock(self._alive):
             return True
         time.sleep(GLANCE)
         return lock(self._alive)
 
     def _stop(self, holder: dict[str, Any]) -> None:
-        """Ask a predecessor on this machine to save and leave; one that does not is fenced off and killed."""
+        """Ask a predecessor on this machine to save and exit; if it does not, it is fenced off and killed."""
         if holder.get("host") != socket.gethostname():
             return
         _signal(holder["pid"], signal.SIGTERM)

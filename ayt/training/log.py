@@ -1,4 +1,4 @@
-"""The training log: CSV rows, and what else the user wants to be told."""
+"""The training log: CSV rows, and optional further sinks."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ COLUMNS = (
     "gpus",
     "peak_memory_mb",
 )
-"""``gpus``: that train the run, 0 for a CPU; ``peak_memory_mb``: of one process, on its GPU if it has one."""
+"""``gpus``: number that train the run, 0 for a CPU; ``peak_memory_mb``: of one process, on its GPU if it has one."""
 
 _HEADER = ",".join(COLUMNS) + "\n"
 
 OLDEST_COLUMNS = 6
-"""Of a whole row in the first version's logs; a row that was being written when training was killed has fewer."""
+"""Columns of a complete row in the first version's logs; a row cut off by a kill has fewer."""
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The whole rows of a training log, each with a number for every column, NaN where older versions had none.
+    """The complete rows of a training log, with a number for every column, NaN if an older version had no such column.
 
-    What is no row of numbers is passed over: the end that a kill cut off, or damage. Nothing if there is no log.
+    Anything that is not a row of numbers is skipped: an end cut off by a kill, or damage. Empty if there is no log.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -50,17 +50,17 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 
 class Sink(Protocol):
-    """A place that rows of the log go to besides the CSV file."""
+    """A destination for log rows besides the CSV file."""
 
     def write(self, row: dict[str, float]) -> None:
-        """Take one row."""
+        """Write one row."""
 
     def close(self) -> None:
-        """Flush what is waiting."""
+        """Flush pending rows."""
 
 
 class CsvLog:
-    """Rows appended to a CSV file; those after the iteration at which training resumes are cut off."""
+    """Appends rows to a CSV file; rows after the iteration at which training resumes are removed."""
 
     def __init__(self, path: Path, resume_at: int) -> None:
         self.path = path
@@ -69,7 +69,7 @@ class CsvLog:
         self._file = path.open("a", newline="")
 
     def write(self, row: dict[str, float]) -> None:
-        """Append one row, and let readers see it."""
+        """Append one row and flush it for readers."""
         self._file.write(_line(row))
         self._file.flush()
 
@@ -135,6 +135,6 @@ def _open_sink(name: str, folder: Path, resume_at: int) -> Sink:
         raise UserError(f"execution.sinks: {name} is not installed; pip install 'ayt-workflow[{name}]'")
     try:
         return _SINKS[name](folder, resume_at)
-    except Exception as error:  # whatever its library raises where there is no key, no network, no place to write
+    except Exception as error:  # whatever its library raises without a key, a network, a place to write
         told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"execution.sinks: {name} cannot be opened: {told}") from error

@@ -25,11 +25,11 @@ from ayt.training.state import Optimiser, TrainingState
 from ayt.training.under_way import UnderWay, say
 
 LEASE_SECONDS = 1.0
-"""How often a training run checks whether another process has taken it over."""
+"""Seconds between checks whether another process has taken over the run."""
 
 
 class Interrupted(Exception):
-    """A signal asked the training to leave; its state is saved."""
+    """A signal asked training to stop; its state is saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -65,25 +65,25 @@ def train(
     Args:
         record: what the run is.
         folder: of the run.
-        segment: which iterations.
+        segment: the iterations.
         data: the dataset.
-        device: where to train.
+        device: the device to train on.
         log_every: iterations between rows of the log.
         resume_seconds: seconds between resume states.
-        sinks: where the log also goes.
+        sinks: further destinations of the log.
         take_over: stop another process that trains this run.
-        microbatch: images that go through a denoiser at a time; None: the batch.
-        channels_last: how images lie in memory.
+        microbatch: images that go through a denoiser at a time; None: the whole batch.
+        channels_last: the images' memory format.
         compiled: whether the network goes through ``torch.compile``.
-        replay: whether iterations are recorded and replayed, where that is possible.
-        stops_where_diverged: whether a loss that is not finite ends the training as a rule does, and is no error.
-        processes: those that train this run together, all called with the same arguments; they share each batch, and
-            the first one writes.
-        commit: of the source that runs, noted in states; a state of another commit is warned of.
+        replay: whether iterations are recorded and replayed, if possible.
+        stops_where_diverged: whether a loss that is not finite stops training like a rule does, instead of an error.
+        processes: the processes that train this run together, all called with the same arguments; they share each
+            batch, and the first one writes.
+        commit: commit of the running source, noted in states; resuming from another commit's state gives a warning.
 
     Raises:
         UserError: a file is missing, damaged or of another run; the disk is full; the loss is not finite, unless
-            ``stops_where_diverged``; another process trains this run, or has taken it over; the processes cannot share
+            ``stops_where_diverged``; another process trains this run or has taken it over; the processes cannot share
             its batches.
         Interrupted: by SIGTERM, SIGUSR2 or SIGINT to any of the processes, once the resume state is written.
     """
@@ -108,7 +108,7 @@ def train(
             loss, distance, norm = trainer.advance()
             if iteration == first:
                 say(state.run, f"compiled; the first iteration took {time.monotonic() - saved:.0f} s")
-            # Kept on the device: looked at when something is logged or saved, so that a GPU need not wait.
+            # Kept on the device, and read only when something is logged or saved, so that a GPU need not wait.
             bad = ~torch.isfinite(loss + norm) & (not_finite_at < 0)
             not_finite_at.masked_fill_(bad, state.iteration)
 
@@ -130,7 +130,7 @@ def train(
                 under_way.save(state)
                 saved = now
             if leaves:
-                processes.wait()  # the first to leave may take the others along
+                processes.wait()  # the first to exit could take the others down
                 raise Interrupted(leaves)
             if now - checked > LEASE_SECONDS:
                 under_way.check()
@@ -140,7 +140,7 @@ def train(
 
 
 def _share(record: RunRecord, processes: Processes) -> slice:
-    """Which images of each batch this process sees."""
+    """The images of each batch that this process handles."""
     if processes.count > 1 and not record.training.divisible:
         raise UserError(f"{record.name}: its batches cannot be shared; train it in one process")
     for role, network in record.auxiliary.items():
@@ -160,7 +160,7 @@ def _parts(record: RunRecord, share: slice, microbatch: int | None) -> list[slic
 
 
 class _Meter:
-    """Makes the rows of the log."""
+    """Builds the rows of the log."""
 
     def __init__(self, iteration: int, batch_size: int, device: torch.device, processes: int) -> None:
         self._iteration, self._batch_size, self._time = iteration, batch_size, time.perf_counter()
@@ -184,7 +184,7 @@ class _Meter:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has had at most: of tensors on a GPU, on a CPU of everything."""
+    """Peak memory of this process in bytes: of tensors on a GPU, of everything on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -192,7 +192,7 @@ def peak_memory(device: torch.device) -> int:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect the signals that ask to leave, for as long as the block lasts."""
+    """Collect the signals that ask to stop, for the duration of the block."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

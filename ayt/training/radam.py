@@ -1,7 +1,7 @@
-"""RAdam (arXiv 1908.03265) without weight decay, in a few multi-tensor operations whatever the device.
+"""RAdam (arXiv 1908.03265) without weight decay, in a few multi-tensor operations on any device.
 
-All weights have the same step count, and the host knows it: an iteration's whole schedule is a few numbers. They may
-be tensors instead, filled before each replay of a recorded iteration.
+All weights have the same step count, known to the host, so an iteration's schedule is just a few numbers. They may also
+be tensors, filled before each replay of a recorded iteration.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ TRACTABLE = 5.0
 
 
 class StepSizes(NamedTuple):
-    """What the update depends on beside the gradients, m and v being their moments: numbers or 0-dim tensors.
+    """What the update depends on besides the gradients with moments m and v: numbers or 0-dim tensors.
 
     Attributes:
-        adaptive: of m / (sqrt(v) + eps); 0 while the variance of v is not tractable.
-        plain: of m alone; 0 once it is.
-        shares: that the new weights get in each of their moving averages.
+        adaptive: factor of m / (sqrt(v) + eps); 0 while the variance of v is not tractable.
+        plain: factor of m alone; 0 once it is tractable.
+        shares: shares of the new weights in each of their moving averages.
     """
 
     adaptive: float | Tensor
@@ -34,12 +34,12 @@ class StepSizes(NamedTuple):
 
     @property
     def numbers(self) -> tuple[float | Tensor, ...]:
-        """All of them in a row."""
+        """All of them in one tuple."""
         return self.adaptive, self.plain, *self.shares
 
 
 def step_sizes(iteration: int, lr: float, shares: tuple[float, ...]) -> StepSizes:
-    """Those of an iteration, counted from 0, both corrected for the moments' bias.
+    """The step sizes of an iteration, counted from 0, both corrected for the moments' bias.
 
     With k = iteration + 1, rho_inf = 2 / (1 - beta_2) - 1 and rho = rho_inf - 2 k beta_2^k / (1 - beta_2^k), m's is
     lr / (1 - beta_1^k) where rho <= 5; else it is that times r sqrt(1 - beta_2^k) / (sqrt(v) + eps) with the
@@ -56,11 +56,11 @@ def step_sizes(iteration: int, lr: float, shares: tuple[float, ...]) -> StepSize
 
 
 class Moments:
-    """RAdam's memory of some weights, and its update of them.
+    """RAdam's moments of some weights, and its update of them.
 
     Attributes:
         first: moving averages of the gradients, of the weights' shapes.
-        second: of their squares.
+        second: moving averages of their squares.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
@@ -79,7 +79,7 @@ class Moments:
         torch._foreach_lerp_(first, gradients, 1 - BETA_1)
         torch._foreach_mul_(second, BETA_2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - BETA_2)
-        # adaptive / (sqrt(v) + eps) + plain, one of which is 0: no branch, so that a recorded iteration has it too.
+        # adaptive / (sqrt(v) + eps) + plain, one of which is 0: no branch, so that it can be recorded.
         factors = torch._foreach_sqrt(second)
         torch._foreach_add_(factors, EPS)
         torch._foreach_reciprocal_(factors)

@@ -1,7 +1,7 @@
-"""Iterations that a GPU records once, as a CUDA graph, and replays: at small batches the host could not keep up.
+"""Iterations that a GPU records once as a CUDA graph and replays: at small batches the host could not keep up.
 
-What differs from iteration to iteration reaches a replay in places that stay the same: the chosen images and the
-optimiser's step sizes in tensors, all else through `Recorded`.
+What changes between iterations reaches a replay through fixed memory locations: the chosen images and the optimiser's
+step sizes in tensors, everything else through `Recorded`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ayt.training.state import TrainingState
 from ayt.training.under_way import say
 
 WARM_UP = 3
-"""Iterations before a recording: libraries choose their kernels and compile in them, which cannot be recorded."""
+"""Warm-up iterations before a recording: in them libraries select kernels and compile, which cannot be recorded."""
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 
 
 def hindrance(record: RunRecord, device: torch.device, processes: Processes, wanted: bool = True) -> str | None:
-    """Why a run's iterations are not to be recorded, or cannot be; None: they are."""
+    """Why a run's iterations should not or cannot be recorded; None: they are."""
     if not wanted:
         return "as --replay=never (execution.replay) says"
     if device.type != "cuda":
@@ -43,15 +43,15 @@ def hindrance(record: RunRecord, device: torch.device, processes: Processes, wan
 
 
 class Trainer:
-    """Trains iteration after iteration, replaying them where that is possible.
+    """Trains iteration after iteration, replaying them if possible.
 
     Args:
-        state: of the training; moves on by one iteration at a time.
-        passes: how a batch goes through its network.
+        state: the training state; advances by one iteration at a time.
+        passes: how a batch goes through the network.
         record: of the run.
         data: the dataset, on the device.
-        replays: whether iterations may be recorded and replayed. Where it turns out that they cannot, they are done one
-            by one, and standard error says why.
+        replays: whether iterations may be recorded and replayed. If that turns out impossible, they are launched one by
+            one, and standard error says why.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Trainer:
 
     @property
     def replays(self) -> bool:
-        """Whether iterations are recorded and replayed, as far as is known."""
+        """Whether iterations are recorded and replayed, as far as known."""
         return self._recording is not None
 
     def advance(self) -> Outputs:
-        """Train the next iteration; returns loss, distance and the norm of the gradient, scalars on the device.
+        """Train the next iteration; returns loss, distance and gradient norm, scalars on the device.
 
         They may be overwritten by the next call.
         """
@@ -83,7 +83,7 @@ class Trainer:
         return Draws(self.record.seed, iteration, self.record.batch_size, self.data.pixels.device)
 
     def _replay(self) -> Outputs | None:
-        """The next iteration's outputs; None: it has not been done, and no later one will be."""
+        """The next iteration's outputs; None: it was not replayed, and no later one will be."""
         assert self._recording
         try:
             return self._recording.advance()
@@ -95,7 +95,7 @@ class Trainer:
 
 
 class Recording:
-    """One iteration, its inputs in places that stay the same. On a CPU it is done anew each time, from these places."""
+    """One iteration with inputs in fixed memory locations. On a CPU it is computed afresh each time from these."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -111,7 +111,7 @@ class Recording:
         self._iteration = Recorded(self._device, trainer.state.iteration)
 
     def advance(self) -> Outputs:
-        """Do or replay the next iteration of the training, but for its count."""
+        """Execute or replay the next training iteration, except its count."""
         state, record = self._trainer.state, self._trainer.record
         if not self._iteration.move(state.iteration):
             self._begin_anew()
@@ -129,7 +129,7 @@ class Recording:
         return self._outputs
 
     def _begin_anew(self) -> None:
-        """Forget what was recorded; one iteration shows what depends on the number now."""
+        """Discard the recording; the next iteration shows anew what depends on the number."""
         if self._stream:
             torch.cuda.synchronize(self._device)  # it may still be running
         self._graph, self._outputs, self._warm_ups = None, None, 1
@@ -142,7 +142,7 @@ class Recording:
         return iterate(trainer.state, trainer.passes, images, labels, draws, self._sizes)
 
     def _iterate_beside(self) -> Outputs:
-        """An iteration on the stream that records: what it leaves behind belongs to that stream."""
+        """Execute an iteration on the recording stream, which owns what it allocates."""
         assert self._stream
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
@@ -152,14 +152,14 @@ class Recording:
         return outputs
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, Outputs]:
-        """Record the iteration without doing it: whatever fails, the weights are as before."""
+        """Record the iteration without executing it: if anything fails, the weights are unchanged."""
         self._trainer.state.zero_grad()
         torch.cuda.synchronize(self._device)
-        torch.cuda.empty_cache()  # the recording's memory is its own
+        torch.cuda.empty_cache()  # the recording has its own memory pool
         graph = torch.cuda.CUDAGraph()
         for generator in self._iteration.generators:
             graph.register_generator_state(generator)
-        # Of this thread alone: others may look at the device meanwhile.
+        # Only this thread's work: others may use the device meanwhile.
         try:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = self._iterate()

@@ -19,10 +19,10 @@ from ayt.training.radam import Moments, StepSizes, step_sizes
 
 
 class MovingAverage(NamedTuple):
-    """How a moving average of the weights moves.
+    """How a moving average of the weights is updated.
 
     Attributes:
-        decay: constant, for each iteration; 0 for a power-function average.
+        decay: constant decay per iteration; 0 for a power-function average.
         gamma: exponent of a power-function average; 0: its decay is constant.
     """
 
@@ -31,7 +31,7 @@ class MovingAverage(NamedTuple):
 
     @classmethod
     def of(cls, average: Average) -> MovingAverage:
-        """That of a setting."""
+        """From a setting."""
         return cls(gamma=power_exponent(average.power)) if isinstance(average, PowerAverage) else cls(average)
 
     def share(self, iteration: int) -> float:
@@ -46,14 +46,14 @@ class MovingAverage(NamedTuple):
 
 
 class Optimiser(NamedTuple):
-    """RAdam without weight decay, and what surrounds it.
+    """RAdam without weight decay, its learning-rate schedule and the averages.
 
     Attributes:
         lr: learning rate.
         warmup: iterations over which it rises linearly from 0.
         decay: iterations after which it has fallen to 0; None: it does not fall.
-        averages: of the weights; none: the weights themselves are left as snapshots.
-        root_decay: iterations after which the learning rate falls with the root of their number; None: it does not.
+        averages: of the weights; if empty, snapshots hold the weights themselves.
+        root_decay: iterations after which the learning rate falls as 1 / sqrt(iteration); None: it does not.
     """
 
     lr: float
@@ -64,7 +64,7 @@ class Optimiser(NamedTuple):
 
     @classmethod
     def of(cls, training: Training) -> Optimiser:
-        """That of a training run's settings."""
+        """From a training run's settings."""
         averages = tuple(MovingAverage.of(average) for average in training.averages if average)
         root_decay = training.root_decay_iterations
         return cls(training.lr, training.warmup, training.decay_iterations, averages, root_decay)
@@ -73,7 +73,7 @@ class Optimiser(NamedTuple):
 def power_exponent(width: float) -> float:
     """The exponent gamma of a power-function average of a relative width below 0.28 (EDM2, equation 123).
 
-    Its root in width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), which falls for gamma >= 0.
+    It solves width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), which decreases for gamma >= 0.
     """
     low, high = 0.0, 1 / width**2
     while high - low > 1e-12 * high:
@@ -84,7 +84,7 @@ def power_exponent(width: float) -> float:
 
 
 def learning_rate(iteration: int, optimiser: Optimiser) -> float:
-    """Linear warm-up, then constant, a linear fall to 0 after ``decay`` iterations, or one as 1 / sqrt(iteration)."""
+    """Linear warm-up, then constant, linear decay to 0 over ``decay`` iterations, or decay as 1 / sqrt(iteration)."""
     rate = optimiser.lr * min(1.0, (iteration + 1) / max(optimiser.warmup, 1))
     if optimiser.root_decay is not None:
         rate /= max(iteration / optimiser.root_decay, 1.0) ** 0.5
@@ -92,7 +92,7 @@ def learning_rate(iteration: int, optimiser: Optimiser) -> float:
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called, for example ``NVIDIA H100 80GB HBM3`` or ``CPU (AMD EPYC 7B13)``."""
+    """A device's name, for example ``NVIDIA H100 80GB HBM3`` or ``CPU (AMD EPYC 7B13)``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -104,21 +104,21 @@ def device_name(device: torch.device) -> str:
 
 
 class TrainingState:
-    """One training, ready for its next iteration.
+    """A training run, ready for its next iteration.
 
     Args:
         network: trained in place.
-        settings: of the optimiser.
+        settings: the optimiser's settings.
         run: name of the run.
-        origin: SHA-256 of the published files that it is made from, by name.
-        auxiliary: networks by their roles, trained beside it with the same steps; no average of them is kept, and
-            snapshots do not have them.
+        origin: SHA-256 of the published files that it starts from, by name.
+        auxiliary: networks by role, trained alongside it with the same steps; they are not averaged and not part of
+            snapshots.
 
     Attributes:
         iteration: iterations done.
-        commits: of the source that trained since the last segment's end, the present one last.
+        commits: commits of the source that trained since the last segment's end, the current one last.
         averages: the network with each moving average of the weights.
-        average: the first of them; the network itself where none is kept.
+        average: the first of them; the network itself if there is none.
     """
 
     def __init__(
@@ -148,13 +148,13 @@ class TrainingState:
         self.iteration += 1
 
     def step_sizes(self) -> StepSizes:
-        """The optimiser's of the next iteration."""
+        """The optimiser's step sizes for the next iteration."""
         shares = tuple(average.share(self.iteration) for average in self.settings.averages)
         return step_sizes(self.iteration, learning_rate(self.iteration, self.settings), shares)
 
-    @torch.no_grad()  # else the averages would keep a graph of all updates alive
+    @torch.no_grad()  # otherwise the averages would keep the graph of all updates alive
     def apply(self, sizes: StepSizes) -> None:
-        """Apply the gradients, then update the averages; `step` without its count."""
+        """Apply the gradients, then update the averages; like `step`, but without counting."""
         self.moments.step(sizes)
         for settings, average, share in zip(self.settings.averages, self.averages, sizes.shares, strict=True):
             averages: list[Tensor] = list(average.parameters())
@@ -166,7 +166,7 @@ class TrainingState:
             torch._foreach_add_(averages, moves)
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for parameter in self.trained:
             parameter.grad = None
 
@@ -174,7 +174,7 @@ class TrainingState:
         """Write the averaged weights, with the network's buffers as they are.
 
         Args:
-            files: where to, by the averages' names in the order of the settings; the first has none.
+            files: paths by the averages' names, in the order of the settings; the first name is empty.
         """
         for (name, path), average in zip(files.items(), self.averages or [self.network], strict=True):
             if self.averages:
@@ -184,7 +184,7 @@ class TrainingState:
             weights.write(path, "snapshot", self.run, self.iteration, average.state_dict(), **about)
 
     def save(self, path: Path) -> None:
-        """Write everything that the next iteration depends on, and who trained."""
+        """Write everything that the next iteration depends on, and the commits that trained it."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         for part, average in self._averages.items():
             tensors |= {f"{part}.{name}": tensor for name, tensor in average.named_parameters()}
@@ -198,7 +198,7 @@ class TrainingState:
         """Read what `save` wrote, and return the commits that it records.
 
         Raises:
-            UserError: the file is missing, damaged, of another run, does not fit the network, or comes from other
+            UserError: the file is missing, damaged, of another run, does not fit the network, or comes from different
                 published weights of the same name.
         """
         tensors, metadata = weights.read(path, "state", self.run)
@@ -227,12 +227,12 @@ class TrainingState:
 
     @property
     def _averages(self) -> dict[str, nn.Module]:
-        """The averages by what files of states call them: ``average``, ``average1``, ``average2``."""
+        """The averages by their names in state files: ``average``, ``average1``, ``average2``."""
         return {f"average{number or ''}": average for number, average in enumerate(self.averages)}
 
     @property
     def _moments(self) -> dict[str, dict[str, Tensor]]:
-        """The optimiser's moments by what files call them, and by parameter."""
+        """The optimiser's moments by their names in files, and by parameter."""
         names = [name for name, _ in self.network.named_parameters()]
         names += [f"auxiliary.{name}" for name, _ in self.auxiliary.named_parameters()]
         both = {"exp_avg": self.moments.first, "exp_avg_sq": self.moments.second}

@@ -1,4 +1,4 @@
-"""Segments that are not trained, because a run's scores so far are bad."""
+"""Segments that are not trained because a run's scores so far are too bad."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ayt.training.under_way import UnderWay
 
 
 def read_rule(text: str | None) -> Stop | None:
-    """The rule that ``--stop-when`` gives; None: none.
+    """The rule given by ``--stop-when``; None: no rule.
 
     Raises:
-        UserError: it is no rule.
+        UserError: it is not a valid rule.
     """
     if text is None:
         return None
@@ -35,14 +35,14 @@ def read_rule(text: str | None) -> Stop | None:
 def why_stopped(
     record: RunRecord, folder: Path, segment: Segment, rule: Stop | None, scores: Path | None
 ) -> Stopped | None:
-    """Why a segment is not trained; None: it is.
+    """Why a segment should not be trained; None: it should.
 
     Args:
         record: what the run is.
         folder: of the run.
-        segment: that would be trained.
-        rule: by which the run may be stopped; None: by none.
-        scores: record of the scores that the rule looks at.
+        segment: the segment that would be trained.
+        rule: the rule that may stop the run; None: no rule.
+        scores: record of the scores that the rule checks.
 
     Raises:
         UserError: a score is missing, or is one of another run.
@@ -65,6 +65,6 @@ def why_stopped(
 def leave_stopped(
     record: RunRecord, folder: Path, segment: Segment, stopped: Stopped, take_over: bool, processes: Processes
 ) -> None:
-    """Leave, in the place of a segment's results, why there are none."""
+    """Write the reason in place of a segment's results."""
     UnderWay(folder, segment, record.averages, take_over, processes, commit=None).publish_stop(stopped, record.name)
     processes.wait()

@@ -1,8 +1,8 @@
-"""What a segment keeps while it is trained: lease, resume state, log, snapshots that are not published yet.
+"""What a segment keeps during training: lease, resume state, log, unpublished snapshots.
 
-Declared outputs appear only at the end: a workflow removes them before it starts a job again, and the resume state
-would be worth nothing without the snapshots before it. Once they are there, nothing is kept: a segment that is started
-anew is trained anew.
+Declared outputs appear only at the end: a workflow removes them before it restarts a job, and the resume state would be
+useless without the snapshots before it. Once they exist, nothing else is kept: a segment that is started again is
+retrained.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ayt.training.state import TrainingState
 
 
 class UnderWay:
-    """The files of one segment of one run while it is trained; only the first process has them.
+    """The files of one segment of one run during training; only the first process has them.
 
     Args:
         folder: of the run.
-        segment: that is trained.
-        averages: of the run, by name; the first has none.
+        segment: the segment in training.
+        averages: names of the run's averages; the first is empty.
         take_over: stop another process that trains this run.
-        processes: those that train the run together.
-        commit: of the source that runs.
+        processes: the processes that train the run together.
+        commit: commit of the running source.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class UnderWay:
         self.averages = averages
         self.processes = processes
         self.resume = paths.resume_folder(folder)
-        # The right to write.
+        # The lease.
         self.lease = Lease(self.resume, take_over) if processes.first else None
         self.state_file = self.resume / "state.safetensors"
         self.log = self.resume / "log.csv"
         self._commit = commit
 
     def begin(self, state: TrainingState) -> None:
-        """Load the furthest usable state, in every process; what does not belong to this segment is removed."""
+        """Load the latest usable state, in every process; remove what does not belong to this segment."""
         found = self.processes.from_first(self._find_furthest(state.run) if self.lease else None)
         trained_by = state.load(found) if found else []
         resumed = found == self.state_file
@@ -84,7 +84,7 @@ class UnderWay:
             for file in (self.resume / "snapshots").rglob("*.safetensors"):
                 if file not in wanted:
                     file.unlink()
-            # Nobody else writes into these.
+            # Only this process writes into these.
             stop = self.segment.stop
             places = [place(self.folder, stop) for place in (paths.state, paths.training_log)]
             for root in (self.folder, self.resume):
@@ -94,7 +94,7 @@ class UnderWay:
 
     @contextmanager
     def logs(self, state: TrainingState, sinks: list[str]) -> Iterator[Callable[[dict[str, float]], None]]:
-        """What takes the rows of the log, and shows progress."""
+        """Yield what takes the rows of the log and shows progress."""
         if not self.lease:
             yield lambda row: None
             return
@@ -113,15 +113,15 @@ class UnderWay:
             yield write
 
     def end(self, state: TrainingState, failed_at: int, stops: bool) -> None:
-        """Put results in their places.
+        """Move the results into place.
 
         Args:
             state: at the segment's end, or where it failed.
-            failed_at: the iteration at which the training's numbers have failed; below 0: they have not.
-            stops: whether a failure stops the training, and is no error.
+            failed_at: the iteration at which training failed numerically; below 0: it did not.
+            stops: whether a failure stops training instead of raising an error.
 
         Raises:
-            UserError: it is one; a note of it is left.
+            UserError: training failed; a note of it is kept.
         """
         if failed_at < 0:
             self._publish(state)
@@ -137,24 +137,24 @@ class UnderWay:
         raise UserError(f"{state.run}: {reason}; the last good state is kept")
 
     def check(self) -> None:
-        """Raise `LeaseLostError` if another process has taken the run over."""
+        """Raise `LeaseLostError` if another process has taken over the run."""
         if self.lease:
             self.lease.check()
 
     def save_snapshots(self, state: TrainingState) -> None:
-        """Keep the averaged weights."""
+        """Save the averaged weights."""
         if self.lease:
             with self.lease.commit():
                 state.save_snapshots({n: paths.snapshot(self.resume, state.iteration, n) for n in self.averages})
 
     def save(self, state: TrainingState) -> None:
-        """Keep the resume state."""
+        """Save the resume state."""
         if self.lease:
             with self.lease.commit():
                 state.save(self.state_file)
 
     def _publish(self, state: TrainingState) -> None:
-        """Put the segment's results in their places, and keep nothing of it here."""
+        """Move the segment's results into place, and clear this folder."""
         if not self.lease:
             return
         self.save(state)
@@ -168,13 +168,13 @@ class UnderWay:
                 file.unlink()
 
     def publish_stop(self, stopped: Stopped, run: str, trained: bool = False) -> None:
-        """Put in the place of the segment's results why there are none.
+        """Write the reason in place of the segment's results.
 
         Args:
             stopped: why.
             run: name of the run.
-            trained: whether some of the segment was trained for it: its snapshots are results. Else what is under way
-                is kept: should the training go on after all, it resumes.
+            trained: whether part of the segment was trained for it: its snapshots are results. Otherwise unfinished
+                work is kept: if training continues after all, it resumes.
         """
         if not self.lease:
             return
@@ -198,7 +198,7 @@ class UnderWay:
                     file.unlink(missing_ok=True)
 
     def _find_furthest(self, run: str) -> Path | None:
-        """The file of the resume state if it is usable, else of the state that the segment begins with."""
+        """The file of the resume state if usable, otherwise of the state that the segment starts from."""
         if self._is_resumable(run):
             return self.state_file
         return paths.state(self.folder, self.segment.start) if self.segment.start else None
@@ -209,7 +209,7 @@ class UnderWay:
         return [paths.snapshot(root, iteration, average) for iteration in iterations for average in self.averages]
 
     def _is_resumable(self, run: str) -> bool:
-        """Whether the resume state lies in this segment and the snapshots before it are there, whole."""
+        """Whether the resume state is within this segment and all snapshots before it exist and are intact."""
         if not self.state_file.exists():
             return False
         iteration = int(weights.metadata(self.state_file, "state", run)["iteration"])
@@ -220,14 +220,14 @@ class UnderWay:
             _report(f"{missing[0]}: is gone; {run} is trained again from iteration {self.segment.start}")
             return False
         for file in before:
-            weights.read(file, "snapshot", run)  # once published, nothing would tell damage from a result
+            weights.read(file, "snapshot", run)  # once published, damage could not be told from a result
         if not self.log.exists():
             _report(f"{self.log}: is gone; the log begins anew at iteration {iteration}")
         return True
 
 
 def say(run: str, text: str) -> None:
-    """Tell whoever watches a training something about it."""
+    """Print a message for whoever watches the training run."""
     _report(f"{run}: {text}")
 
 

@@ -1,4 +1,4 @@
-"""Networks of runs, built from their records and filled from files; and what an objective is built from."""
+"""Networks of runs, built from their records and loaded from files; and what an objective is built from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ayt.plan.runs import Published, RunRecord, Snapshot, Weights
 
 
 def build_network(record: RunRecord) -> nn.Module:
-    """The network that a run trains, with fresh weights from PyTorch's default generator."""
+    """Build the network that a run trains, with initial weights from PyTorch's default generator."""
     if isinstance(record.network, Denoiser):
         return record.network.build(record.dataset, getattr(record.training, "dropout", 0.0))
     assert isinstance(record.training, ClassifierTraining)
@@ -34,7 +34,7 @@ def build_network(record: RunRecord) -> nn.Module:
 
 
 def load_snapshot(network: nn.Module, path: Path, run: str) -> None:
-    """Fill a network from a snapshot of ``run``, of whichever average.
+    """Load a snapshot of ``run``, of any average, into a network.
 
     Raises:
         UserError: the file is missing, damaged, of another run, or does not fit.
@@ -44,13 +44,13 @@ def load_snapshot(network: nn.Module, path: Path, run: str) -> None:
 
 
 def load_weights(network: nn.Module, upstream: Weights, folder: Path | None = None, path: Path | None = None) -> None:
-    """Fill a network from a run's snapshot, or from published weights that were converted.
+    """Load a run's snapshot, or converted published weights, into a network.
 
     Args:
-        network: to fill.
+        network: the network to load into.
         upstream: the weights.
-        folder: of a run of the same dataset, beside which the snapshot's run lies; None: where the workflow puts it.
-        path: of the file, if it lies elsewhere.
+        folder: a run on the same dataset, beside which the snapshot's run is; None: where the workflow puts it.
+        path: the file, if it is elsewhere.
 
     Raises:
         UserError: the file is missing, damaged, or does not fit.
@@ -71,15 +71,15 @@ def build_frozen(
     path: Path | None = None,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """A network upstream, filled, in eval mode, without gradients of its parameters.
+    """Build and load an upstream network, in eval mode, without gradients for its parameters.
 
     Args:
         upstream: its weights.
-        dataset: whose images it sees.
-        device: where it goes.
+        dataset: the dataset whose images it takes.
+        device: its device.
         folder: as in `load_weights`.
         path: as in `load_weights`.
-        dropout: of a denoiser, where it is called with dropout masks.
+        dropout: a denoiser's dropout, if it is called with dropout masks.
     """
     network = _build_upstream(upstream, dataset, dropout)
     load_weights(network, upstream, folder, path)
@@ -87,7 +87,7 @@ def build_frozen(
 
 
 def build_denoiser(record: RunRecord) -> EDMPrecond:
-    """The denoiser of a run with fresh weights, on the host, in eval mode, without gradients.
+    """The denoiser of a run with initial weights, on the host, in eval mode, without gradients.
 
     Raises:
         UserError: the run is a classifier's.
@@ -98,7 +98,7 @@ def build_denoiser(record: RunRecord) -> EDMPrecond:
 
 
 def load_denoiser(record: RunRecord, path: Path) -> EDMPrecond:
-    """The denoiser of a snapshot, as `build_denoiser` makes it.
+    """The denoiser of a snapshot, built by `build_denoiser`.
 
     Raises:
         UserError: the run is a classifier's; the file is missing, damaged, of another run, or does not fit.
@@ -119,10 +119,10 @@ def work_of(
 
     Args:
         record: of the run.
-        folder: of the run; networks upstream are read from the folders beside it.
+        folder: of the run; upstream networks are read from the folders beside it.
         device: where everything is.
         network: of the run.
-        files: of networks upstream that lie elsewhere, by their roles.
+        files: files of upstream networks that are elsewhere, by role.
     """
     dropout = getattr(record.training, "dropout", 0.0)
 
@@ -137,9 +137,9 @@ class Prepared(NamedTuple):
 
     Attributes:
         network: in train mode.
-        called: the same as the objective calls it.
-        objective: what is minimised.
-        auxiliary: the networks that are trained beside it, by their roles, in train mode.
+        called: its callable form, used by the objective.
+        objective: the function to minimise.
+        auxiliary: the networks trained alongside it, by role, in train mode.
     """
 
     network: nn.Module
@@ -156,24 +156,24 @@ def prepare(
     compiled: bool = False,
     processes: Processes = ALONE,
 ) -> Prepared:
-    """Build what a run trains, its network from the weights that it starts from.
+    """Build what a run trains, with its network loaded from the weights that it starts from.
 
     Args:
         record: of the run.
         folder: of the run.
-        device: where it is trained.
-        channels_last: how images and weights of convolutions lie in memory.
+        device: the device to train on.
+        channels_last: memory format of images and convolution weights.
         compiled: whether the network goes through ``torch.compile``.
-        processes: those that share the batches.
+        processes: the processes that share the batches.
 
     Raises:
-        UserError: weights upstream are missing or damaged.
+        UserError: upstream weights are missing or damaged.
     """
     torch.manual_seed(derived_seed(record.seed, 0, "initial weights"))
     network = build_network(record)
     if "start" in record.upstream:
         load_weights(network, record.upstream["start"], folder)
-    # PyTorch's default is TF32 in convolutions only.
+    # PyTorch's default is TF32 only in convolutions.
     torch.backends.cudnn.allow_tf32 = record.training.precision != "fp32"
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = network.to(device).to(memory_format=layout).train()
@@ -195,7 +195,7 @@ def prepare(
 
 
 def find_origin(record: RunRecord) -> dict[str, str]:
-    """The SHA-256 of the published files that a run is made from, by name: the name alone does not tell them apart.
+    """The SHA-256 of the published files that a run starts from, by name: names alone do not identify them.
 
     Raises:
         UserError: a converted file is missing or damaged.
@@ -205,7 +205,7 @@ def find_origin(record: RunRecord) -> dict[str, str]:
 
 
 def build_auxiliary(record: RunRecord) -> nn.ModuleDict:
-    """The networks that a run trains beside its own, with fresh weights that depend on the run's seed alone."""
+    """The networks that a run trains alongside its own, with initial weights that depend only on the run's seed."""
     builders: dict[str, Callable[[], nn.Module]] = {
         role: partial(record.auxiliary[role].build, record.dataset, need.outputs)
         for role, need in record.training.auxiliary().items()

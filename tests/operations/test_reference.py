@@ -29,8 +29,8 @@ def test_every_key_and_kind_is_in_it():
     [
         "| `lr` | number > 0 | `0.0001` | Learning rate of RAdam. |",
         "| `dropout` | number ≥ 0, < 1 | `0.2` | Probability of dropping a feature inside residual blocks. |",
-        '| `task` | `transformations`, `labels` | `"transformations"` | What it learns to predict: the parameters of'
-        " random transformations, or class labels. |",
+        '| `task` | `transformations`, `labels`, `reconstruction` | `"transformations"` | What it learns to predict:'
+        " the parameters of random transformations, class labels, or (`reconstruction`) the images themselves. |",
         '| `mids` | mapping: list: number > 0 | `{"2": [0.821]}` | For each number of steps above 1, the intermediate'
         " noise levels, in decreasing order. |",
         "| `lambda` | number > 0 | `1.0` | Weight of AYT's loss. |",

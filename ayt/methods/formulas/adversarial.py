@@ -1,4 +1,4 @@
-"""ECT's loss beside a discriminator C, which is trained to tell images of the dataset from the denoiser's."""
+"""ECT's loss with a discriminator C, which is trained to distinguish images of the dataset from the denoiser's."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from ayt.methods.formulas.losses import LossOutput, average, pseudo_huber
 
 Critic = Callable[[Tensor], Tensor]
-"""C: images (B, C, H, W) in [-1, 1] to logits (B, 1), high where it takes them for images of the dataset."""
+"""C: from images (B, C, H, W) in [-1, 1] to logits (B, 1), high if it takes them for images of the dataset."""
 
 FLOOR = 1e-5
-"""Added to the mean magnitude of the discriminator's gradient before ECT's is divided by it."""
+"""Added to the mean magnitude of the discriminator's gradient before dividing ECT's by it."""
 
 
 def scaled_gradient(
@@ -25,7 +25,7 @@ def scaled_gradient(
     Args:
         g: gradient (B, C, H, W) of one loss of the batch.
         g_adv: that of the other.
-        share: of the first one's mean magnitude that the second gets.
+        share: mean magnitude of the second, relative to the first.
         total: sums over the processes that share the batch, in place.
         size: of the whole batch, if this is a part.
     """
@@ -45,7 +45,7 @@ def generator_loss(
     total: Callable[[Tensor], Tensor],
     size: int | None = None,
 ) -> LossOutput:
-    """ECT's loss, whose gradient g with respect to D_t has lambda g_adv added to it (`scaled_gradient`).
+    """ECT's loss, with lambda g_adv added to its gradient g with respect to D_t (`scaled_gradient`).
 
     g_adv is the gradient of the batch mean of softplus(-C(D_t)); C is not trained by it. The value is ECT's.
 

@@ -1,4 +1,4 @@
-"""Consistency training in the limit r -> t: the tangent of the network's output along a trajectory is its direction."""
+"""Consistency training in the limit r -> t: training moves the output along its tangent on a trajectory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ayt.methods.formulas.losses import LossOutput, average
 from ayt.networks.modules.precond import Denoise
 
 Embed = Callable[[Tensor], Tensor]
-"""What of images (B, C, H, W) is compared, as numbers (B, F)."""
+"""From images (B, C, H, W) to the features (B, F) that are compared."""
 
 
 def tangent(D: Denoise, x_t: Tensor, v: Tensor, t: Tensor, embed: Embed | None = None) -> Tensor:
@@ -25,17 +25,17 @@ def tangent(D: Denoise, x_t: Tensor, v: Tensor, t: Tensor, embed: Embed | None =
         x_t: noisy images (B, C, H, W).
         v: of their shape: their velocity dx_t / dt.
         t: (B,) noise levels, above 0.
-        embed: what of the output is derived; None: the output itself.
+        embed: features of the output to differentiate; None: the output itself.
 
     Returns:
-        Of the output's shape, or (B, F) where ``embed`` says what is looked at.
+        The output's shape, or (B, F) with ``embed``.
     """
 
     def output(x: Tensor, t: Tensor) -> Tensor:
         return embed(D(x, t)) if embed else D(x, t)
 
     with warnings.catch_warnings(), torch.no_grad():
-        # PyTorch itself calls what it says not to call.
+        # PyTorch itself calls the deprecated function.
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
         found: Tensor = torch.func.jvp(output, (x_t, t), (v, torch.ones_like(t)))[1]
     return found
@@ -62,7 +62,7 @@ def normalise_tangent(g: Tensor, c: float) -> tuple[Tensor, Tensor]:
 def tangent_loss(output: Tensor, g: Tensor, w: Tensor, c: float, size: int | None = None) -> LossOutput:
     """Move the output against its normalised tangent: mean_i w_i <output_i, g_i / (rms(g_i) + c)>.
 
-    The loss's value says little: watch the distance, the mean rms of the tangents.
+    The loss's value is not informative: watch the distance, the mean rms of the tangents.
 
     Args:
         output: (B, ...), with gradient.

@@ -1,7 +1,7 @@
-"""Losses of consistency training: what D_t = D(x_t; t) and D_r = stopgrad D(x_r; r) are made to agree by.
+"""Losses of consistency training, which make D_t = D(x_t; t) and D_r = stopgrad D(x_r; r) agree.
 
 All are averages over the batch, weighted by w (`weight`). The distance that gives a direction is an argument. A
-batch may come in parts: the losses of its parts, each told the ``size`` of the whole, add up to the whole's.
+batch may come in parts: the losses of its parts, each given the ``size`` of the whole, add up to the loss of the whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ayt.networks.modules.precond import Denoise
 
 DIRECTION_FLOOR = 1e-5
-"""Below this norm a gradient is shortened, not stretched to length 1."""
+"""A gradient with a norm below this is divided by this value rather than scaled to length 1."""
 
 
 Weighting = Literal["difference", "root", "c_out", "c_out_squared", "one"]
@@ -33,7 +33,7 @@ class LossOutput(NamedTuple):
 
 
 class Loss(Protocol):
-    """What a method is trained by."""
+    """The loss of a method."""
 
     def __call__(self, D_t: Tensor, D_r: Tensor, w: Tensor, iteration: int, size: int | None = None) -> LossOutput:
         """Compare D_t, D_r (B, C, H, W), weighted by w (B,); ``size``: of the whole batch, if this is a part."""
@@ -45,8 +45,8 @@ def weight(t: Tensor, r: Tensor, weighting: Weighting = "difference", sigma_data
     Args:
         t: (B,), above 0.
         r: (B,), below t.
-        weighting: which.
-        sigma_data: s, the standard deviation that the data is taken to have.
+        weighting: which formula.
+        sigma_data: s, the assumed standard deviation of the data.
     """
     if weighting == "one":
         return torch.ones_like(t)
@@ -59,7 +59,7 @@ def weight(t: Tensor, r: Tensor, weighting: Weighting = "difference", sigma_data
 def pseudo_huber(D_t: Tensor, D_r: Tensor, c: float = 0.0) -> Tensor:
     """sqrt(|D_t - D_r|_2^2 + c^2) - c for each sample, (B,).
 
-    With c = 0 it is the L2 norm, whose gradient at D_t = D_r is taken to be 0 (the root's alone would be NaN).
+    With c = 0 it is the L2 norm, whose gradient at D_t = D_r is defined as 0 (that of the root would be NaN).
     """
     difference = (D_t - D_r).flatten(1)
     if c == 0:
@@ -79,7 +79,7 @@ def l2(D_t: Tensor, D_r: Tensor) -> Tensor:
 
 
 def average(values: Tensor, size: int | None) -> Tensor:
-    """The share of (B,) values in the average over a batch of ``size``; None: they are the batch."""
+    """The contribution of (B,) values to the average over a batch of ``size``; None: they are the whole batch."""
     return values.sum() / (size or len(values))
 
 
@@ -104,7 +104,7 @@ def proximal(
 ) -> LossOutput:
     """Take the `direction` from a distance and the length from w: mean_i w_i 1/2 |D_t - stopgrad(D_t - g)|^2.
 
-    ``weighted``: g is that of w * distance. The loss's value does not depend on the network: watch the distance.
+    ``weighted``: g is for w * distance. The loss's value does not depend on the network: watch the distance.
     """
     g, distances = direction(D_t, D_r, distance, w if weighted else None, size)
     target = D_t.detach() - g
@@ -156,10 +156,10 @@ def consistency_pair(
         t: (B,) noise levels, above 0.
         r: (B,) noise levels, 0 <= r < t.
         eps: standard normals of the images' shape.
-        target: what gives D_r; None: the denoiser.
+        target: the network that gives D_r; None: the denoiser.
     """
     positive = r > 0
-    # ln 0 would make the network's output NaN: where r = 0 the pass runs at t, and its result is not used.
+    # ln 0 would make the network's output NaN: where r = 0 the pass runs at t and its result is not used.
     r_safe = torch.where(positive, r, t)
     with torch.no_grad():
         D_r = (target or D)(x_0 + r_safe[:, None, None, None] * eps, r_safe)

@@ -1,4 +1,4 @@
-"""What training minimises, batch by batch: images, labels and random numbers to a loss."""
+"""Objectives of training: functions from a batch's images, labels and random numbers to a loss."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from ayt.networks.modules.feature_network import FeatureModule
 
 Objective = Callable[[Tensor, Tensor, Draws], LossOutput]
-"""Images (B, C, H, W) in [-1, 1], class labels (B,) and their random numbers to a loss."""
+"""From images (B, C, H, W) in [-1, 1], class labels (B,) and their random numbers to a loss."""
 
 Sampled = Callable[[Tensor | None], Denoise]
-"""Class labels (B,), or None, to the denoiser that is sampled."""
+"""From class labels (B,), or None, to the denoiser to sample from."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an objective is built from: the network that is trained, and frozen ones upstream.
+    """What an objective is built from: the network in training, and frozen upstream networks.
 
     Attributes:
         device: where everything is.
-        network: in train mode while it is trained, in eval mode while it is sampled.
-        called: the same as it is called: compiled, or with gradients summed over the processes that share a batch.
-        load: a frozen network upstream, by its role.
-        bf16: whether a feature network computes in bfloat16; a denoiser knows it itself.
-        auxiliary: the networks that are trained beside it, by their roles, in train mode; none while it is sampled.
-        total: the sum of a tensor's values over the processes that share a batch, in place.
-        call: a frozen denoiser as it is called; None: as it is.
+        network: in train mode during training, in eval mode during sampling.
+        called: its callable form: compiled, or with gradients summed over the processes that share a batch.
+        load: returns a frozen upstream network, by role.
+        bf16: whether a feature network in training computes in bfloat16; denoisers handle this themselves.
+        auxiliary: networks trained alongside it, by role, in train mode; empty during sampling.
+        total: sums a tensor over the processes that share a batch, in place.
+        call: returns the callable form of a frozen denoiser; None: the denoiser itself.
     """
 
     device: torch.device
@@ -57,44 +57,44 @@ class Work:
     call: Callable[[EDMPrecond], Callable[..., Tensor]] | None = None
 
     def denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
-        """The network in training, told the labels, with one dropout mask for all calls."""
+        """The network in training, conditioned on the labels, with one dropout mask for all calls."""
         network = cast(EDMPrecond, self.network)
         return bind(network, labels, draws, self.called, network.cast_weights())
 
     def differentiable_denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
-        """The same, as it is: neither compiled nor wrapped, which derivatives in forward mode cannot pass."""
+        """The same, but neither compiled nor wrapped, as forward-mode derivatives require."""
         network = cast(EDMPrecond, self.network)
         return bind(network, labels, draws, network.forward)
 
     def bound_denoiser(self, labels: Tensor | None) -> Denoise:
-        """The network as it is, told the labels, without dropout."""
+        """The network itself, conditioned on the labels, without dropout."""
         return bind(cast(EDMPrecond, self.network), labels, called=self.called)
 
     def predict(self, images: Tensor, *more: Tensor) -> Tensor:
-        """What a feature network in training makes of images, and of what else it takes, in float32."""
+        """The predictions of a feature network in training, in float32, for images and any further arguments."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             predictions: Tensor = self.called(images, *more)
         return predictions.float()
 
     def frozen_denoiser(self, role: str) -> Sampled:
-        """A denoiser upstream, for example the one at the role ``start`` that training starts from, as a teacher."""
+        """An upstream denoiser as a teacher, for example with role ``start``, the one that training starts from."""
         network = cast(EDMPrecond, self.load(role))
         called = self.call(network) if self.call else network
         return lambda labels: bind(network, labels, called=called)
 
     def teacher(self, role: str) -> Callable[[Tensor, Draws], Denoise]:
-        """A denoiser upstream, told the labels, as it is beside the network in training: with its dropout masks."""
+        """An upstream denoiser, conditioned on the labels, with the dropout masks of the network in training."""
         network, student = cast(EDMPrecond, self.load(role)), cast(EDMPrecond, self.network)
         return lambda labels, draws: bind(student, labels, draws, network)
 
     def feature_network(self, role: str) -> FeatureModule:
-        """A feature network upstream."""
+        """An upstream feature network."""
         return cast("FeatureModule", self.load(role))
 
     def auxiliary_network(self, role: str) -> FeatureModule:
-        """A network that is trained beside the denoiser.
+        """A network trained alongside the denoiser.
 
-        An objective adds its loss to the denoiser's; what each is not to be trained by, the objective detaches.
+        An objective adds its loss to the denoiser's, and detaches whatever should not train either of them.
         """
         return cast("FeatureModule", self.auxiliary[role])
 
@@ -103,7 +103,7 @@ def consistency(method: Method, work: Work) -> Objective:
     """The loss of a method that compares two outputs of the network, at noise levels t and r.
 
     Raises:
-        UserError: the method does not say how.
+        UserError: the method defines no loss.
     """
     pair_loss = method.pair_loss(work)
     if pair_loss is None:
@@ -133,7 +133,7 @@ def denoising(work: Work, sigma_mean: float, sigma_std: float) -> Objective:
 def recognition(work: Work, group: str, probability: float, ramp_iterations: int, denoised: bool = False) -> Objective:
     """Mean over batch and labels of the squared error of the predicted parameters of random transformations.
 
-    ``denoised``: the last transformation is `denoise_some` by the diffusion model; all labels are scaled then.
+    ``denoised``: the last transformation is `denoise_some` by the diffusion model; then all labels are scaled.
     """
     denoiser = work.frozen_denoiser("denoiser") if denoised else None
 
@@ -156,7 +156,7 @@ def recognition(work: Work, group: str, probability: float, ramp_iterations: int
 
 
 def reconstruction(work: Work, noise: float) -> Objective:
-    """Mean squared plus mean absolute error of images by way of latents with Gaussian noise of a standard deviation."""
+    """Mean squared plus mean absolute error of images reconstructed from latents with added Gaussian noise."""
     shape = cast("Autoencoder", work.network).latent_shape
 
     def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
@@ -168,7 +168,7 @@ def reconstruction(work: Work, noise: float) -> Objective:
 
 
 def classes(work: Work) -> Objective:
-    """Cross-entropy of class labels; the distance to watch is the share of wrong classes."""
+    """Cross-entropy of class labels; the distance to watch is the error rate."""
 
     def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
         logits = work.predict(images)

@@ -16,12 +16,12 @@ def lognormal_t(
 ) -> Tensor:
     """Noise levels t with ln t ~ N(mean, std^2), from standard normals ``z``.
 
-    With ``low`` or ``high`` the distribution is cut off there, by inversion: the quantile of ln t among those between
-    them is that of z. Without, t is not truncated.
+    With ``low`` or ``high`` the distribution is truncated there by inversion: ln t has the same quantile in the
+    truncated distribution as z in the normal one. Without them, t is not truncated.
     """
     if low is None and high is None:
         return (mean + std * z).exp()
-    # Numbers of the host, so that nothing is copied to a GPU.
+    # Host numbers, so that nothing is copied to a GPU.
     a = _normal_below(math.log(low), mean, std) if low else 0.0
     b = _normal_below(math.log(high), mean, std) if high else 1.0
     x = torch.special.ndtri(a + torch.special.ndtr(z.double()) * (b - a))
@@ -53,11 +53,11 @@ def t_to_r(
         k: height of n(t) = 1 + k sigmoid(-b t).
         b: steepness of n(t).
         n: ``sigmoid`` as above, or ``const`` for n(t) = 1.
-        max_ratio: the ratio goes no further; None: it is not limited.
-        min_r: the least r.
+        max_ratio: upper limit of the ratio; None: no limit.
+        min_r: lower limit of r.
 
     Returns:
-        r of t's shape, at most t where ``min_r`` is. In float32, r equals t where n(t) / q^(stage+1) is below 6e-8
+        r of t's shape, at most t if ``min_r`` is. In float32, r equals t where n(t) / q^(stage+1) is below 6e-8
         (for q = 256, from stage 3 on): the weight 1 / (t - r) is then infinite.
     """
     steepness = 1 + k * (-b * t).sigmoid() if n == "sigmoid" else 1.0
@@ -67,7 +67,7 @@ def t_to_r(
 
 
 def stage_at(iteration: int, stage_iterations: int | None) -> int:
-    """The stage of an iteration, both counted from 0; ``stage_iterations`` None: one stage for ever."""
+    """The stage of an iteration, both counted from 0; ``stage_iterations`` None: a single stage."""
     if isinstance(iteration, Recorded):
         return iteration.constant(lambda at: stage_at(at, stage_iterations))
     return iteration // stage_iterations if stage_iterations else 0
@@ -76,5 +76,5 @@ def stage_at(iteration: int, stage_iterations: int | None) -> int:
 def ramp(iteration: int, length: int) -> float:
     """Rises linearly to 1 over ``length`` iterations: min(1, (iteration + 1) / length); 1 where length is 0."""
     if isinstance(iteration, Recorded):
-        return cast(float, iteration.scalar(lambda at: ramp(at, length)))  # a tensor, and used as a number is
+        return cast(float, iteration.scalar(lambda at: ramp(at, length)))  # a tensor used like a number
     return min(1.0, (iteration + 1) / length) if length else 1.0

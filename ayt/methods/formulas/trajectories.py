@@ -1,4 +1,4 @@
-"""Trajectories of a diffusion model from noise to data, and networks that map each of their points to its end."""
+"""Trajectories of a diffusion model from noise to data, and a loss for networks that map each point to the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def log_snr_levels(steps: int, high: float, low: float) -> list[float]:
-    """``steps`` + 1 noise levels from ``high`` to ``low``, evenly spaced in the logarithm."""
+    """``steps`` + 1 noise levels from ``high`` to ``low``, evenly spaced on a log scale."""
     return [high * (low / high) ** (i / steps) for i in range(steps + 1)]
 
 
@@ -32,7 +32,7 @@ def dpm_solver(D: Denoise, x: Tensor, levels: Sequence[float]) -> list[Tensor]:
     Args:
         D: the diffusion model's denoiser.
         x: images (B, C, H, W) with noise of the first level.
-        levels: falling, above 0.
+        levels: decreasing noise levels, above 0.
 
     Returns:
         x at each level, the first included.
@@ -47,7 +47,7 @@ def dpm_solver(D: Denoise, x: Tensor, levels: Sequence[float]) -> list[Tensor]:
 
 
 def trajectory_loss(D: Denoise, states: Sequence[Tensor], levels: Sequence[float], distance: Distance) -> LossOutput:
-    """The mean distance of D at all points of trajectories but their ends from those ends.
+    """The mean distance between D at all points of trajectories, except their ends, and those ends.
 
     Args:
         D: the denoiser in training, bound to as many images as there are points.

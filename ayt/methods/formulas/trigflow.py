@@ -3,8 +3,8 @@
 TrigFlow's time is an angle a in (0, pi/2): y = cos(a) x_0 + sin(a) z with z ~ N(0, s^2 I), where s = sigma_data. With
 t = s tan(a) and z = s eps, it is EDM's x_t = x_0 + t eps on another scale, y = cos(a) x_t. The consistency function is
 the denoiser, f(y, a) = D(x_t; t), and EDM's preconditioning is TrigFlow's, f = cos(a) y - s sin(a) F, since
-c_skip x_t = cos(a) y and c_out = s sin(a); only F is the negative of EDM's. So weights of EDM are a start as they are,
-and what was trained is sampled, scored and exported as EDM's.
+c_skip x_t = cos(a) y and c_out = s sin(a); only F is the negative of EDM's. So EDM's weights can be used directly as
+the start, and trained weights are sampled, scored and exported like EDM's.
 
 A velocity v = dx_t/dt is dy/da = s v / cos(a) - sin(a) x_t, because dt/da = s / cos(a)^2. For v = eps this is the
 paper's cos(a) z - sin(a) x_0, of training; for v = (x_t - D_teacher) / t its s F_teacher, of distillation. In
@@ -37,8 +37,8 @@ def trigflow_tangent(
         x_t: noisy images.
         v: their velocity dx_t / dt.
         t: (B,) noise levels, above 0.
-        warmup: h, from 0 to 1, the share of the part that has the network's derivative.
-        sigma_data: standard deviation that the data is taken to have.
+        warmup: h, from 0 to 1, the factor of the part with the network's derivative.
+        sigma_data: assumed standard deviation of the data.
     """
     T = t[:, None, None, None]
     total = (T**2 + sigma_data**2).sqrt()
@@ -59,7 +59,7 @@ def trigflow_loss(
     """Move F along its normalised tangent: the mean of e^w l - w over the batch.
 
     l is the mean of (F - stopgrad(F) - g / (rms(g) + c))^2 over an image, F = (c_skip x_t - D_t) / c_out TrigFlow's raw
-    network. The value depends on the tangents and w alone: watch the distance, the mean rms of the tangents.
+    network. The value depends only on the tangents and w: watch the distance, the mean rms of the tangents.
 
     Args:
         D_t: (B, C, H, W), with gradient.
@@ -68,7 +68,7 @@ def trigflow_loss(
         c: added to the root mean square, so that short tangents are not stretched.
         w: (B,) learned log weights, with gradient: `LogWeight`'s of t; None: 0.
         size: of the whole batch, if this is a part.
-        sigma_data: standard deviation that the data is taken to have.
+        sigma_data: assumed standard deviation of the data.
     """
     direction, rms = normalise_tangent(g, c)
     _, c_out, _, _ = scalings(t, sigma_data)

@@ -1,6 +1,6 @@
 """Truncated consistency models (TCM, arXiv 2410.14895): two networks, one for each side of a noise level t'.
 
-The trained network answers for noise levels from t' on, the frozen one of the first stage below.
+The trained network is used from noise level t' up, the frozen one of the first stage below it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor
 from ayt.networks.modules.precond import Denoise
 
 KNOTS = 4096
-"""Of the table that `TruncatedStudentT` interpolates: enough for an error of 1e-10 in ln t."""
+"""Size of the table that `TruncatedStudentT` interpolates: enough for an error of 1e-10 in ln t."""
 
 
 class TruncatedStudentT:
-    """Draws t with ln t = mean + std X, X Student-t with ``df`` degrees of freedom, cut off to low <= t <= high.
+    """Draws t with ln t = mean + std X, X Student-t with ``df`` degrees of freedom, truncated to low <= t <= high.
 
     By inversion, X = F^-1(F(a) + u (F(b) - F(a))) with u uniform. F^-1 has no closed form: it is interpolated,
     cubically in asinh(X / sqrt(df)) and with its exact slopes, on the device that draws.
@@ -26,8 +26,8 @@ class TruncatedStudentT:
         df: degrees of freedom, above 0; the fewer, the heavier the tails.
         mean: location of ln t.
         std: scale of ln t.
-        low: least t, above 0.
-        high: greatest t.
+        low: smallest t, above 0.
+        high: largest t.
     """
 
     def __init__(self, df: float, mean: float, std: float, low: float, high: float) -> None:
@@ -55,7 +55,7 @@ class TruncatedStudentT:
         below = above - 1
         width = F[above] - F[below]
         y = (p - F[below]) / width
-        # Hermite's cubic between two knots.
+        # Cubic Hermite interpolation between two knots.
         rise = y**2 * (3 - 2 * y)
         bend = y * (1 - y) * ((1 - y) * slope[below] - y * slope[above])
         found = s[below] + rise * (s[above] - s[below]) + width * bend
@@ -63,12 +63,12 @@ class TruncatedStudentT:
         return log_t
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Noise levels t of the shape and type of standard normals ``z``, which stand for u = Phi(z)."""
+        """Noise levels t with the shape and type of standard normals ``z``, where u = Phi(z)."""
         return self.log_t(torch.special.ndtr(z.double())).exp().to(z.dtype)
 
 
 def combine(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
-    """D(x; t) of the student where t >= ``boundary``, of the teacher below; each runs only where some t needs it."""
+    """D(x; t) of the student where t >= ``boundary``, of the teacher below; each runs only if some t needs it."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         above = sigma >= boundary
@@ -82,7 +82,7 @@ def combine(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
 
 
 def select(student: Denoise, teacher: Denoise, boundary: float) -> Denoise:
-    """As `combine`, but both see all images, so that nothing waits for a GPU."""
+    """Like `combine`, but both run on all images, so that nothing waits for a GPU."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         above = (sigma >= boundary)[:, None, None, None]
