@@ -1,8 +1,8 @@
 """What a GPU makes of training steps and of scoring: milliseconds, kernels, memory, images a second.
 
 Steps of the paper's networks on made-up weights: one by one, replayed as one CUDA graph, and compiled besides. Scoring
-in one step through Inception with random weights. Tables go to standard output, as JSON and Markdown into --output.
-Measurements that do not fit into --minutes are left out, and said to be.
+in one step through Inception with random weights. Whole jobs, from their start. Tables go to standard output, as JSON
+and Markdown into --output. Measurements that do not fit into --minutes are left out, and said to be.
 
     python benchmarks/gpu.py --output benchmarks/ --baseline EARLIER-gpu.json
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,9 +32,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 import score
 import step_time
 
+from ayt.base import paths
+from ayt.base.files import write_text
 from ayt.base.images import Images
+from ayt.base.progress import ProgressLine
+from ayt.evaluation.extractors import build_extractor, read_real_features
+from ayt.evaluation.fixed_batches import FixedBatches
+from ayt.evaluation.score import Scorer, Values, compute_beside
+from ayt.evaluation.snapshots import call_denoiser
 from ayt.experiment import load
+from ayt.networks.modules.precond import bind
+from ayt.plan.evaluations import Score
 from ayt.plan.plan import Plan
+from ayt.plan.references import FeatureSpace, Reference
 from ayt.plan.runs import Run
 from ayt.training import work
 from ayt.training.iteration import Passes
@@ -54,19 +65,29 @@ def parse() -> argparse.Namespace:
         "--size", choices=step_time.SIZES, default="paper", help="whose networks (default: %(default)s)"
     )
     parser.add_argument("--methods", nargs="+", default=["ayt", "ect"], help="default: ayt ect")
+    parser.add_argument(
+        "--others",
+        nargs="*",
+        default=["tcm", "ccd", "ccd_ayt", "sct", "scd"],
+        help="replayed beside ECT at the first batch size and precision (default: tcm ccd ccd_ayt sct scd)",
+    )
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[16, 128], help="default: 16 128")
     parser.add_argument("--precisions", nargs="+", default=["tf32", "bf16"], help="default: tf32 bf16")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="default: all")
     parser.add_argument("--steps", type=int, default=10, help="steps in each of 3 measurements (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=5000, help="images to score; 0: none (default: %(default)s)")
+    parser.add_argument("--no-jobs", action="store_true", help="leave out whole jobs, their starts and several GPUs")
     parser.add_argument("--minutes", type=float, default=6.0, help="begin nothing after that (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="folder for DATE-gpu.json and DATE-gpu.md")
     parser.add_argument("--baseline", type=Path, help="an earlier JSON file: prints ratios to it")
     return parser.parse_args()
 
 
-def plan_of(size: str, precision: str) -> Plan:
-    overrides = step_time.WITHOUT_DOWNLOADS if size == "paper" else {}
+def plan_of(size: str, precision: str, methods: list[str]) -> Plan:
+    """The experiment, with methods that it does not have by their defaults."""
+    overrides = dict(step_time.WITHOUT_DOWNLOADS) if size == "paper" else {}
+    known = dict(overrides.get("methods", {}))
+    overrides["methods"] = {**known, **{name: {} for name in methods if name not in ("ect", "ayt")}}
     return Plan(load([Path(step_time.SIZES[size])], {**overrides, "training": {"precision": precision}}))
 
 
@@ -120,10 +141,15 @@ def measure_steps(trained: Trainer, steps: int, device: torch.device) -> Row:
 
 
 def step_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
-    plans = {precision: plan_of(options.size, precision) for precision in options.precisions}
+    methods = [*options.methods, *options.others]
+    plans = {precision: plan_of(options.size, precision, methods) for precision in options.precisions}
     images = Images.of(next(iter(plans.values())).experiment.dataset.load()).to(device)
     # The quick ones first: compilation may take all the time there is.
-    cells = product(options.ways, options.methods, options.batch_sizes, options.precisions)
+    cells = list(product(options.ways, options.methods, options.batch_sizes, options.precisions))
+    if options.others:
+        beside = product(["replayed"], ["ect", *options.others], options.batch_sizes[:1], options.precisions[:1])
+        first_compiled = next((place for place, cell in enumerate(cells) if WAYS[cell[0]][1]), len(cells))
+        cells[first_compiled:first_compiled] = [cell for cell in beside if cell not in cells]
     with TemporaryDirectory() as folder:
         for way, method, batch_size, precision in cells:
             what = f"{method}, batch {batch_size}, {precision}, {way}"
@@ -144,20 +170,99 @@ def step_rows(options: argparse.Namespace, device: torch.device, late: Callable[
                 torch.cuda.empty_cache()
 
 
-def scoring_row(options: argparse.Namespace, device: torch.device) -> Row:
-    """Images a second from noise to Fréchet distance, after a batch that warms up."""
+def scoring_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
+    """Images a second from noise to features and their statistics, and what metrics take, which is hidden behind."""
     channels = 128 if options.size == "paper" else 32
-    settings = argparse.Namespace(channels=channels, inception=None, samples=options.samples, batch_size=500)
-    here = Path.cwd()
+    settings = argparse.Namespace(channels=channels, inception=None)
+    run, here = score.describe_run(settings), Path.cwd()
+    reference = Reference(run.dataset, FeatureSpace(None), "reference")
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
             score.prepare(settings)
-            score.score_here(argparse.Namespace(**{**vars(settings), "samples": min(500, options.samples)}), device)
-            taken = seconds(lambda: score.score_here(settings, device), device)
+            for way, precision in product(options.ways, options.precisions):
+                what = f"scoring of {options.samples} images, {precision}, {way}"
+                if late():
+                    print(f"left out, no time: {what}", flush=True)
+                    continue
+                recorded, compiled = WAYS[way]
+                batches = FixedBatches(min(500, options.samples), compiled, recorded)
+                network = score.build(run, device)
+                called, _ = call_denoiser(network, batches, precision)
+                asked = Score(run.name, score.ONE_STEP, options.samples, 1, reference)
+                with ProgressLine("scoring", options.samples) as line, compute_beside(device) as executor:
+                    scorer = Scorer(
+                        *(run.dataset, run.classes, build_extractor(reference, device, batches)),
+                        *(read_real_features(Path("reference.npz")).to(device), batches.size, device, line),
+                        beside=executor,
+                    )
+                    drawn: list[Callable[[], Values]] = []
+
+                    def draw(score: Score) -> None:
+                        sampled = lambda labels: bind(network, labels, called=called)  # noqa: E731, B023
+                        drawn.append(scorer.score(sampled, score))  # noqa: B023
+
+                    first = seconds(lambda: draw(replace(asked, samples=batches.size)), device)  # noqa: B023
+                    drawn.pop()()
+                    taken = seconds(lambda: draw(asked), device)  # noqa: B023
+                    metrics = seconds(drawn.pop(), device)
+                yield {
+                    "what": what,
+                    "images/s": round(options.samples / taken),
+                    "s of first batch": round(first, 1),
+                    "s of metrics": round(metrics, 1),
+                }
+                torch.compiler.reset()
         finally:
             os.chdir(here)
-    return {"what": f"scoring of {options.samples} images, with its start", "images/s": round(options.samples / taken)}
+
+
+def job_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
+    """Whole jobs of a few iterations: their start with an empty and with a full cache, and GPUs that share a batch."""
+    run = next(run for run in plan_of(options.size, options.precisions[0], []).trained if run.label == "ECT")
+    size = max(options.batch_sizes)
+    record = replace(run.record, batch_size=size)
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 1
+    compiled = "replayed, compiled" in options.ways
+    cells = [(1, "--compile=never", f"a job of {options.steps} iterations")]
+    if gpus > 1:
+        cells.append((gpus, "--compile=never", f"the same by {gpus} GPUs"))
+    if compiled:
+        cells += [(1, "--compile", f"the same, compiled, {cache}") for cache in ("cold", "warm")]
+    with TemporaryDirectory() as folder:
+        root = Path(folder) / "runs" / record.dataset.name
+        step_time.prepare(run, root)
+        write_text(root / record.name / "run.yaml", record.text)
+        for processes, how, what in cells:
+            if late():
+                print(f"left out, no time: {what}", flush=True)
+                continue
+            shutil.rmtree(root / record.name / "states", ignore_errors=True)
+            command = [sys.executable, "-m", "ayt", "train", str(root / record.name / "run.yaml"), how]
+            command += ["--stop", str(options.steps), "--log-every", str(max(1, options.steps // 2)), "--take-over"]
+            command += ["--device", device.type]
+            environment = {
+                **os.environ,
+                "AYT_RESULTS": folder,
+                "TORCHINDUCTOR_CACHE_DIR": f"{folder}/cache",
+                "WORLD_SIZE": str(processes),
+                "LOCAL_WORLD_SIZE": str(processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": "29533",
+            }
+            began = time.perf_counter()
+            jobs = [
+                subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+                for rank in range(processes)
+            ]
+            codes = [job.wait() for job in jobs]
+            if any(codes):
+                print(f"failed: {what}", flush=True)
+                continue
+            last = paths.training_log(root / record.name, options.steps).read_text().splitlines()
+            rate = float(last[-1].split(",")[last[0].split(",").index("images_per_second")])
+            taken = round(time.perf_counter() - began, 1)
+            yield {"what": f"{what}, ect, batch {size}, {options.precisions[0]}", "images/s": round(rate), "s": taken}
 
 
 def about(device: torch.device) -> Row:
@@ -198,9 +303,14 @@ def main() -> None:
     described = about(device)
     print(", ".join(f"{key} {value}" for key, value in described.items()), flush=True)
     rows: list[Row] = []
-    if options.samples:
-        rows.append(scoring_row(options, device))
-    for row in step_rows(options, device, lambda: time.monotonic() - began > 60 * options.minutes):
+
+    def late() -> bool:
+        return time.monotonic() - began > 60 * options.minutes
+
+    measured = [scoring_rows(options, device, late)] if options.samples else []
+    measured.append(step_rows(options, device, late))
+    measured += [] if options.no_jobs else [job_rows(options, device, late)]
+    for row in chain.from_iterable(measured):
         rows.append(row)
         print(json.dumps(row), flush=True)
     print("\n" + table(rows))

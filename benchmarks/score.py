@@ -38,11 +38,11 @@ from ayt.methods.formulas.objective import Sampled
 from ayt.methods.pretraining import Pretraining
 from ayt.networks.base import DENOISERS
 from ayt.networks.modules.inception import structure
-from ayt.networks.modules.precond import bind
+from ayt.networks.modules.precond import EDMPrecond, bind
 from ayt.plan.evaluations import Sampling, Score
 from ayt.plan.references import FeatureSpace, Reference
 from ayt.plan.runs import RunRecord
-from ayt.training.work import build_network
+from ayt.training.work import build_denoiser
 
 CPU = torch.device("cpu")
 ONE_STEP = Sampling(mids=(), convention="ayt", seed=0)
@@ -87,9 +87,13 @@ def describe_run(options: argparse.Namespace) -> RunRecord:
     return RunRecord(DATASETS.kinds["cifar10"](), network, Pretraining(), batch_size=1, seed=0)
 
 
-def denoiser(run: RunRecord, device: torch.device = CPU) -> Sampled:
+def build(run: RunRecord, device: torch.device = CPU) -> EDMPrecond:
     torch.manual_seed(0)
-    network = build_network(run).to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return build_denoiser(run).to(device)
+
+
+def denoiser(run: RunRecord, device: torch.device = CPU) -> Sampled:
+    network = build(run, device)
     return lambda labels: bind(network, labels)
 
 

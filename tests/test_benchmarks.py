@@ -57,7 +57,18 @@ def test_a_small_score(monkeypatch, tmp_path):
 
 def test_gpu_on_a_cpu(start, tmp_path, monkeypatch):
     small = ["--device", "cpu", "--size", "embedded", "--batch-sizes", "2", "--precisions", "tf32", "--steps", "1"]
-    small += ["--samples", "0", "--ways", "replayed", "--methods", "ect", "--output", str(tmp_path)]
+    small += [
+        "--samples",
+        "0",
+        "--ways",
+        "replayed",
+        "--methods",
+        "ect",
+        "--others",
+        "--no-jobs",
+        "--output",
+        str(tmp_path),
+    ]
     start(ROOT / "benchmarks" / "gpu.py", *small)
     (written,) = tmp_path.glob("*-gpu.json")
     (row,) = json.loads(written.read_text())["rows"]
