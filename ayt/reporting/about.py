@@ -22,6 +22,7 @@ from ayt.plan.plan import Plan
 from ayt.plan.runs import Run
 from ayt.plan.scored import read_score
 from ayt.plan.stops import list_reached
+from ayt.reporting.averages import say_average
 from ayt.reporting.escapes import unbroken
 from ayt.reporting.pages import menu_entries, read_part
 from ayt.reporting.scores import read_failure
@@ -234,6 +235,10 @@ def _scoring(plan: Plan) -> str:
         f"{' in bfloat16' if asked.precision == 'bf16' else ''} with different noise,"
         f" {asked.samples:,} images each time; its score is the mean. Images are compared in the features of {network}."
     )
+    several = {run.label: run.record.average_names for run in plan.trained if len(run.record.averages) > 1}
+    if several:
+        kept = "; ".join(f"{label}: {', '.join(map(say_average, names))}" for label, names in several.items())
+        text += f" Several averages of the weights are scored ({kept}); where none is named, the first is shown."
     return _plain(text)
 
 

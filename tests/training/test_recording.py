@@ -84,6 +84,20 @@ def test_the_same_bits_as_one_by_one(plan, tmp_path, name, parts):
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
+def test_several_averages_are_those_of_one_by_one(tmp_path):
+    ema = [0.9, {"power": 0.1}, {"power": 0.05}]
+    training = {"iterations": 20, "segment": 20, "snapshot_every": 20, "ema": ema}
+    several = Plan(load([TINY], {"network": {"channels": 8}, "training": training, "batch_sizes": [4]}))
+    run = run_of(several, "ect")
+    plainly, recorded = (trainer(run, tmp_path, replays) for replays in (False, True))
+    for _ in range(20):
+        plainly.advance()
+        recorded.advance()
+    for averages in zip(plainly.state.averages, recorded.state.averages, strict=True):
+        for average, other in zip(*(network.parameters() for network in averages), strict=True):
+            torch.testing.assert_close(average, other, rtol=1e-6, atol=1e-7)
+
+
 def test_an_iteration_never_asks_the_host(plan, tmp_path):
     for name in ("ayt", "tcm"):
         trained = trainer(run_of(plan, name), tmp_path, replays=True)

@@ -92,6 +92,8 @@ def test_figures_and_tables_show_those_that_they_name(finished):
         "| EMA power 0.1",
         "| EMA 0.0001",
     ]
+    about = " ".join((finished.folder / "results/tiny/about.rst").read_text().split())
+    assert "are scored (ECT: EMA 0.9, EMA power 0.1, EMA 0.0001); where none is named, the first is shown." in about
 
 
 def test_a_named_average_is_exported_and_sampled(finished, tmp_path, ayt):
