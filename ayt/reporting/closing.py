@@ -9,7 +9,7 @@ import pandas as pd
 from ayt.base import paths
 from ayt.plan.plan import Plan
 from ayt.reporting.significance import describe_ends
-from ayt.reporting.summaries import at_end, choose_digits, describe_end, final_scores, format_mean
+from ayt.reporting.summaries import DAGGER, at_end, choose_digits, describe_end, final_scores, format_mean
 from ayt.reporting.tables.scores import Scores
 from ayt.reporting.wording import plural
 
@@ -47,7 +47,7 @@ def closing_lines(plan: Plan) -> list[str]:
         *_table(final_scores(scores)),
         "",
         *textwrap.wrap(claims, WIDTH, max_lines=6, placeholder=" ..."),
-        *textwrap.wrap(note, WIDTH, max_lines=2, placeholder=" ..."),
+        *textwrap.wrap(note.replace(DAGGER, "*"), WIDTH, max_lines=2, placeholder=" ..."),
         *([""] if claims or note else []),
         *(f"{what:<10}{path}" for what, path in [*there, ("Scores", paths.scores_table(experiment.name))]),
         f"{'Next':<10}change the experiment and run it again: only what is new is computed",
@@ -67,9 +67,9 @@ def _table(ends: pd.DataFrame) -> list[str]:
         for row in ends.to_dict("records")
     }
     wide = max(len(str(label)) for label in labels[:METHODS])
-    lines = [" " * wide + "".join(f"{f'batch {size}':>15}" for size in sizes)]
+    lines = [" " * wide + "".join(f"{f' batch {size}':>15}" for size in sizes)]
     for label in labels[:METHODS]:
-        lines.append(f"{label:<{wide}}" + "".join(f"{cells.get((label, size), ''):>15}" for size in sizes))
-    lines = [line.rstrip().replace("±", "+/-") for line in lines]
+        lines.append(f"{label:<{wide}}" + "".join(f" {cells.get((label, size), ''):>14}" for size in sizes))
+    lines = [line.rstrip().replace("±", "+/-").replace(DAGGER, "*") for line in lines]
     more = len(labels) - METHODS
     return [*lines, *([f"and {plural(more, 'method')} more"] if more > 0 else [])]

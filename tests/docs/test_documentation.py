@@ -1,14 +1,17 @@
 """The documentation: links and anchors lead somewhere, and what is quoted or generated is as its source is now."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import snakemake.exceptions
 import yaml
 from conftest import ROOT
 from pages import PAGES, SITE, blocks, name, prose
 
+from ayt.base import results_lock
 from ayt.base.sections import keys
 from ayt.experiment import load
 from ayt.experiment.reader import SHARED
@@ -114,3 +117,11 @@ def test_actions_are_pinned_by_commit_with_the_release_beside_it():
     assert len(lines) > 4
     pinned = re.compile(r"(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
     assert [line for line in lines if not pinned.fullmatch(line)] == []
+
+
+def test_messages_that_the_table_of_failures_quotes_are_those_that_are_said():
+    table = (DOCS / "cluster.md").read_text().partition("## What happens to a job")[2]
+    quoted = re.findall(r'^\| "([^"]+)" \|', table, re.MULTILINE)
+    said = inspect.getsource(snakemake.exceptions) + inspect.getsource(results_lock)
+    assert len(quoted) == 2
+    assert [message for message in quoted if message not in said] == []

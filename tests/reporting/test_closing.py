@@ -6,6 +6,7 @@ from test_drawing import write_score
 
 from ayt.base import paths
 from ayt.base.files import write_text
+from ayt.base.stopped import Stopped
 from ayt.cli import main
 from ayt.experiment import load, resolved
 from ayt.plan.plan import Plan
@@ -68,3 +69,15 @@ def test_an_experiment_with_many_methods_and_batch_sizes_fits_too():
     assert head.split() == ["batch", "1", "batch", "2", "batch", "5", "batch", "6"]
     assert any("1 of 2 failed" in line for line in lines)
     assert any(line.startswith("Failed: AYT, batch size 1, seed 0") for line in lines)
+
+
+def test_runs_that_were_stopped_have_an_asterisk_and_are_named():
+    methods = {"ect": {"stop": {"diverged": True}}}
+    plan = finished("config/embedded.yaml", lambda *run: 10 + sum(run[1:]), methods=methods)
+    Stopped(320, "it diverged", diverged=True).write(plan.run("ect", 8, 0).last.path)
+    write_scores(paths.scores_table("embedded"), gather_scores(plan))
+    lines = closing_lines(plan)
+    row = next(line for line in lines if line.startswith("ECT "))
+    assert row.count("*") == 1 and row.split(" *")[0].endswith("19.00 +/- 1.00")
+    assert "ECT, batch size 8, seed 0 (stopped" in " ".join(lines)
+    assert " ".join(lines).isascii()
