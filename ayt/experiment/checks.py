@@ -1,4 +1,4 @@
-"""What no section of an experiment can check alone: sizes against the dataset, names against each other."""
+"""Checks across sections of an experiment: sizes against the dataset, names against each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIRM = "if they are meant, set execution.max_jobs as high"
 
 
 def check_size(experiment: Experiment, mistake: Mistake) -> None:
-    """Report an experiment that asks for more training jobs and scores than it says it means."""
+    """Report an experiment that asks for more training jobs and scores than `execution.max_jobs`."""
     evaluation = experiment.evaluation
     metrics = [METRICS.get(name) for name in evaluation.metrics]
     denoising = sum(metric is not None and issubclass(metric, DenoisingMetric) for metric in metrics)
@@ -46,7 +46,7 @@ def check_size(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _list_upstream(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Training]]:
-    """What may be trained upstream of methods, and where it stands."""
+    """Training that may happen upstream of methods, and its keys."""
     if experiment.start.pretraining:
         yield ("start", "pretrain"), experiment.start.pretraining
     if experiment.start.mid_train:
@@ -58,7 +58,7 @@ def _list_upstream(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Tr
 
 
 def _used_classifiers(experiment: Experiment) -> set[str]:
-    """The names of the classifiers that something looks through."""
+    """The names of the classifiers in use."""
     trainings = [*experiment.methods.values(), *([experiment.start.mid_train] if experiment.start.mid_train else [])]
     needed = {need.name for training in trainings for need in training.upstream().values()}
     shown = {name for figure in experiment.figures.values() for name in figure.classifiers()}
@@ -66,7 +66,7 @@ def _used_classifiers(experiment: Experiment) -> set[str]:
 
 
 def cross_check(experiment: Experiment, mistake: Mistake) -> None:
-    """Report every mistake of an experiment whose sections are each valid."""
+    """Report every mistake of an experiment whose sections are valid individually."""
     for key, value, problem in experiment.network.misfits(experiment.dataset):
         mistake(("network", key), value, problem)
     _check_batches(experiment, mistake)
@@ -89,7 +89,7 @@ def cross_check(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _check_batches(experiment: Experiment, mistake: Mistake) -> None:
-    """Check that batches fit the dataset and can be shared out over processes, and these over machines."""
+    """Check that batches fit the dataset and divide evenly among processes, and processes among machines."""
     size, count, nodes = experiment.dataset.size, experiment.execution.processes, experiment.execution.nodes
     pretraining = experiment.start.pretraining
     if pretraining and pretraining.batch_size > size:
@@ -113,7 +113,7 @@ def _check_batches(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _check_methods(experiment: Experiment, mistake: Mistake) -> None:
-    """Check that methods fit the images, and that no two would be one row of a table, or one curve."""
+    """Check that methods fit the images, and that no two share a row of a table or a curve."""
     seen: dict[str | None, str] = {}
     for name, method in experiment.methods.items():
         for key, value, problem in method.misfits():
@@ -126,7 +126,7 @@ def _check_methods(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _check_starts(experiment: Experiment, mistake: Mistake) -> None:
-    """Check that runs that methods start from are runs of the experiment, of one network, and come first."""
+    """Check that runs that methods start from are in the experiment, consist of one network, and come first."""
     middle = experiment.start.mid_train
     if middle and middle.files and experiment.dataset.channels == 1:
         mistake(("start", "mid_train", "distance"), middle.distance, _needs_colour(experiment))
@@ -168,7 +168,7 @@ def _check_starts(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _check_stops(experiment: Experiment, mistake: Mistake) -> None:
-    """Check that scores by which runs may be stopped are there between segments."""
+    """Check that scores by which runs may be stopped exist between segments."""
     evaluation = experiment.evaluation
     for name, method in experiment.methods.items():
         rule, where = method.stop, ("methods", base_name(name), "stop")
@@ -200,7 +200,7 @@ def _check_stops(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
-    """Check that classifiers that something uses exist, do what it needs, and fit the dataset."""
+    """Check that classifiers in use exist, do what is needed, and fit the dataset."""
     for name, method in experiment.methods.items():
         for need in method.upstream().values():
             where: tuple[str, ...] = ("methods", base_name(name), need.key)
@@ -221,7 +221,7 @@ def _check_classifiers(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _check_auxiliary(experiment: Experiment, mistake: Mistake) -> None:
-    """Check networks that are trained beside denoisers: that they are known, fit, and get whole batches if need be."""
+    """Check that networks trained alongside denoisers are known, fit, and get whole batches if needed."""
     count, at_a_time = experiment.execution.processes, experiment.execution.microbatch
     for name, method in experiment.methods.items():
         share = max(method.batch_sizes) // count
@@ -248,7 +248,7 @@ def _check_auxiliary(experiment: Experiment, mistake: Mistake) -> None:
 def _check_classifier(
     experiment: Experiment, where: tuple[str, ...], name: str, task: str, published_too: bool, mistake: Mistake
 ) -> None:
-    """Check one use of a classifier: ``published_too``, whether weights that were not trained here will do."""
+    """Check one use of a classifier; ``published_too``: whether published weights may be used."""
     fitting = sorted(key for key, value in experiment.classifiers.items() if value.training.task == task)
     if where == ("evaluation", "features"):
         fitting = [INCEPTION, *fitting]
@@ -259,7 +259,7 @@ def _check_classifier(
     if name not in fitting:
         mistake(where, name, f"its task is not {task!r}; {choices(name, fitting)}")
     if classifier.checkpoint and not published_too:
-        mistake(where, name, "is a published checkpoint; only classifiers that are trained here can stand here")
+        mistake(where, name, "is a published checkpoint; only classifiers trained here can be used here")
     size = experiment.dataset.size
     if classifier.training.batch_size > size:
         place = ("classifiers", name, "batch_size")
@@ -286,7 +286,7 @@ def _check_evaluation(experiment: Experiment, mistake: Mistake) -> None:
 
 
 def _check_anchors(experiment: Experiment, mistake: Mistake) -> None:
-    """Check that anchors can be sampled as they say, and are rows of their own."""
+    """Check that anchors can be sampled as specified, and have distinct labels."""
     metrics = [METRICS.get(name) for name in experiment.evaluation.metrics]
     if experiment.anchors and all(metric is not None and issubclass(metric, DenoisingMetric) for metric in metrics):
         mistake(("anchors",), ABSENT, "are scored by their samples, and evaluation.metrics names no metric of samples")

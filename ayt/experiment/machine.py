@@ -1,4 +1,4 @@
-"""What this machine has for an experiment's jobs, found without PyTorch, which takes seconds to start."""
+"""What this machine offers an experiment's jobs, determined without PyTorch, which takes seconds to start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def check_machine(experiment: Experiment) -> None:
     """Make sure that jobs of the experiment can run as plain processes on this machine.
 
     Raises:
-        UserError: the device is not there, or jobs have several processes, which need a launcher.
+        UserError: the device does not exist, or jobs have several processes, which need a launcher.
     """
     device, processes = experiment.execution.device, experiment.execution.processes
     if processes > 1:
@@ -30,7 +30,7 @@ def check_machine(experiment: Experiment) -> None:
 
 
 def gpus_per_job(experiment: Experiment, here: bool) -> int:
-    """How many GPUs each process of a job that computes asks for: 0 or 1; ``here``: jobs are this machine's."""
+    """GPUs that each process of a compute job requests: 0 or 1; ``here``: whether jobs run on this machine."""
     device = experiment.execution.device
     if device == "auto":
         return 1 if not here else min(1, gpus_here())
@@ -38,5 +38,5 @@ def gpus_per_job(experiment: Experiment, here: bool) -> int:
 
 
 def gpus_here() -> int:
-    """How many GPUs NVIDIA's driver lists."""
+    """Number of GPUs listed by NVIDIA's driver."""
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

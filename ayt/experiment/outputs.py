@@ -1,4 +1,4 @@
-"""What an experiment's figures and tables are: their options, what they are made from, and how they are made."""
+"""An experiment's figures and tables: their options, what they are made from, and how they are made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Description(NamedTuple):
-    """What the report says beside a figure or table, in whole sentences; reStructuredText."""
+    """The report's text beside a figure or table, in whole sentences; reStructuredText."""
 
     shown: str
     measured: str = ""
@@ -31,7 +31,7 @@ class Description(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The paragraphs that are not empty."""
+        """The non-empty paragraphs."""
         parts = {
             "Shown": self.shown,
             "Measured": self.measured,
@@ -42,10 +42,10 @@ class Description(NamedTuple):
 
 
 class Mistakes:
-    """Takes the mistakes of one output's options.
+    """Collects mistakes in one output's options.
 
     Args:
-        experiment: that has the output.
+        experiment: the experiment with the output.
         report: takes key, value and problem.
     """
 
@@ -54,24 +54,24 @@ class Mistakes:
         self.report = report
 
     def require_known(self, key: str, values: Iterable[Any], known: Iterable[Any]) -> None:
-        """Report each of the values that is not known."""
+        """Report each unknown value."""
         known = list(known)
         for value in values:
             if value not in known:
                 self.report(key, value, f"not in this experiment; {choices(value, known)}")
 
     def require_methods(self, names: Iterable[str], key: str = "methods") -> None:
-        """Report each of the names that is no method of the experiment."""
+        """Report each name that is not a method of the experiment."""
         self.require_known(key, names, self.experiment.method_names)
 
     def require_never_stopped(self, name: str, key: str) -> None:
-        """Report a method whose runs may be given up, for what looks at them at their end."""
+        """Report a method whose runs may be stopped early, for outputs that need their end."""
         if self.experiment.methods[name].stop:
             problem = "may be given up before its end (stop), where the figure looks at it; name a method that is not"
             self.report(key, name, problem)
 
     def require_at_most_all_images(self, key: str, number: int) -> None:
-        """Report a number above that of the dataset's images."""
+        """Report a number larger than the dataset."""
         size = self.experiment.dataset.size
         if number > size:
             self.report(key, number, f"more than the dataset has ({size} images)")
@@ -81,7 +81,7 @@ class Output(Kind):
     """A figure or a table.
 
     Attributes:
-        description: what the report says beside it.
+        description: the report's text beside it.
     """
 
     description: ClassVar[Description]
@@ -102,8 +102,8 @@ class Output(Kind):
 
         Args:
             plan: of the experiment.
-            place: the folder of results in which scores are looked for: the experiment's name, or `paths.partial_name`.
-            out: where to, without ending.
+            place: the results folder with the scores: the experiment's name, or `paths.partial_name`.
+            out: the output path, without suffix.
 
         Raises:
             UserError: a file that it is made from is missing or damaged.
@@ -114,19 +114,19 @@ class Figure(Output):
     """A figure.
 
     Attributes:
-        section: of the report that shows it.
-        parts: settings of the experiment, beside its own, that its analyses depend on.
+        section: its section of the report.
+        parts: the experiment's settings, besides its own, that its analyses depend on.
     """
 
     section: ClassVar[str]
     parts: ClassVar[Mapping[str, type[Section]]] = {}
 
     def classifiers(self) -> dict[str, bool]:
-        """The transformation classifiers that it looks through; whether published weights will do."""
+        """The transformation classifiers that it uses, with whether published weights may be used."""
         return {}
 
     def analyses(self, plan: Plan) -> list[Analysis]:
-        """What must be computed for it beside training and scores."""
+        """What must be computed for it besides training and scores."""
         return []
 
     def grids(self, plan: Plan) -> list[tuple[Run, Grid]]:
@@ -134,12 +134,12 @@ class Figure(Output):
         return []
 
     def inputs(self, plan: Plan) -> list[Path]:
-        """The files that it is made from: unless a kind says otherwise, its analyses and sample grids."""
+        """The files that it is made from: by default, its analyses and sample grids."""
         grids = [grid.result(run.folder, run.iterations) for run, grid in self.grids(plan)]
         return [*(analysis.path for analysis in self.analyses(plan)), *grids]
 
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
-        """Carry out one of `analyses`."""
+        """Run one of `analyses`."""
         raise NotImplementedError(f"figure {self.name!r} has no analyses")
 
 
@@ -152,5 +152,5 @@ TABLES: Registry[Table] = Registry("table", key="kind", package="ayt.reporting.t
 
 
 def is_shown(names: Sequence[str], name: str, base: str) -> bool:
-    """Whether a method is among the names, which are with or without variants; of no names all are meant."""
+    """Whether a method is among the names, given with or without variants; without names, all are."""
     return not names or name in names or base in names

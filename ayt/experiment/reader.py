@@ -1,4 +1,4 @@
-"""From experiment files and overrides to a validated `Experiment`; every mistake becomes one line."""
+"""From experiment files and overrides to a validated `Experiment`; each mistake becomes one line."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ from ayt.methods.classification import ClassifierTraining
 from ayt.networks.base import DENOISERS, FEATURE_NETWORKS, Task, family_for
 
 SHARED = ("training", "batch_sizes", "seeds")
-"""Keys at the top of a file that stand for keys of every method."""
+"""Top-level keys that apply to every method."""
 
 DEFAULT_CLASSIFIERS: dict[str, Any] = {task: {"task": task} for task in get_args(Task)}
-"""One for each task, called by it."""
+"""One per task, named after it."""
 
 MOST_MISTAKES = 20
-"""Lines of a message at most."""
+"""The most lines of a message."""
 LONGEST_KEY, LONGEST_VALUE = 80, 60
-"""Characters that a message shows of a key, and of its value."""
+"""The most characters shown of a key, and of its value."""
 
 GONE = {
     ("evaluation", "kept"): "is no choice any more: metrics that compare features one by one always see up to 10,000",
     ("results",): "is no part of an experiment: snakemake --config results=FOLDER, or export AYT_RESULTS=FOLDER",
 }
-"""Keys of older versions, or that belong elsewhere, and what to say of them."""
+"""Keys of older versions, or that belong elsewhere, with what to say about them."""
 
 S = TypeVar("S", bound=Section)
 K = TypeVar("K", bound=Kind)
@@ -59,11 +59,11 @@ def load(files: Sequence[Path], overrides: Mapping[str, Any] | None = None) -> E
     """Read an experiment.
 
     Args:
-        files: experiment files; a later one changes single keys of those before it.
-        overrides: what ``--config`` says, as Snakemake parsed it; text inside is read as YAML.
+        files: experiment files; later ones override individual keys.
+        overrides: the value of ``--config`` as parsed by Snakemake; text inside is read as YAML.
 
     Raises:
-        UserError: one line for each mistake, naming file, key, value and the choices.
+        UserError: one line per mistake, naming file, key, value and choices.
     """
     if not files:
         raise UserError("no experiment: name one with --configfile, for example config/embedded.yaml")
@@ -152,7 +152,7 @@ class _Reader:
         self.mistakes.append(f"{self.source(where)}: {key}{shown}: {problem}")
 
     def source(self, where: Sequence[Any]) -> str:
-        """The file, or --config, that has the last word on this key or on its nearest parent."""
+        """The file, or --config, that determines this key or its nearest parent."""
         for depth in range(len(where), 0, -1):
             for name, layer in reversed(self.layers):
                 if _has(layer, where[:depth]):
@@ -160,7 +160,7 @@ class _Reader:
         return self.layers[0][0]
 
     def mistake_of_method(self, where: Sequence[Any], value: Any, problem: str) -> None:
-        """Note a mistake; one in what methods inherit is reported where it was said, and once."""
+        """Note a mistake; one in settings that methods inherit is reported once, where they were given."""
         own = self.raw["methods"]
         if where[0] == "methods" and not (isinstance(own, dict) and where[2] in (own.get(where[1]) or {})):
             where = (
@@ -214,7 +214,7 @@ class _Reader:
         return self.section(model, own, where, more_keys=(registry.key,))
 
     def outputs(self, key: str, registry: Registry[K]) -> dict[str, Section]:
-        """Figures or tables by name; where the file has no such key, those that are usual, named as their kinds."""
+        """Figures or tables by name; without such a key in the file, the usual ones, named after their kinds."""
         usual = {name: {registry.key: name} for name in registry.defaults}
         return self.read_named(key, self.mapping(key, usual), lambda raw, where: self.kind(registry, raw, where))
 
@@ -225,7 +225,7 @@ class _Reader:
         return self.section(schema.Toy, raw, where)
 
     def classifier(self, raw: Any, where: tuple[str, ...]) -> schema.Classifier | None:
-        """A feature network and its training, whose settings stand beside each other."""
+        """A feature network and its training, whose settings are in the same mapping."""
         if not isinstance(raw, dict):
             self.mistake(where, raw, f"must be a mapping of options, not {kind_of(raw)}")
             return None
@@ -253,10 +253,10 @@ class _Reader:
         )
 
     def methods(self) -> dict[str, Method]:
-        """Every method, swept: an option given as a list stands for one method for each of its values."""
+        """Every method, with sweeps expanded: an option given as a list makes one method per value."""
         raws = self.mapping("methods")
         if not raws:
-            self.mistake(("methods",), self.raw.get("methods", ABSENT), "no method is asked for")
+            self.mistake(("methods",), self.raw.get("methods", ABSENT), "no method is given")
         training = self.shared_training()
         methods: dict[str, Method] = {}
         for name, options in raws.items():
@@ -296,7 +296,7 @@ class _Reader:
         return methods
 
     def shared_training(self) -> dict[str, Any]:
-        """What the file says under ``training``: keys of some method, for all of them."""
+        """The file's ``training`` section: settings for all methods."""
         training = self.raw.get("training") or {}
         if not isinstance(training, dict):
             self.mistake(("training",), training, f"must be a mapping, not {kind_of(training)}")
@@ -321,11 +321,11 @@ class _Reader:
         """Build one section, or note its mistakes.
 
         Args:
-            model: of the section.
+            model: the section's class.
             raw: its content.
-            where: it stands.
+            where: its location.
             inherited: keys that came from ``training`` or the top.
-            more_keys: that may stand beside the section's own.
+            more_keys: keys allowed besides the section's own.
         """
         if raw is None and where:
             self.report_missing(where)
@@ -370,7 +370,7 @@ def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sweep(raw: dict[str, Any], fields: dict[str, Any]) -> tuple[Iterator[tuple[str, dict[str, Any]]], int]:
-    """Spell out options given as lists where one value is expected: (name of the variant, options), and how many."""
+    """Expand options given as lists where one value is expected: (name of the variant, options), and their number."""
     swept = [
         key
         for key, value in raw.items()

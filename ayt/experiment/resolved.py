@@ -1,4 +1,4 @@
-"""Experiments as they were run: files that say everything, for the jobs that gather, draw and tabulate."""
+"""Experiments as they were run: complete files, for the jobs that gather, draw and tabulate."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What an experiment file may say, and every default.
 
-An experiment states only what differs from the defaults. Sizes are counts, ``lr`` is per iteration of the optimiser,
-noise levels ``t`` and ``sigma`` are in the units of the images in [-1, 1], lengths of schedules are in iterations. What
-a method, a dataset, a network, a figure or a table may say stands with that kind.
+An experiment states only what differs from the defaults. Sizes are counts, ``lr`` is per optimiser iteration, noise
+levels ``t`` and ``sigma`` are in units of images in [-1, 1], lengths of schedules are in iterations. The options of
+methods, datasets, networks, figures and tables are defined with these kinds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_JOBS = 100_000
 """`execution.max_jobs`, unless an experiment sets it."""
 
 INCEPTION = "inception"
-"""What `evaluation.features` calls FID's network."""
+"""The name of FID's network in `evaluation.features`."""
 
 
 class Start(Section):
@@ -65,12 +65,12 @@ class Start(Section):
 
     @property
     def pretraining(self) -> Pretraining | None:
-        """How to pretrain; None where a checkpoint is the start."""
+        """How to pretrain; None if a checkpoint is the start."""
         return None if self.checkpoint else self.pretrain or Pretraining()
 
 
 class Classifier(Section):
-    """A feature network and its training; in a file, the settings of both stand beside each other."""
+    """A feature network and its training; in a file, the settings of both are in the same mapping."""
 
     network: FeatureNetwork
     training: ClassifierTraining

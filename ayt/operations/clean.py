@@ -1,4 +1,4 @@
-"""What is an experiment's own among all results: what no other experiment asks for."""
+"""What belongs to an experiment alone: results that no other experiment needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ayt.plan.runs import Run
 
 
 class Owned(NamedTuple):
-    """One file, or one folder with all that is in it.
+    """One file, or one folder with everything in it.
 
     Attributes:
-        path: of it.
-        bytes: that it takes; what a link leads to counts nothing.
+        path: its path.
+        bytes: its size; targets of links do not count.
     """
 
     path: Path
@@ -28,14 +28,14 @@ class Owned(NamedTuple):
 
 
 def find_owned(experiments: list[Experiment], config: Path) -> list[Owned]:
-    """What is there of some experiments and of no other.
+    """Results that belong to the given experiments and no others.
 
-    Others are those in the folder ``config``, and those that were run, as their ``experiment.yaml`` says. Of a run that
-    an other asks for too, snapshots, states, scores and grids that it does not ask for are the experiments' own.
-    Downloads are nobody's: they stay.
+    Others are those in the folder ``config``, and those that were run, according to their ``experiment.yaml``. Of a run
+    that another experiment needs too, only snapshots, states, scores and grids that it does not need are included.
+    Downloads are never included.
 
     Args:
-        experiments: that are given up.
+        experiments: the experiments to remove.
         config: a folder of experiment files.
 
     Raises:
@@ -63,7 +63,7 @@ def find_owned(experiments: list[Experiment], config: Path) -> list[Owned]:
 
 
 def remove(owned: Iterable[Owned]) -> None:
-    """Remove files and folders; of links the links."""
+    """Remove files and folders; links are removed, not their targets."""
     for path, _ in owned:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -72,14 +72,14 @@ def remove(owned: Iterable[Owned]) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; a file with several names counts once."""
+    """Size in bytes of a file, or of all files below a folder; a file with several names counts once."""
     files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
     found = {(stat.st_dev, stat.st_ino): stat.st_size for stat in (file.lstat() for file in files if not file.is_dir())}
     return sum(found.values())
 
 
 def _others(names: set[str], config: Path) -> Iterator[Experiment]:
-    """The experiments of other names that are configured or were run."""
+    """The experiments with other names that are configured or were run."""
     for file in sorted(config.glob("*.yaml")):
         if file.name != paths.ASSET_TABLE.name:
             experiment = _read(file)
@@ -94,11 +94,11 @@ def _read(file: Path) -> Experiment:
     try:
         return load([file])
     except UserError as error:
-        raise UserError(f"{error}\n{file}: what it shares cannot be told; mend or remove it first") from None
+        raise UserError(f"{error}\n{file}: what it shares cannot be determined; fix or remove it first") from None
 
 
 def _files(plan: Plan) -> Iterator[Path]:
-    """The files in the folders of runs that an experiment asks for, its reference features, and its anchors."""
+    """The files of an experiment's runs, reference features and anchors."""
     for run in plan.runs.values():
         yield from _training_files(run)
     yield from plan.scores()
@@ -110,7 +110,7 @@ def _files(plan: Plan) -> Iterator[Path]:
 
 
 def _own(name: str) -> set[Path]:
-    """What carries the name of an experiment: its folder, and the logs of the jobs that fill it."""
+    """Paths with an experiment's name: its folder, and the logs of the jobs that fill it."""
     logs = [paths.LOGS / what / name for what in ("figure", "table")]
     return {paths.experiment_folder(name), *logs, *(paths.job_log(what, name) for what in ("gather", "about"))}
 

@@ -1,4 +1,4 @@
-"""What an experiment still needs of the disk for snapshots and training states."""
+"""Disk space that an experiment still needs for snapshots and training states."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ayt.plan.runs import RunRecord
 from ayt.training.work import build_auxiliary, build_network
 
 FLOAT = 4
-"""Bytes of a weight: files keep float32."""
+"""Bytes per weight: files are in float32."""
 
 
 def bytes_left(plan: Plan) -> dict[str, int]:
-    """Bytes that the segments of each run that are not trained yet will write, by the run's name."""
+    """Bytes that each run's untrained segments will write, by the run's name."""
     sizes: dict[tuple[str, int], tuple[int, int]] = {}
     found = {}
     for run in plan.runs.values():
@@ -29,7 +29,7 @@ def bytes_left(plan: Plan) -> dict[str, int]:
 
 def _sizes(record: RunRecord, averages: int) -> tuple[int, int]:
     """Bytes of a snapshot, and of a training state: weights, their averages, and two moments of the optimiser."""
-    with torch.device("meta"):  # sizes alone: no memory, no time
+    with torch.device("meta"):  # only sizes: no memory, no time
         network, auxiliary = build_network(record), build_auxiliary(record)
     snapshot = FLOAT * sum(tensor.numel() for tensor in network.state_dict().values())
     weights = FLOAT * sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""What this machine has for the workflow, and what would not work on it."""
+"""What this machine offers the workflow, and what would not work on it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ayt.experiment.machine import gpus_here
 State = Literal["ok", "note", "fails"]
 
 SECONDS = 20
-"""That a command may take to answer."""
+"""Seconds within which a command must answer."""
 
 LEAST_DISK = 10e9
-"""Bytes: the environment and the demo fit."""
+"""Bytes that the environment and the demo need."""
 
 SLURM = ("sbatch", "squeue", "scancel", "sacct", "scontrol")
 """The commands of Slurm that jobs go through."""
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: was looked at.
-        state: ``ok``; ``note``: something does not work that not everybody needs; ``fails``: nothing works.
-        told: what there is, and what does not work.
+        what: what was checked.
+        state: ``ok``; ``note``: something that not everybody needs does not work; ``fails``: nothing works.
+        told: what was found, and what does not work.
     """
 
     what: str
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def examine() -> Iterator[Finding]:
-    """Look at one thing after the other."""
+    """Run all checks."""
     yield _processor()
     yield _disk()
     yield from _torch()
@@ -62,7 +62,7 @@ def _processor() -> Finding:
 
 
 def _disk() -> Finding:
-    """The disk of the results, or of the nearest folder that exists."""
+    """Check the disk of the results folder, or of its nearest existing parent."""
     place = paths.RESULTS.absolute()
     present = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(present).free
@@ -75,9 +75,9 @@ def _disk() -> Finding:
 
 
 def _torch() -> Iterator[Finding]:
-    """PyTorch's build against the GPUs and the driver that are there."""
+    """Check PyTorch's build against the GPUs and the driver."""
     try:
-        import torch  # noqa: PLC0415 - it takes seconds to start, and may be what is broken
+        import torch  # noqa: PLC0415 - it takes seconds to start, and may be broken itself
     except (ImportError, OSError) as error:
         yield Finding("torch", "fails", f"cannot be imported: {error}")
         return
@@ -107,12 +107,12 @@ def _torch() -> Iterator[Finding]:
 
 
 def runs_on(architecture: str, major: int, minor: int) -> bool:
-    """Whether code that was compiled for an architecture runs on a GPU of a compute capability.
+    """Whether code compiled for an architecture runs on a GPU of a given compute capability.
 
     Args:
-        architecture: as `torch.cuda.get_arch_list` calls it: ``sm_86`` runs on its like of no lower minor version,
-            ``sm_90a`` on 9.0 alone, ``sm_100f`` as ``sm_100``; ``compute_90``, compiled when it is loaded, on newer
-            ones too.
+        architecture: as listed by `torch.cuda.get_arch_list`: ``sm_86`` runs on the same major and no lower minor
+            version, ``sm_90a`` only on 9.0, ``sm_100f`` like ``sm_100``; ``compute_90``, compiled when loaded, also on
+            newer ones.
         major: of the GPU.
         minor: of the GPU.
     """
@@ -156,7 +156,7 @@ def _fonts() -> Finding:
 
 
 def _answer(*command: str) -> str:
-    """What a command prints; nothing if it is not there, fails, or takes long."""
+    """A command's output; empty if it is missing, fails, or takes too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
     except (OSError, subprocess.SubprocessError):

@@ -1,6 +1,6 @@
-"""What an experiment would cost, before anything is submitted: from what is there and how fast such runs went.
+"""What an experiment would cost, before anything is submitted: from what exists and how fast such runs were.
 
-Known at once; what it needs of the disk takes networks to say, and stands in `ayt.operations.disk`.
+This is known immediately; disk space requires building networks, and is in `ayt.operations.disk`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ayt.training.log import read_rows
 
 @dataclass(frozen=True)
 class RunCost:
-    """What is left of one run.
+    """The remaining work of one run.
 
     Attributes:
         name: of the run.
-        iterations: still to train.
+        iterations: iterations left to train.
         segments: jobs that train them.
-        images_per_second: median over the logs of equal training runs, on whatever machine; None: there are none.
+        images_per_second: median over the logs of equivalent training runs, on any machine; None: there are none.
         hours: at that speed.
-        hours_on_card: by steps like its own that were measured on `ayt.operations.measured.CARD`; None: none were.
+        hours_on_card: from measured steps like its own on `ayt.operations.measured.CARD`; None: none were measured.
     """
 
     name: str
@@ -46,14 +46,14 @@ class RunCost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of an experiment.
+    """The remaining work of an experiment.
 
     Attributes:
-        runs: its training runs that are not done.
-        done: how many are.
+        runs: its unfinished training runs.
+        done: number of finished training runs.
         scoring_jobs: jobs that score a segment's snapshots of one average, or an anchor.
-        images_to_sample: by these jobs.
-        other_jobs: jobs of the rules that prepare, compare, gather and draw; none of them is long.
+        images_to_sample: images that these jobs sample.
+        other_jobs: jobs of the rules that prepare, compare, gather and draw; all are short.
     """
 
     runs: list[RunCost]
@@ -64,13 +64,13 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """What has to be done for an experiment, judged by which files are missing."""
+    """The remaining work of an experiment, determined from missing files."""
     speeds = _read_speeds()
     costs = [_run_cost(run, speeds) for run in plan.runs.values()]
     left = [cost for cost in costs if cost.segments]
     scoring_jobs = images = 0
     for run in plan.trained:
-        # A job makes all scores of samples of its segment; denoising scores have jobs of their own.
+        # A job makes all scores of samples of its segment; denoising scores have separate jobs.
         denoising = [[score] for score in plan.denoising_scores_of(run.name)]
         jobs: list[Sequence[Score | DenoisingScore]] = [plan.scores_of(run.name), *denoising]
         for segment, average, scores in itertools.product(run.segments, run.record.averages, jobs):
@@ -88,7 +88,7 @@ def estimate(plan: Plan) -> Estimate:
 
 
 def _others(plan: Plan) -> Iterator[Path]:
-    """What other jobs than training and scoring make."""
+    """The outputs of jobs other than training and scoring."""
     experiment = plan.experiment
     table = read_needed(plan)
     yield from (table[name].path(paths.ASSETS) for name in plan.assets if name in table)
@@ -104,7 +104,7 @@ def _others(plan: Plan) -> Iterator[Path]:
 
 
 def segments_left(run: Run) -> list[Segment]:
-    """The segments of a run that are still to train."""
+    """The segments of a run left to train."""
     return [segment for segment in run.segments if not paths.state(run.folder, segment.stop).exists()]
 
 
@@ -121,7 +121,7 @@ def _run_cost(run: Run, speeds: dict[str, list[float]]) -> RunCost:
 
 
 def kind_of_work(record: RunRecord) -> str:
-    """Equal for runs whose iterations cost the same: seeds, schedules and the weights upstream do not matter."""
+    """A key equal for runs whose iterations cost the same: seeds, schedules and upstream weights do not matter."""
     upstream = {
         role: weights.run.content()["network"] if isinstance(weights, Snapshot) else weights.content()["network"]
         for role, weights in record.upstream.items()
@@ -140,12 +140,12 @@ def _read_speeds() -> dict[str, list[float]]:
         try:
             like = kind_of_work(read_run(record))
         except UserError:
-            continue  # an older version's: its runs may cost something else
+            continue  # of an older version, whose runs may have a different cost
         for log in (record.parent / "logs").glob("*.csv"):
             found.setdefault(like, []).extend(_speeds(log))
     return {like: values for like, values in found.items() if values}
 
 
 def _speeds(log: Path) -> Iterator[float]:
-    """The speeds of a log but for the first, which has the start in it."""
+    """The speeds in a log except the first, which includes start-up."""
     yield from (row["images_per_second"] for row in read_rows(log)[1:])

@@ -1,4 +1,4 @@
-"""How long training steps took where they were measured: a guess, until a user's own logs are there."""
+"""Measured durations of training steps: an estimate until the user's own logs exist."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ayt.plan.runs import RunRecord
 
 CARD = "one NVIDIA H100 80 GB"
 WHEN = "2026-11-26 at commit 531c327 with torch 2.11"
-"""Before iterations were replayed and compiled."""
+"""Measured before iterations were replayed and compiled."""
 
 
 class Step(NamedTuple):
-    """What a step was measured of: EDM's network for CIFAR-10, on 3 x 32 x 32 pixels; the classifier is a VGG16."""
+    """What was measured: steps of EDM's network for CIFAR-10, on 3 x 32 x 32 pixels; the classifier is a VGG16."""
 
     method: str
     batch_size: int
@@ -26,11 +26,11 @@ MILLISECONDS = {
     Step("ayt", 16, "tf32"): 157.0,
     Step("ayt", 128, "tf32"): 298.0,
 }
-"""Of one iteration on `CARD`, channels last."""
+"""Milliseconds per iteration on `CARD`, channels last."""
 
 
 def milliseconds(record: RunRecord) -> float | None:
-    """What an iteration of a run took on `CARD`; None: such a one was not measured."""
+    """Milliseconds per iteration of a run on `CARD`; None: it was not measured."""
     networks = [record.network, *(weights.network for weights in record.upstream.values())]
     if not isinstance(record.network, Denoiser) or record.dataset.shape != (3, 32, 32):
         return None

@@ -1,4 +1,4 @@
-"""The reference of experiment files, in Markdown: every key with its values, default and meaning, from the schema."""
+"""The reference of experiment files in Markdown: every key with its values, default and meaning, from the schema."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def replace_reference(page: str) -> str:
 
 
 def describe_keys() -> str:
-    """The reference in Markdown; with extensions loaded, their kinds too."""
+    """The reference in Markdown, including kinds of loaded extensions."""
     return "\n\n".join(paragraph for part in PARTS for paragraph in _part(*part)) + "\n"
 
 
@@ -140,7 +140,7 @@ def _properties(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def explanations(model: type[BaseModel]) -> dict[str, str]:
-    """The text below each field's definition, in the class itself or the nearest base that has one; else empty."""
+    """The text below each field's definition, in the class itself or the nearest base that has one; or empty."""
     texts = dict.fromkeys(model.model_fields, "")
     for owner in reversed(model.__mro__):
         if issubclass(owner, BaseModel) and owner.__module__.partition(".")[0] != "pydantic":
@@ -169,7 +169,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def values(schema: Mapping[str, Any]) -> str:
-    """The values that a part of a JSON schema admits, in words."""
+    """The values that a part of a JSON schema allows, in words."""
     options = schema.get("anyOf") or schema.get("oneOf")
     if options:
         told = [values(option) for option in options if option.get("type") != "null"]

@@ -1,4 +1,4 @@
-"""A snapshot as a folder of its own: weights, configuration and a model card, to give away and to load anywhere."""
+"""A snapshot as a separate folder: weights, configuration and a model card, to share and to load anywhere."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ for number, image in enumerate(to_uint8(sample(denoiser(None), noise))):
 def load_network(folder: Path | str) -> tuple[EDMPrecond, RunRecord]:
     """The network D(x; sigma) of a folder made by `export`, on the CPU in eval mode, and how it was trained.
 
-    It is the trained one: `load_sampled` gives the denoiser where that is made of several.
+    It is only the trained one: `load_sampled` gives the denoiser if that combines several networks.
 
     Raises:
         UserError: a file is missing or damaged, or the folder is of another version or kind.
@@ -55,12 +55,12 @@ def load_network(folder: Path | str) -> tuple[EDMPrecond, RunRecord]:
 
 
 def load_sampled(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Sampled, RunRecord]:
-    """The denoiser of a folder made by `export`, as it is sampled on a device, and how it was trained.
+    """The denoiser of a folder made by `export`, ready for sampling on a device, and how it was trained.
 
-    The denoiser is a function of class labels (B,), or of None, to D(x; sigma).
+    The denoiser is a function from class labels (B,), or None, to D(x; sigma).
 
     Raises:
-        UserError: as `load` does.
+        UserError: like `load`.
     """
     folder, device = Path(folder), torch.device(device)
     network, run = load_network(folder)
@@ -73,18 +73,18 @@ def export(
 ) -> None:
     """Write a snapshot of a run as a folder: its weights, the run's record, and a card with scores and provenance.
 
-    A run that is sampled with other networks too, as the second stage of TCM is, has a file for each beside its own.
+    If sampling needs further networks, as in the second stage of TCM, there is a file for each of them too.
 
     Args:
         record: ``run.yaml`` of the run.
         iteration: of the snapshot.
-        folder: to write; may exist if it is empty.
-        table: of published files, for the licences of those that the run was made from.
-        average: of the weights, as `RunRecord.average_names` has it; None: the run's first.
+        folder: the folder to write; may exist if empty.
+        table: table of published files, for the licences of those that the run was made from.
+        average: of the weights, named as in `RunRecord.average_names`; None: the run's first.
 
     Raises:
         UserError: the snapshot is missing or damaged, the run is a classifier's or keeps no such average, or the
-            folder has something in it.
+            folder is not empty.
     """
     run = read_run(record)
     average = run.average_names[0] if average is None else average
@@ -103,13 +103,13 @@ def export(
 
 
 def _others(run: RunRecord, folder: Path) -> Iterator[tuple[Path, str]]:
-    """The files of networks upstream that a run in a folder is sampled with, and their names in a folder of its own."""
+    """The files of upstream networks needed to sample a run in a folder, and their names in an exported folder."""
     for role in run.training.sampled_with:
         yield run.upstream[role].path_from(folder), f"{role}.safetensors"
 
 
 def _scores(run: Path, iteration: int, average: str) -> list[dict[str, Any]]:
-    """The score files of a snapshot, one for each evaluation."""
+    """The score files of a snapshot, one per evaluation."""
     places = (paths.average_folder(evaluation, average) for evaluation in sorted((run / "scores").glob("*")))
     files = [file for place in places if (file := paths.numbered_file(place, iteration, "json")).exists()]
     try:
@@ -129,7 +129,7 @@ def _card(
     pretrained = run.training.stage == "pretrain"
     method = "a diffusion model, EDM's denoising loss" if pretrained else run.training.name
     commits = metadata.get("commits", [])
-    # Whoever gets the folder has it elsewhere.
+    # The recipient will have the folder elsewhere.
     name = folder.resolve().name
     lines = [
         f"# {run.name}, {metadata['iteration']:,} iterations",
@@ -175,7 +175,7 @@ def _origin(run: RunRecord, table: Path) -> list[str]:
 
 
 def _score_table(scores: list[dict[str, Any]]) -> list[str]:
-    """The metrics of score files, one row each."""
+    """A table of the metrics in score files, one row each."""
     if not scores:
         return ["Not scored."]
     lines = ["| metric | steps | mean | std over repeats | samples |", "|---|---:|---:|---:|---:|"]

@@ -1,4 +1,4 @@
-"""How far an experiment's runs are, read off the files that they leave, and what the queue says of their jobs."""
+"""The progress of an experiment's runs, from the files they leave, and what the queue says about their jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ayt.training.log import read_rows
 QUEUE_SECONDS = 20
 
 ENDED = ("done", "stopped")
-"""States of runs at which nobody works any more."""
+"""States of runs that are no longer being worked on."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class RunStatus:
 
     Attributes:
         name: of the run.
-        iteration: iterations whose log was written.
-        iterations: that the run will have.
-        state: ``done``, ``stopped``, ``running``, ``not running`` (begun, and nobody trains it here now), ``waiting``
-            (not begun), or the queue's word.
+        iteration: iterations logged so far.
+        iterations: iterations of the whole run.
+        state: ``done``, ``stopped``, ``running``, ``not running`` (begun, but not being trained here), ``waiting``
+            (not begun), or the queue's state.
         images_per_second: in the last row of its log; None before the first.
-        seconds_left: at that speed, for a run that is under way.
+        seconds_left: at that speed, for a run in progress.
         score: the newest score, as text; empty before the first.
-        job: the last Slurm job that worked at it; empty if none did.
+        job: the last Slurm job that worked on it; empty if none did.
         age: seconds since it last wrote something; None if it never did.
-        stopped: where and why it was given up; None: it was not.
+        stopped: where and why it was stopped early; None: it was not.
     """
 
     name: str
@@ -56,7 +56,7 @@ class RunStatus:
 
 
 def statuses(plan: Plan) -> list[RunStatus]:
-    """The status of each run of an experiment, upstream runs first; the queue is asked once."""
+    """The status of each run of an experiment, upstream runs first; the queue is queried once."""
     found = [_status(plan, run) for run in plan.runs.values()]
     queue = _queue(status.job for status in found if status.job and status.state not in ENDED)
     found = [replace(status, state=queue.get(status.job, status.state)) for status in found]
@@ -92,14 +92,14 @@ def _status(plan: Plan, run: Run) -> RunStatus:
 
 
 def _iteration(run: Run, row: dict[str, float], state: str, stopped: Stopped | None) -> int:
-    """How far a run is; ``row``: the last of its logs, empty where there is none."""
+    """The state of a run; ``row``: the last row of its logs, empty if there is none."""
     if stopped:
         return stopped.iteration
     return run.iterations if state == "done" else min(int(row.get("iteration", 0)), run.iterations)
 
 
 def _add_time_left(run: Run, status: RunStatus) -> RunStatus:
-    """With the time that is left at the last speed, for a run that somebody trains."""
+    """Add the time left at the last speed, for a run in training."""
     if status.state.lower() != "running" or not status.images_per_second:
         return status
     images = (status.iterations - status.iteration) * run.record.batch_size
@@ -107,12 +107,12 @@ def _add_time_left(run: Run, status: RunStatus) -> RunStatus:
 
 
 def last_row(log: Path) -> dict[str, float]:
-    """The numbers of a training log's last whole row; nothing if there is none."""
+    """The numbers in the last complete row of a training log; empty if there is none."""
     return (read_rows(log) or [{}])[-1]
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process of a machine that shares its locks with this one trains the run."""
+    """Whether the run is being trained by a process on a machine that shares file locks with this one."""
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -141,7 +141,7 @@ def _last_score(plan: Plan, run: Run) -> str:
 
 
 def _last_job(run: Run) -> str:
-    """The id in the name of the newest log that a job of the cluster wrote beside a training run's own."""
+    """The job id in the name of the newest log that a cluster job wrote beside a run's own."""
     folder = paths.job_log(run.record.training.stage, run.record.dataset.name, run.name, "0").parent
     logs = {log: re.search(r"\.slurm-(\d+(?:_\d+)?)\.log$", log.name) for log in folder.glob("*.slurm-*.log")}
     newest = max((log for log, found in logs.items() if found), key=lambda log: log.stat().st_mtime, default=None)
@@ -150,11 +150,11 @@ def _last_job(run: Run) -> str:
 
 
 def _queue(jobs: Iterable[str]) -> dict[str, str]:
-    """What the queue calls these jobs' states; those that it does not know any more are not there."""
+    """The queue's states of these jobs; jobs it no longer knows are left out."""
     wanted = sorted(set(jobs))
     if not wanted or not shutil.which("squeue"):
         return {}
-    # All of the user's: a list with one job that is gone is an error to squeue.
+    # All of the user's jobs: squeue fails on a list with a job that is gone.
     command = ["squeue", "--me", "--noheader", "--array", "--format", "%i %T"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=QUEUE_SECONDS)

@@ -1,4 +1,4 @@
-"""A folder to run the workflow in, without the repository: experiments, rules and profiles, as they were installed."""
+"""A folder to run the workflow in without the repository: experiments, rules and profiles, as installed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ayt.base.source import ROOT
 PARTS = ("config", "envs", "workflow")
 PROFILES = ("local", "slurm")
 NOT_COPIED = shutil.ignore_patterns("README.md", "__pycache__", ".*")
-"""Among them the page on experiments, whose links lead into the repository."""
+"""These include the page on experiments, whose links lead into the repository."""
 
 
 def template() -> Path:
-    """The folder that has `PARTS`: within the package where a wheel put it, else the repository."""
+    """The folder with `PARTS`: inside the package if installed from a wheel, or else the repository."""
     packed = Path(ayt.__file__).parent / "template"
     return packed if packed.is_dir() else ROOT
 
@@ -25,7 +25,7 @@ def write_template(folder: Path) -> None:
     """Write a folder that ``snakemake --profile local`` runs in.
 
     Raises:
-        UserError: it is there and not empty, or cannot be written.
+        UserError: it exists and is not empty, or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is not an empty folder; name a new one")

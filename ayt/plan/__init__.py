@@ -1,1 +1,1 @@
-"""From an experiment to what must be computed: records, the names that follow from them, what depends on what."""
+"""From an experiment to what must be computed: records, the names derived from them, what depends on what."""

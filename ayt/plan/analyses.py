@@ -1,4 +1,4 @@
-"""What figures are drawn from beside scores: looks into trained networks, and experiments of their own."""
+"""What figures show other than scores: analyses of trained networks, and separate experiments."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ayt.plan.runs import Weights, parse_weights
 
 @dataclass(frozen=True, eq=False)
 class Analysis(Record):
-    """Everything that changes what one analysis finds.
+    """Everything that affects the result of one analysis.
 
     Attributes:
-        figure: that is drawn from it; its options that are no matter of looks.
-        seed: of images, noise and the like.
-        weights: that it looks into, by their roles.
-        parts: other settings that it depends on, as `Figure.parts` names them.
-        dataset: whose images it makes; None: its weights tell, as published ones do not, or it needs none.
-        inputs: the files that it is made from.
+        figure: the figure drawn from it, with the options that affect the result.
+        seed: seed of images, noise and so on.
+        weights: the weights that it analyses, by role.
+        parts: other settings that it depends on, named as in `Figure.parts`.
+        dataset: the dataset of its images; None: its weights determine it (published ones do not), or it needs none.
+        inputs: the files that it is computed from.
         on_cpu: whether a GPU would not make it faster.
     """
 
@@ -56,16 +56,16 @@ class Analysis(Record):
 
     @property
     def record(self) -> Path:
-        """Where its record is."""
+        """The path of its record."""
         return paths.analysis(self.name) / "record.yaml"
 
     @property
     def path(self) -> Path:
-        """Where what it found is, as arrays."""
+        """The path of its results, as arrays."""
         return paths.analysis(self.name) / "result.npz"
 
     def content(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Its file's content."""
         return {
             "figure": FIGURES.dump(self.figure),
             "seed": self.seed,
@@ -76,10 +76,10 @@ class Analysis(Record):
 
     @classmethod
     def parse(cls, content: Any, source: str) -> Analysis:
-        """From what its file says.
+        """From its file's content.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         figure = FIGURES.parse(part(content, "figure", dict, source), f"{source}.figure")
         weights, parts = part(content, "weights", dict, source), part(content, "parts", dict, source)
@@ -99,6 +99,6 @@ def read_analysis(path: Path) -> Analysis:
     """Read the record of an analysis.
 
     Raises:
-        UserError: the file is missing, another record, of another version, or was edited.
+        UserError: the file is missing, a different record, of another version, or was edited.
     """
     return records.read(path, {Analysis.kind: Analysis.parse})

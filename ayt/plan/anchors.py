@@ -1,4 +1,4 @@
-"""Anchors: weights that were not trained here, scored by the rule of snapshots."""
+"""Anchors: weights that were not trained here, scored like snapshots."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Heun:
     """A diffusion model is sampled along its trajectory, without further noise (EDM, algorithm 1).
 
     Attributes:
-        steps: of Heun's method; the last is Euler's.
-        seed: of the noise that it begins with.
+        steps: number of steps of Heun's method; the last is an Euler step.
+        seed: seed of the initial noise.
         precision: of the network.
     """
 
@@ -42,26 +42,26 @@ class Heun:
 
     @property
     def evaluations(self) -> int:
-        """Of the network, for one image."""
+        """Network evaluations per image."""
         return 2 * self.steps - 1
 
     def content(self) -> dict[str, Any]:
-        """As a record has it."""
+        """Its content in a record."""
         return {"heun": self.steps, "seed": self.seed, **precision_content(self.precision)}
 
 
 @dataclass(frozen=True, eq=False)
 class Anchor(Record):
-    """Everything that changes the scores of samples of weights that no run of the experiment made.
+    """Everything that affects the scores of samples from weights that were not trained here.
 
     Attributes:
-        dataset: that the weights are for.
+        dataset: the dataset the weights are for.
         weights: of a denoiser.
         sampling: how images are sampled.
-        samples: images of each repeat.
-        repeats: how often, with other noise.
+        samples: images per repeat.
+        repeats: number of repeats, with different noise.
         reference: what they are compared with.
-        more: metrics beside those that are always computed.
+        more: metrics besides those that are always computed.
     """
 
     kind: ClassVar[str] = "anchor"
@@ -89,26 +89,26 @@ class Anchor(Record):
 
     @property
     def record(self) -> Path:
-        """Where its record is."""
+        """The path of its record."""
         return paths.anchor(self.dataset.name, self.name, "yaml")
 
     @property
     def path(self) -> Path:
-        """Where its scores are."""
+        """The path of its scores."""
         return paths.anchor(self.dataset.name, self.name, "json")
 
     @property
     def evaluations(self) -> int:
-        """Of the network, for one image."""
+        """Network evaluations per image."""
         return self.sampling.evaluations if isinstance(self.sampling, Heun) else self.sampling.steps
 
     @property
     def classes(self) -> int:
-        """Classes that the denoiser is told of; 0 where it is told none."""
+        """Number of classes the denoiser is conditioned on; 0: none."""
         return cast(Denoiser, self.weights.network).classes(self.dataset)
 
     def content(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Its file's content."""
         return {
             "version": EVALUATION_VERSION,
             "dataset": DATASETS.dump(self.dataset),
@@ -119,10 +119,10 @@ class Anchor(Record):
 
     @classmethod
     def parse(cls, content: Any, source: str) -> Anchor:
-        """From what its file says.
+        """From its file's content.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         require_version(content, EVALUATION_VERSION, source)
         return cls(
@@ -137,7 +137,7 @@ def read_anchor(path: Path) -> Anchor:
     """Read the record of an anchor.
 
     Raises:
-        UserError: the file is missing, another record, of another version, or was edited.
+        UserError: the file is missing, a different record, of another version, or was edited.
     """
     return records.read(path, {Anchor.kind: Anchor.parse})
 

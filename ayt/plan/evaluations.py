@@ -1,4 +1,4 @@
-"""How snapshots are judged: records of scores, of denoising scores and of sample grids."""
+"""How snapshots are evaluated: records of scores, of denoising scores and of sample grids."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ayt.plan.references import EVALUATION_VERSION, Reference
 Convention = Literal["ayt", "ect"]
 
 Precision = Literal["tf32", "bf16"]
-"""Of the network that is sampled; bf16 is in the name of what is made so."""
+"""Precision of the sampled network; bf16 becomes part of the result's name."""
 
 
 def precision_content(precision: Precision) -> dict[str, str]:
-    """As a record, and what names it, have it: what stands at its default is left out."""
+    """Its part of a record and of its name: left out at the default."""
     return {} if precision == "tf32" else {"precision": precision}
 
 
 def parse_precision(content: Any, source: str) -> Precision:
-    """The reverse.
+    """The inverse.
 
     Raises:
-        UserError: it is none that this version knows.
+        UserError: it is unknown to this version.
     """
     found = content.get("precision", "tf32")
     if found not in get_args(Precision):
@@ -43,8 +43,8 @@ class Sampling:
     """How images are sampled.
 
     Attributes:
-        mids: noise levels between the steps, falling; their number is that of the steps less one.
-        convention: ``ayt``: steps end at noise level 0.002; ``ect``: they end at the denoised image.
+        mids: noise levels between the steps, decreasing; one fewer than the steps.
+        convention: ``ayt``: each step ends at noise level 0.002; ``ect``: each step ends at the denoised image.
         seed: of the noise.
         precision: of the network.
     """
@@ -56,20 +56,20 @@ class Sampling:
 
     @property
     def steps(self) -> int:
-        """How many steps."""
+        """Number of steps."""
         return len(self.mids) + 1
 
     def content(self) -> dict[str, Any]:
-        """As a record has it."""
+        """Its content in a record."""
         about = {"mids": list(self.mids), "convention": self.convention, "seed": self.seed}
         return about | precision_content(self.precision)
 
     @classmethod
     def parse(cls, content: Any, source: str) -> Sampling:
-        """From what a record says.
+        """From its content in a record.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         convention = part(content, "convention", str, source)
         return cls(
@@ -81,7 +81,7 @@ class Sampling:
 
 
 class SnapshotRecord(Record):
-    """What is made of the snapshots of one run: one result for each iteration and average, beside the record."""
+    """A computation on the snapshots of one run: one result per iteration and average, beside the record."""
 
     run: str
     """Name of the run."""
@@ -89,48 +89,48 @@ class SnapshotRecord(Record):
     folder_name: ClassVar[str]
 
     suffix: ClassVar[str] = "json"
-    """Of its results."""
+    """The suffix of its results."""
 
     def folder(self, run: Path) -> Path:
-        """Where its results are, in the folder of a run."""
+        """The folder of its results, in a run's folder."""
         return run / self.folder_name / self.name
 
     def result(self, run: Path, iteration: int | str, average: str = "") -> Path:
-        """What was made of the snapshot after so many iterations: the run's first average, or a further one."""
+        """The result for the snapshot after ``iteration`` iterations, of the run's first average or another one."""
         return paths.numbered_file(paths.average_folder(self.folder(run), average), iteration, self.suffix)
 
     def kept(self, run: Path, iteration: int, average: str = "") -> Path:
-        """The same once more, where no workflow removes it before it starts a job again."""
+        """A second copy, where no workflow removes it before restarting a job."""
         result = self.result(run, iteration, average)
         return result.with_name("kept") / result.name
 
     def record(self, run: Path) -> Path:
-        """Where its record is."""
+        """The path of its record."""
         return self.folder(run) / "record.yaml"
 
 
 class Comparison(Protocol):
-    """What records of samples say alike: how many are compared with what, and by which metrics."""
+    """What records of samples have in common: how many are compared with what, and by which metrics."""
 
     @property
     def samples(self) -> int:
-        """Images of each repeat."""
+        """Images per repeat."""
 
     @property
     def repeats(self) -> int:
-        """How often, with other noise."""
+        """Number of repeats, with different noise."""
 
     @property
     def reference(self) -> Reference:
-        """What they are compared with."""
+        """What samples are compared with."""
 
     @property
     def more(self) -> tuple[SampleMetric, ...]:
-        """Metrics beside those that are always computed."""
+        """Metrics besides those that are always computed."""
 
 
 def comparison_identity(of: Comparison) -> dict[str, Any]:
-    """Its part of what names a record."""
+    """Its part of a record's identity."""
     return {
         "samples": of.samples,
         "repeats": of.repeats,
@@ -150,10 +150,10 @@ def comparison_content(of: Comparison) -> dict[str, Any]:
 
 
 def parse_comparison(content: Any, source: str) -> dict[str, Any]:
-    """The fields of `Comparison`, from what a record says.
+    """The fields of `Comparison`, from a record's content.
 
     Raises:
-        UserError: it says something that this version does not understand.
+        UserError: this version does not understand it.
     """
     return {
         "samples": part(content, "samples", int, source),
@@ -167,15 +167,15 @@ def parse_comparison(content: Any, source: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Score(SnapshotRecord):
-    """Everything that changes the scores of samples of a run's snapshots.
+    """Everything that affects the scores of samples from a run's snapshots.
 
     Attributes:
         run: name of the run.
         sampling: how images are sampled.
-        samples: images of each repeat.
-        repeats: how often, with other noise.
+        samples: images per repeat.
+        repeats: number of repeats, with different noise.
         reference: what they are compared with.
-        more: metrics beside those that are always computed.
+        more: metrics besides those that are always computed.
     """
 
     kind: ClassVar[str] = "score"
@@ -190,7 +190,7 @@ class Score(SnapshotRecord):
 
     @property
     def precision(self) -> Precision:
-        """Of the network."""
+        """Precision of the network."""
         return self.sampling.precision
 
     @cached_property
@@ -204,7 +204,7 @@ class Score(SnapshotRecord):
         return f"steps{self.sampling.steps}-{digest(numbers)}"
 
     def content(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Its file's content."""
         return {
             "version": EVALUATION_VERSION,
             "run": self.run,
@@ -214,10 +214,10 @@ class Score(SnapshotRecord):
 
     @classmethod
     def parse(cls, content: Any, source: str) -> Score:
-        """From what its file says.
+        """From its file's content.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         require_version(content, EVALUATION_VERSION, source)
         return cls(
@@ -229,14 +229,14 @@ class Score(SnapshotRecord):
 
 @dataclass(frozen=True, eq=False)
 class DenoisingScore(SnapshotRecord):
-    """Everything that changes a metric of real images that were noised to t and denoised in one step by snapshots.
+    """Everything that affects a metric of real images noised to t and denoised in one step by snapshots.
 
     Attributes:
         run: name of the run.
-        metric: which.
+        metric: the metric.
         t: noise level.
-        samples: images of each repeat, from the dataset's beginning; at most all of it.
-        repeats: how often, with other noise.
+        samples: images per repeat, from the start of the dataset; at most all of it.
+        repeats: number of repeats, with different noise.
         convention: where the step ends.
         seed: of the noise.
         reference: what they are compared with.
@@ -273,7 +273,7 @@ class DenoisingScore(SnapshotRecord):
         return f"{self.metric.name}-t{self.t:g}-{digest(numbers)}"
 
     def content(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Its file's content."""
         return {
             "version": EVALUATION_VERSION,
             "run": self.run,
@@ -289,10 +289,10 @@ class DenoisingScore(SnapshotRecord):
 
     @classmethod
     def parse(cls, content: Any, source: str) -> DenoisingScore:
-        """From what its file says.
+        """From its file's content.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         require_version(content, EVALUATION_VERSION, source)
         metric = METRICS.parse(part(content, "metric", dict, source), f"{source}.metric")
@@ -316,7 +316,7 @@ class Grid(SnapshotRecord):
     Attributes:
         run: name of the run.
         sampling: how images are sampled.
-        images: how many are kept.
+        images: number of images kept.
     """
 
     kind: ClassVar[str] = "grid"
@@ -334,7 +334,7 @@ class Grid(SnapshotRecord):
         return f"steps{self.sampling.steps}-{digest(numbers)}"
 
     def content(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Its file's content."""
         return {
             "version": EVALUATION_VERSION,
             "run": self.run,
@@ -344,10 +344,10 @@ class Grid(SnapshotRecord):
 
     @classmethod
     def parse(cls, content: Any, source: str) -> Grid:
-        """From what its file says.
+        """From its file's content.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         require_version(content, EVALUATION_VERSION, source)
         return cls(
@@ -361,7 +361,7 @@ def read_evaluation(path: Path) -> Score | DenoisingScore:
     """Read the record of scores.
 
     Raises:
-        UserError: the file is missing, another record, of another version, or was edited.
+        UserError: the file is missing, a different record, of another version, or was edited.
     """
     kinds: Mapping[str, Callable[[Any, str], Score | DenoisingScore]] = {
         Score.kind: Score.parse,

@@ -1,4 +1,4 @@
-"""What was computed once and is there no longer."""
+"""Results that were computed once but have since disappeared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ayt.plan.plan import Plan
 
 
 def results(plan: Plan) -> list[Path]:
-    """What is made again if it is missing, whatever of what was made from it is there."""
+    """Results that are made again if missing, even if everything made from them exists."""
     experiment = plan.experiment
     return [
         *dict.fromkeys(plan.scores()),
@@ -24,9 +24,9 @@ def results(plan: Plan) -> list[Path]:
 
 
 def note_of_missing_snapshots(plan: Plan) -> str:
-    """What to say of snapshots that a finished training made and that are gone; nothing if none is.
+    """What to say about missing snapshots of finished training runs; empty if none is missing.
 
-    They are not made again unasked: that is a training, and who removed them may have wanted the room.
+    They are not made again unasked: that would mean training, and whoever removed them may have wanted the space.
     """
     gone = [
         snapshot

@@ -23,13 +23,13 @@ from ayt.plan.runs import Published, Run, RunRecord, Segment, Snapshot, Weights
 
 
 class ShownScore(NamedTuple):
-    """A metric that figures and tables show.
+    """A metric shown in figures and tables.
 
     Attributes:
-        metric: which.
-        record: of the scores that hold it.
-        steps: of sampling.
-        title: as figures and tables call it.
+        metric: the metric.
+        record: the record of the scores that contain it.
+        steps: sampling steps.
+        title: its name in figures and tables.
     """
 
     metric: Metric
@@ -39,18 +39,18 @@ class ShownScore(NamedTuple):
 
 
 class Plan:
-    """All that one experiment asks for.
+    """Everything that one experiment asks for.
 
     Attributes:
         experiment: the experiment.
-        pretrained: the run of the diffusion model that all starts from; None: it is published.
+        pretrained: the run of the diffusion model that everything starts from; None: it is published.
         diffusion: its weights.
-        mid_trained: the run between it and consistency training; None: there is none.
+        mid_trained: the mid-training run between it and consistency training; None: there is none.
         start: the weights that consistency training starts from.
         trained: the consistency runs, in the order of the experiment.
         runs: all runs by name, upstream ones first.
         reference: features of real images that samples are compared with.
-        metrics: those that are shown, in the order of the experiment.
+        metrics: the metrics to show, in the order of the experiment.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -82,29 +82,29 @@ class Plan:
         self.runs: dict[str, Run] = {}
         classifiers = [run for run in self._classifiers.values() if isinstance(run, Run)]
         pretrained, mid_trained = ([run] if run else [] for run in (self.pretrained, self.mid_trained))
-        # A run that starts from another's snapshot was made after it.
+        # A run that starts from another's snapshot comes after it.
         for run in [*pretrained, *classifiers, *mid_trained, *self._made.values()]:
             self.runs.setdefault(run.name, run)
 
     # Runs
 
     def classifier(self, name: str) -> Run | Published:
-        """The run that trains the classifier that the experiment calls ``name``, or its published weights."""
+        """The run that trains the experiment's classifier ``name``, or its published weights."""
         if name not in self._classifiers:
             self._classifiers[name] = self._classifier(self.experiment.classifiers[name])
         return self._classifiers[name]
 
     def classifier_weights(self, name: str) -> Weights:
-        """The weights of the classifier that the experiment calls ``name``."""
+        """The weights of the experiment's classifier ``name``."""
         made = self.classifier(name)
         return made.last if isinstance(made, Run) else made
 
     def methods_and_runs(self) -> list[tuple[str, Run]]:
-        """Each consistency run with the experiment's name of its method, the sweep's variant included."""
+        """Each consistency run with its method's name in the experiment, including the sweep's variant."""
         return self._methods
 
     def run(self, method: str, batch_size: int, seed: int) -> Run:
-        """The run of a method with this batch size and seed."""
+        """A method's run with this batch size and seed."""
         return next(
             run
             for name, run in self._methods
@@ -112,12 +112,12 @@ class Plan:
         )
 
     def choose_runs(self, methods: Sequence[str]) -> list[tuple[str, Run]]:
-        """The consistency runs of some methods, by their names with or without variants; of all if none are named."""
+        """The consistency runs of the given methods, named with or without variants; without names, all."""
         names = self.experiment.choose_methods(methods)
         return [(name, run) for name, run in self._methods if name in names]
 
     def segments(self, *stages: Stage) -> dict[tuple[Segment, tuple[str, ...]], list[Run]]:
-        """Each segment that some run of these stages has, with the averages that it keeps; and all runs alike."""
+        """Each distinct segment of runs of these stages, with the averages kept, and all runs that have it."""
         found: dict[tuple[Segment, tuple[str, ...]], list[Run]] = {}
         for run in self.runs.values():
             for segment in run.segments if run.record.training.stage in stages else []:
@@ -136,7 +136,7 @@ class Plan:
 
     @cached_property
     def samplings(self) -> dict[int, Sampling]:
-        """How images are sampled, by numbers of steps."""
+        """How images are sampled, by number of steps."""
         asked = self.experiment.evaluation
         return {
             steps: Sampling(tuple(asked.mids.get(steps, ())), asked.convention, asked.seed, asked.precision)
@@ -144,7 +144,7 @@ class Plan:
         }
 
     def scores_of(self, run: str) -> list[Score]:
-        """How samples of a run's snapshots are scored, one for each number of steps."""
+        """The records of scores of samples from a run's snapshots, one per number of steps."""
         asked = self.experiment.evaluation
         return [
             Score(run, sampling, asked.samples, asked.repeats, self.reference, self._more)
@@ -153,11 +153,11 @@ class Plan:
 
     @property
     def _more(self) -> tuple[SampleMetric, ...]:
-        """The metrics of samples that are shown, and would not be computed otherwise."""
+        """The shown metrics of samples that would not be computed otherwise."""
         return tuple(metric for metric in self.metrics if isinstance(metric, SampleMetric) and not metric.always)
 
     def denoising_scores_of(self, run: str) -> list[DenoisingScore]:
-        """How images denoised by a run's snapshots are judged, one for each metric that is shown and noise level."""
+        """The records of scores of images denoised by a run's snapshots, one per shown metric and noise level."""
         asked = self.experiment.evaluation
         return [
             DenoisingScore(
@@ -170,7 +170,7 @@ class Plan:
         ]
 
     def shown_scores(self, run: str) -> list[ShownScore]:
-        """The metrics of a run's snapshots that are shown, in the order of the experiment, with where they are."""
+        """The shown metrics of a run's snapshots, in the order of the experiment, with their records."""
         dataset, inception = self.experiment.dataset.name, self.reference.features.classifier is None
         found = []
         for metric in self.metrics:
@@ -188,7 +188,7 @@ class Plan:
         return {name: self._anchor(name) for name in self.experiment.anchors}
 
     def grid_of(self, run: str, steps: int) -> Grid:
-        """The samples of a run's snapshots that are kept as images."""
+        """The record of samples of a run's snapshots kept as images."""
         return Grid(run, self.samplings[steps], self.experiment.evaluation.grid)
 
     def grids(self) -> list[tuple[Run, Grid]]:
@@ -206,9 +206,9 @@ class Plan:
         ]
 
     def contents(self) -> list[list[str]]:
-        """Which scores there are and are shown, and what their methods are called; in no order of the file."""
+        """The scores that exist and are shown, and their methods' labels, regardless of the order in the file."""
         methods = sorted([name, run.label, run.name] for name, run in self._methods)
-        # Figures and tables show the first metric, unless they say another.
+        # Figures and tables show the first metric, unless they specify another.
         first, *others = self.experiment.evaluation.metrics
         shown = self.experiment.anchors
         anchors = sorted(
@@ -226,13 +226,13 @@ class Plan:
 
     @cached_property
     def analyses(self) -> dict[str, Analysis]:
-        """All analyses, by their names."""
+        """All analyses, by name."""
         found = [analysis for figure in self.experiment.figures.values() for analysis in figure.analyses(self)]
         return {analysis.name: analysis for analysis in found}
 
     @property
     def checkpoints(self) -> list[str]:
-        """Names of the published weights that something uses."""
+        """Names of all published weights in use."""
         made = [*self._classifiers.values(), self.diffusion, *(anchor.weights for anchor in self.anchors.values())]
         return sorted({part.checkpoint for part in made if isinstance(part, Published)})
 
@@ -246,7 +246,7 @@ class Plan:
 
     @property
     def assets(self) -> list[str]:
-        """The published files that are needed, as the table of assets calls them."""
+        """The published files that are needed, by their names in the table of assets."""
         dataset = self.experiment.dataset
         files = {path for run in self.runs.values() for path in run.record.inputs} | set(self.scoring_inputs)
         for score in self.denoising_scores_of(""):
@@ -260,17 +260,17 @@ class Plan:
 
     @property
     def scoring_inputs(self) -> list[Path]:
-        """The files that scoring samples needs beside the snapshots."""
+        """The files that scoring samples needs besides the snapshots."""
         return [*self.reference.features.inputs, self.reference.path]
 
     def denoising_inputs(self, score: DenoisingScore) -> list[Path]:
-        """The files that a denoising metric needs beside the snapshots."""
+        """The files that a denoising metric needs besides the snapshots."""
         return [*self.scoring_inputs, *score.metric.files, *self.experiment.dataset.files]
 
     # Records
 
     def records(self) -> Iterator[tuple[Path, Record]]:
-        """Every record that the experiment's jobs read, with its place."""
+        """Every record that the experiment's jobs read, with its path."""
         for run in self.runs.values():
             yield paths.run_record(run.folder), run.record
         for run in self.trained:
@@ -285,7 +285,7 @@ class Plan:
             yield analysis.record, analysis
 
     def write_records(self) -> list[Path]:
-        """Write the records that are not there, or were changed; returns the places of all."""
+        """Write the records that are missing or were changed; returns the paths of all."""
         places = []
         for path, record in self.records():
             places.append(path)
@@ -299,7 +299,7 @@ class Plan:
         return places
 
     def digest(self) -> str:
-        """Changes when other runs or scores are asked for or shown, or a method is called otherwise."""
+        """A digest that changes when different runs or scores are requested or shown, or a method's label changes."""
         return digest(self.contents())
 
     # Settings to runs

@@ -1,7 +1,7 @@
-"""Records: files that name everything that changes a result, written by the workflow, read by the verb that makes it.
+"""Records: files that list everything that affects a result, written by the workflow, read by the verb that makes it.
 
-A record's name ends in eight digits of a hash over what it says, everything upstream included. What stands at its
-default is left out of the hash, so that a new setting renames nothing; the version of each kind is in it.
+A record's name ends in eight digits of a hash of its content, including everything upstream. Settings at their defaults
+are left out of the hash, so that a new setting renames nothing; the version of each kind is included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ayt.base import yamlio
 from ayt.base.errors import UserError
 
 RECORD_FORMAT = 3
-"""Of all records; results of another format are refused."""
+"""Format of all records; others are refused."""
 
 HEAD = "# Written by the workflow: everything that changes this result. A changed copy makes nothing.\n"
 
@@ -29,19 +29,19 @@ def digest(value: object) -> str:
 
 
 class Record(ABC):
-    """What one result is."""
+    """The record of one result."""
 
     kind: ClassVar[str]
-    """The key of its file under which its content stands."""
+    """The key of its content in its file."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """A readable beginning and a hash over `identity`."""
+        """A readable prefix and a hash of `identity`."""
 
     @abstractmethod
     def content(self) -> dict[str, Any]:
-        """What its file says, as plain containers."""
+        """Its file's content, as plain containers."""
 
     @property
     def text(self) -> str:
@@ -57,10 +57,10 @@ def read(path: Path, kinds: Mapping[str, Callable[[Any, str], R]]) -> R:
 
     Args:
         path: its file.
-        kinds: what it may be, each with what parses its content; the second argument names the file.
+        kinds: the kinds it may be, each with a parser of its content, whose second argument names the file.
 
     Raises:
-        UserError: the file is missing, another kind of file, of another version, or was edited.
+        UserError: the file is missing, a different kind of file, of another version, or was edited.
     """
     content = yamlio.read(path)
     found = [kind for kind in kinds if isinstance(content, dict) and kind in content]
@@ -75,15 +75,15 @@ def read(path: Path, kinds: Mapping[str, Callable[[Any, str], R]]) -> R:
         raise UserError(f"{path}: is not the record of a {' or '.join(kinds)}")
     record = kinds[found[0]](content[found[0]], f"{path}: {found[0]}")
     if record.name != content["name"]:
-        raise UserError(f"{path}: was edited: what it says belongs to {record.name}, not to {content['name']}")
+        raise UserError(f"{path}: was edited: its content belongs to {record.name}, not to {content['name']}")
     return record
 
 
 def part(content: Any, key: str, kind: type | tuple[type, ...], source: str) -> Any:
-    """What a mapping has under a key.
+    """The value of a key in a mapping, checked for its type.
 
     Raises:
-        UserError: nothing, or something of another type.
+        UserError: it is missing or has the wrong type.
     """
     value = content.get(key) if isinstance(content, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -92,7 +92,7 @@ def part(content: Any, key: str, kind: type | tuple[type, ...], source: str) -> 
 
 
 def require_version(content: Any, version: int, source: str) -> None:
-    """Raise UserError unless what a record says was written for this version of what makes its results."""
+    """Raise UserError unless a record was written for this version of the code that makes its results."""
     found = content.get("version") if isinstance(content, dict) else None
     if found != version:
         raise UserError(f"{source}: was written for version {found}; this is version {version}, whose results differ")

@@ -1,4 +1,4 @@
-"""What samples are compared with: features of real images, and the network in whose features they are."""
+"""What samples are compared with: features of real images, and the network that computes them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ayt.plan.records import Record, digest, part, require_version
 from ayt.plan.runs import Weights, parse_weights
 
 EVALUATION_VERSION = 4
-"""Raise it by hand when a change of the code changes the scores of some snapshot."""
+"""To be raised by hand when a code change changes the scores of some snapshot."""
 
 MOST_KEPT = 10_000
-"""Features, of samples and of as many real images, that metrics which compare them one by one see at most."""
+"""The most features of samples, and of real images, used by metrics that compare individual features."""
 
 INCEPTION = "inception"
-"""What experiments and records call FID's network."""
+"""The name of FID's network in experiments and records."""
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """The network in whose features images are compared: FID's Inception network, or a classifier of the dataset.
+    """The network whose features are compared: FID's Inception network, or a classifier of the dataset.
 
     Attributes:
         classifier: its weights; None: Inception.
@@ -44,15 +44,15 @@ class FeatureSpace:
         return [self.classifier.path if self.classifier else paths.INCEPTION]
 
     def content(self) -> dict[str, Any]:
-        """As a record has it."""
+        """Its content in a record."""
         return self.classifier.content() if self.classifier else {"published": INCEPTION}
 
     @classmethod
     def parse(cls, content: Any, source: str) -> FeatureSpace:
-        """From what a record says.
+        """From its content in a record.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         if content == {"published": INCEPTION}:
             return cls(None)
@@ -66,8 +66,8 @@ class Reference(Record):
     Attributes:
         dataset: of the images.
         features: the network.
-        statistics: the asset that holds the mean and covariance of the features; None: they are computed.
-        kept: how many features are kept whole; as many as there are samples, up to `MOST_KEPT`.
+        statistics: the asset with the mean and covariance of the features; None: they are computed.
+        kept: how many feature vectors are kept; as many as there are samples, up to `MOST_KEPT`.
     """
 
     kind: ClassVar[str] = "reference"
@@ -91,16 +91,16 @@ class Reference(Record):
 
     @property
     def record(self) -> Path:
-        """Where its record is."""
+        """The path of its record."""
         return paths.reference(self.dataset.name, self.name, "yaml")
 
     @property
     def path(self) -> Path:
-        """Where the features are."""
+        """The path of the features."""
         return paths.reference(self.dataset.name, self.name, "npz")
 
     def content(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Its file's content."""
         return {
             "version": EVALUATION_VERSION,
             "dataset": DATASETS.dump(self.dataset),
@@ -111,10 +111,10 @@ class Reference(Record):
 
     @classmethod
     def parse(cls, content: Any, source: str) -> Reference:
-        """From what its file says.
+        """From its file's content.
 
         Raises:
-            UserError: it says something that this version does not understand.
+            UserError: this version does not understand it.
         """
         require_version(content, EVALUATION_VERSION, source)
         return cls(
@@ -129,6 +129,6 @@ def read_reference(path: Path) -> Reference:
     """Read the record of reference features.
 
     Raises:
-        UserError: the file is missing, another record, of another version, or was edited.
+        UserError: the file is missing, a different record, of another version, or was edited.
     """
     return records.read(path, {Reference.kind: Reference.parse})

@@ -1,4 +1,4 @@
-"""Training runs: what one is, what it is called, and the segments that it is cut into."""
+"""Training runs: their records, their names, and the segments they are divided into."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ayt.plan.records import Record, digest, part
 
 @dataclass(frozen=True)
 class Published:
-    """Published weights, converted: the asset's name or that of the imported file, and the network they fill.
+    """Converted published weights: the name of the asset or imported file, and the network they belong to.
 
     Attributes:
         checkpoint: the name.
-        network: whose weights they are.
-        recognises: the group of transformations that a transformation classifier recognises; else None.
+        network: the network they belong to.
+        recognises: the group of transformations that a transformation classifier recognises; otherwise None.
     """
 
     checkpoint: str
@@ -45,31 +45,31 @@ class Published:
 
     @property
     def path(self) -> Path:
-        """Where the weights are."""
+        """The path of the weights."""
         return paths.checkpoint(self.checkpoint)
 
     def path_from(self, folder: Path) -> Path:
-        """Where the weights are, seen from the folder of a run that is made from them."""
+        """The path of the weights, given the folder of a run that is made from them."""
         return self.path
 
     def identity(self) -> dict[str, Any]:
-        """What tells these weights from others."""
+        """What distinguishes these weights from others."""
         return {"checkpoint": self.checkpoint, "network": _identity(self.network), "recognises": self.recognises}
 
     def content(self) -> dict[str, Any]:
-        """As a record has it."""
+        """Its content in a record."""
         recognises = {"recognises": self.recognises} if self.recognises else {}
         return {"checkpoint": self.checkpoint, "network": _dump(self.network), **recognises}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The averaged weights of a run after so many iterations.
+    """The averaged weights of a run after some number of iterations.
 
     Attributes:
         run: the run.
         iteration: iterations done.
-        average: which of the run's averages, by name; empty: the first.
+        average: one of the run's averages, by name; empty: the first.
     """
 
     run: RunRecord
@@ -83,29 +83,29 @@ class Snapshot:
 
     @property
     def path(self) -> Path:
-        """Where the weights are."""
+        """The path of the weights."""
         return paths.snapshot(self.run.folder, self.iteration, self.average)
 
     def path_from(self, folder: Path) -> Path:
-        """Where the weights are, seen from the folder of a run of the same dataset that is made from them."""
+        """The path of the weights, given the folder of a run on the same dataset that is made from them."""
         return paths.snapshot(paths.sibling_folder(folder, self.run.name), self.iteration, self.average)
 
     @property
     def network(self) -> Denoiser | FeatureNetwork:
-        """Whose weights they are."""
+        """The network they belong to."""
         return self.run.network
 
     @property
     def recognises(self) -> str | None:
-        """The group of transformations that a transformation classifier recognises; else None."""
+        """The group of transformations that a transformation classifier recognises; otherwise None."""
         return self.run.training.recognises if isinstance(self.run.training, ClassifierTraining) else None
 
     def identity(self) -> dict[str, Any]:
-        """What tells these weights from others: the run's name says all."""
+        """What distinguishes these weights from others; the run's name covers everything else."""
         return {"run": self.run.name, "iteration": self.iteration, **self._average}
 
     def content(self) -> dict[str, Any]:
-        """As a record has it."""
+        """Its content in a record."""
         return {"iteration": self.iteration, **self._average, "run": self.run.content()}
 
     @property
@@ -118,17 +118,17 @@ Weights = Snapshot | Published
 
 @dataclass(frozen=True, eq=False)
 class RunRecord(Record):
-    """Everything that changes the weights of one training run.
+    """Everything that affects the weights of one training run.
 
     Attributes:
-        dataset: what is learnt.
-        network: what is trained.
-        training: how.
-        batch_size: images of an iteration, over all processes.
+        dataset: the training data.
+        network: the network to train.
+        training: how it is trained.
+        batch_size: images per iteration, over all processes.
         seed: of everything random.
-        upstream: the weights that it is made from, by their roles: ``start`` for what a consistency model starts
-            from, others as the method calls them.
-        auxiliary: the networks that are trained beside the denoiser, by their roles.
+        upstream: the weights that it is made from, by role: ``start`` for what a consistency model starts from, others
+            as named by the method.
+        auxiliary: the networks trained alongside the denoiser, by role.
     """
 
     kind: ClassVar[str] = "run"
@@ -143,7 +143,7 @@ class RunRecord(Record):
 
     @cached_property
     def name(self) -> str:
-        """``{method}-bs{batch}-seed{seed}-{hash8}`` for a consistency model; others begin with what they are."""
+        """``{method}-bs{batch}-seed{seed}-{hash8}`` for a consistency model; others begin with their kind."""
         numbers = {
             "dataset": DATASETS.identity(self.dataset),
             "network": _identity(self.network),
@@ -158,32 +158,32 @@ class RunRecord(Record):
 
     @cached_property
     def folder(self) -> Path:
-        """Where the run lives."""
+        """The run's folder."""
         return paths.run_folder(self.dataset.name, self.name)
 
     @property
     def inputs(self) -> list[Path]:
-        """The files that it is made from: the dataset's, weights upstream, published networks."""
+        """The files that it is made from: the dataset, upstream weights, published networks."""
         return [*self.dataset.files, *(weights.path for weights in self.upstream.values()), *self.training.files]
 
     @property
     def sampling_inputs(self) -> list[Path]:
-        """The files that its snapshots are sampled with, beside themselves."""
+        """The files needed to sample its snapshots, besides themselves."""
         return [self.upstream[role].path for role in self.training.sampled_with]
 
     @property
     def classes(self) -> int:
-        """Classes that its denoiser is told of; 0 where it is told none."""
+        """Number of classes its denoiser is conditioned on; 0: none."""
         return self.network.classes(self.dataset) if isinstance(self.network, Denoiser) else 0
 
     @property
     def average_names(self) -> tuple[str, ...]:
-        """What its averages are called, in order: ``0.9999``, ``power0.05``."""
+        """Its averages' names, in order: ``0.9999``, ``power0.05``."""
         return self.training.average_names
 
     @cached_property
     def averages(self) -> tuple[str, ...]:
-        """Its averages as snapshots and paths name them: empty for the first, so that it needs no folder of its own."""
+        """Its averages as named in snapshots and paths: empty for the first, which has no separate folder."""
         return ("", *self.average_names[1:])
 
     def average_called(self, name: str) -> str:
@@ -197,7 +197,7 @@ class RunRecord(Record):
         return self.averages[self.average_names.index(name)]
 
     def content(self) -> dict[str, Any]:
-        """As its file has it."""
+        """Its file's content."""
         training = self.training
         settings = METHODS.dump(training) if isinstance(training, Method) else _dump_fixed(training)
         auxiliary = {role: FEATURE_NETWORKS.dump(network) for role, network in self.auxiliary.items()}
@@ -223,10 +223,10 @@ def read_run(path: Path) -> RunRecord:
 
 
 def parse_run(content: Any, source: str) -> RunRecord:
-    """A run from what its record says.
+    """A run from its record's content.
 
     Raises:
-        UserError: it says something that this version does not understand.
+        UserError: this version does not understand it.
     """
     stage = part(content, "stage", str, source)
     trained = part(content, "training", dict, source)
@@ -235,7 +235,7 @@ def parse_run(content: Any, source: str) -> RunRecord:
     if stage in FIXED:
         training = _parse_fixed(FIXED[stage], trained, f"{source}.training")
     else:
-        # How often a run is repeated changes nothing in it, and is not in its record.
+        # How often a run is repeated does not affect it, and is not in its record.
         training = METHODS.parse({**trained, "batch_sizes": [batch_size], "seeds": [seed]}, f"{source}.training")
     networks = FEATURE_NETWORKS if stage == ClassifierTraining.stage else DENOISERS
     network: Denoiser | FeatureNetwork = networks.parse(content.get("network"), f"{source}.network")
@@ -255,10 +255,10 @@ def parse_run(content: Any, source: str) -> RunRecord:
 
 
 def parse_weights(content: Any, source: str) -> Weights:
-    """Weights upstream, as `RunRecord.content` has them.
+    """Upstream weights, from their form in `RunRecord.content`.
 
     Raises:
-        UserError: they are none that this version understands.
+        UserError: this version does not understand them.
     """
     if isinstance(content, dict) and "checkpoint" in content:
         described = part(content, "network", dict, source)
@@ -277,7 +277,7 @@ def parse_weights(content: Any, source: str) -> Weights:
 FIXED: dict[str, type[Training]] = {
     training.stage: training for training in (Pretraining, ClassifierTraining, MidTraining)
 }
-"""Stages that have one kind of training each."""
+"""Stages with a single kind of training."""
 
 
 def _dump_fixed(training: Training) -> dict[str, Any]:
@@ -310,11 +310,11 @@ class Segment:
 
     @property
     def label(self) -> str:
-        """What its rules are called by."""
+        """The suffix of its rules' names."""
         return f"{self.start}_to_{self.stop}_by_{self.every}"
 
     def begins_with(self, folder: Path) -> list[Path]:
-        """The state that it begins with; none for a run's first segment."""
+        """The state that it starts from; none for a run's first segment."""
         return [paths.state(folder, self.start)] if self.start else []
 
     @property
@@ -337,7 +337,7 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training run of an experiment, with how far it goes, where it is cut, and when it is given up.
+    """A training run of an experiment, with its length, its segments, and its rule for stopping early.
 
     Equal runs have equal names.
     """
@@ -356,12 +356,12 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the run lives."""
+        """The run's folder."""
         return self.record.folder
 
     @property
     def title(self) -> str:
-        """As captions name it: ``ECT, batch size 8, seed 0``."""
+        """Its name in captions: ``ECT, batch size 8, seed 0``."""
         return f"{self.label}, batch size {self.record.batch_size}, seed {self.record.seed}"
 
     @property
@@ -376,7 +376,7 @@ class Run:
 
     @property
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots, in order: at each iteration one of every average."""
+        """All snapshots, in order: one per average at each iteration."""
         return [
             Snapshot(self.record, iteration, average)
             for iteration in self.snapshot_iterations

@@ -1,4 +1,4 @@
-"""Score files as they are read."""
+"""Reading score files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOT_THERE = "no such score; train and score the run first"
 def read_score(path: Path) -> dict[str, dict[str, Any]]:
     """The metrics of a score file by their names: ``mean``, ``std``, ``min`` and ``max`` over repeats, and ``values``.
 
-    None is there of a snapshot that a stopped training never came to.
+    It is empty for a snapshot that a stopped training run never reached.
 
     Raises:
-        UserError: it is missing, no score file, or that of another iteration or average than it is called by.
+        UserError: it is missing, not a score file, or of a different iteration or average than its path says.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

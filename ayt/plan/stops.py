@@ -1,7 +1,6 @@
-"""Trainings that are stopped: where, why, how far a run goes, and which were stopped by a rule that holds no more.
+"""Training runs that are stopped: where, why, how far a run goes, and which were stopped by a rule no longer in force.
 
-Where a run stops is a function of its rule and of its scores, those of its first average, whatever else was trained or
-scored.
+Where a run stops depends only on its rule and the scores of its first average, not on what else was trained or scored.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from ayt.plan.scored import read_score
 
 
 def decide(rule: Stop, score: Score | DenoisingScore, folder: Path, iterations: Sequence[int]) -> str | None:
-    """Why a training is stopped after its snapshots so far; None: it goes on.
+    """Why training is stopped after the snapshots so far; None: it continues.
 
     Args:
-        rule: with its metric.
-        score: which scores it looks at.
+        rule: the rule, with its metric.
+        score: the scores that it checks.
         folder: of the run.
-        iterations: of the snapshots, rising; at least one.
+        iterations: of the snapshots, increasing; at least one.
 
     Raises:
         UserError: a score is missing or damaged.
@@ -44,7 +43,7 @@ def decide(rule: Stop, score: Score | DenoisingScore, folder: Path, iterations: 
 
 
 def find_stop(plan: Plan, run: Run) -> Stopped | None:
-    """Where a run stops, and why; None: it has no rule, goes on to its end, or is not that far."""
+    """Where a run stops, and why; None: it has no rule, trains to its end, or has not got that far."""
     rule = run.stop
     if rule is None:
         return None
@@ -63,26 +62,26 @@ def find_stop(plan: Plan, run: Run) -> Stopped | None:
 
 
 def list_reached(plan: Plan, run: Run) -> list[Snapshot]:
-    """The snapshots that a run has once it is done, in order."""
+    """The snapshots of a run once it is finished, in order."""
     stopped = find_stop(plan, run)
     return [s for s in run.snapshots if stopped is None or s.iteration <= stopped.iteration]
 
 
 def find_outdated(plan: Plan) -> dict[Run, list[Path]]:
-    """The stopped runs that by the rules of this experiment go on, with what stands in the place of their files."""
+    """Stopped runs that continue under this experiment's rules, with the files that replace their results."""
     found = {run: [path for path, _ in _left(run)] for run in plan.runs.values()}
     return {run: left for run, left in found.items() if left and not find_stop(plan, run)}
 
 
 def list_needed_scores(plan: Plan, run: Run, segment: Segment) -> list[Path]:
-    """The scores that must be there before a segment is trained."""
+    """The scores that must exist before a segment is trained."""
     shown = _watched(plan, run, run.stop) if run.stop and segment.start else None
     earlier = [iteration for iteration in run.snapshot_iterations if iteration <= segment.start]
     return [shown.record.result(run.folder, iteration) for iteration in earlier] if shown else []
 
 
 def list_options(plan: Plan, run: Run) -> list[str]:
-    """What `ayt train` is told of a run's rule."""
+    """The arguments of `ayt train` for a run's rule."""
     if run.stop is None:
         return []
     shown = _watched(plan, run, run.stop)
@@ -92,7 +91,7 @@ def list_options(plan: Plan, run: Run) -> list[str]:
 
 
 def find_last(folder: Path, iteration: int) -> int | None:
-    """The last snapshot, up to an iteration, that a training came to before it was stopped; None: it came to none."""
+    """The last snapshot, up to an iteration, that training reached before it was stopped; None: it reached none."""
     return max((i for i in paths.snapshots(folder) if i <= iteration and not _is_left(folder, i)), default=None)
 
 
@@ -101,7 +100,7 @@ def _is_left(folder: Path, iteration: int) -> bool:
 
 
 def _left(run: Run) -> Iterator[tuple[Path, Stopped]]:
-    """What a stopped training left in the place of snapshots and states, in order."""
+    """The notes left in place of snapshots and states of a stopped training run, in order."""
     for segment in run.segments:
         for path in segment.made(run.folder, run.record.averages):
             if stopped := read_stopped(path):
@@ -109,7 +108,7 @@ def _left(run: Run) -> Iterator[tuple[Path, Stopped]]:
 
 
 def _watched(plan: Plan, run: Run, rule: Stop) -> ShownScore | None:
-    """The score that a rule looks at; None: it looks at none."""
+    """The score that a rule checks; None: it checks none."""
     if not rule.by_score:
         return None
     name = rule.metric or plan.experiment.evaluation.metrics[0]

@@ -252,7 +252,7 @@ def test_mistakes_are_one_line(trained, tmp_path, capfd):
     cases = {
         tmp_path / "nowhere.yaml": "nowhere.yaml: no such file",
         paths.run_record(run_of(trained, "ect").folder): "is not the record of",
-        edited: "was edited: what it says belongs to tangents-",
+        edited: "was edited: its content belongs to tangents-",
         analysis.record: "0000008.safetensors: no such file",
     }
     for record, message in cases.items():
