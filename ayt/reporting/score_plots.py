@@ -103,7 +103,8 @@ def mark_stops(panel: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:
         x: the column that tells where.
         colour: of the method.
     """
-    if "stopped" in rows:
+    # A line of no points that is not clipped would leave no room for anything else.
+    if "stopped" in rows and rows["stopped"].any():
         ends = at_end(rows[rows["stopped"]])
         panel.plot(ends[x], ends["mean"], color=colour, markersize=9, **_RING)
 

@@ -57,6 +57,16 @@ def row(frame, **where):
     return frame.iloc[0]
 
 
+@pytest.mark.filterwarnings("error")  # matplotlib warns where panels have no room
+@pytest.mark.parametrize("draw", [draw_curves, draw_final])
+def test_runs_that_were_stopped_have_rings_and_where_none_was_nothing_changes(tmp_path, draw):
+    draw(table(), tmp_path / "never", "")
+    draw(table().assign(stopped=False), tmp_path / "none", "")
+    draw(table().assign(stopped=lambda rows: rows["seed"] == 1), tmp_path / "some", "")
+    never, none, some = ((tmp_path / f"{name}.png").read_bytes() for name in ("never", "none", "some"))
+    assert never == none != some
+
+
 def check_pictures(out):
     pixels = np.asarray(Image.open(out.with_suffix(".png")).convert("L"))
     assert pixels.shape[1] == 1400
