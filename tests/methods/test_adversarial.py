@@ -172,7 +172,7 @@ def test_a_state_without_the_discriminator_is_refused(tiny, tmp_path):
 
 def test_a_gradient_beside_it_that_is_not_finite_shows():
     network, beside = torch.nn.Linear(12, 1), torch.nn.ModuleDict({"beside": torch.nn.Linear(12, 1)})
-    state = TrainingState(network, Optimiser(0.1, 0, None, 0.0), "run", auxiliary=beside)
+    state = TrainingState(network, Optimiser(lr=0.1, warmup=0, decay=None), "run", auxiliary=beside)
 
     def objective(images, labels, draws):
         loss = (network(images.flatten(1)) + beside["beside"](images.flatten(1))).mean()
