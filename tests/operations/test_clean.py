@@ -127,7 +127,7 @@ def test_a_run_under_way_or_a_broken_file_stops_it(made, tmp_path):
         with pytest.raises(UserError, match=f"{run.name}: is being trained; stop that first"):
             owned(made[0])
     write(tmp_path / "config" / "broken.yaml", "methods: [ectt]")
-    with pytest.raises(UserError, match=r"config/broken.yaml: what it shares cannot be told"):
+    with pytest.raises(UserError, match=r"config/broken.yaml: what it shares cannot be determined"):
         owned(made[0])
 
 

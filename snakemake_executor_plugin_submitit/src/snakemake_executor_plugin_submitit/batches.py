@@ -25,12 +25,12 @@ class Prepared:
 
 @dataclass
 class Batch:
-    """Jobs of one shape that have not been submitted yet.
+    """Jobs of the same shape that have not been submitted yet.
 
     Attributes:
-        jobs: these.
-        after: what an earlier run left on the same outputs, and has to be gone first.
-        attempts: to submit them, that were refused.
+        jobs: the jobs.
+        after: jobs of an earlier run on the same outputs, which must be gone first.
+        attempts: number of refused attempts to submit them.
         not_before: when to try again (`time.monotonic`).
     """
 

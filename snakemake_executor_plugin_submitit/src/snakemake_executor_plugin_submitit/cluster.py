@@ -1,4 +1,4 @@
-"""What the executor needs of a cluster."""
+"""The interface of a cluster to the executor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snakemake_executor_plugin_submitit.request import Request
 from snakemake_executor_plugin_submitit.task import Command, CommandFailed
 
 COMMAND_FAILED = f"{CommandFailed.__module__}.{CommandFailed.__name__}: "
-"""What comes before the words of a failed command in a traceback."""
+"""What precedes a failed command's message in a traceback."""
 Verdict = Literal["active", "done", "failed"]
 
 
@@ -23,7 +23,7 @@ class Refused(Exception):
     Attributes:
         again: whether the same submission may be accepted later.
         fewer: whether fewer jobs may be accepted.
-        unanswered: whether it may have been accepted all the same.
+        unanswered: whether it may have been accepted nevertheless.
     """
 
     def __init__(self, message: str, again: bool = False, fewer: bool = False, unanswered: bool = False) -> None:
@@ -34,17 +34,17 @@ class Refused(Exception):
 
 
 class NoAnswer(Exception):
-    """The cluster did not answer a question."""
+    """The cluster did not answer a query."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of a job.
+    """What is known about a job.
 
     Attributes:
         verdict: whether it is over, and how it ended.
-        why: it failed, in words.
-        remark: what its owner should know while it waits.
+        why: why it failed, in words.
+        remark: what its owner should know while it is pending.
     """
 
     verdict: Verdict
@@ -57,7 +57,7 @@ ACTIVE, DONE = Status("active"), Status("done")
 
 @dataclass(frozen=True)
 class Unsettled:
-    """A state that may pass, and since when it has been seen (`time.monotonic`)."""
+    """A state that may be temporary, and since when it has been seen (`time.monotonic`)."""
 
     what: str
     since: float
@@ -65,15 +65,15 @@ class Unsettled:
 
 @dataclass
 class Submitted:
-    """A job that was submitted.
+    """A submitted job.
 
     Attributes:
-        id: the cluster's.
-        name: in the queue.
-        folder: of its batch; named like the batch's token, which the cluster keeps as the jobs' comment.
+        id: the cluster's job id.
+        name: its name in the queue.
+        folder: its batch's folder, named after the batch's token, which the cluster keeps as the jobs' comment.
         submitted: when, in seconds since the epoch.
         handle: the cluster's own object, if this process submitted the job.
-        unsettled: a state of it that may pass.
+        unsettled: a state of it that may be temporary.
         failed_since: when it was first seen failed (`time.monotonic`).
     """
 
@@ -87,21 +87,21 @@ class Submitted:
 
     @property
     def token(self) -> str:
-        """What tells its batch from all others."""
+        """The unique token of its batch."""
         return self.folder.name
 
     @property
     def result_file(self) -> Path:
-        """What submitit leaves when the job's first task ends by itself."""
+        """The file that submitit writes when the job's first task ends by itself."""
         return self.folder / f"{self.id}_0_result.pkl"
 
     @property
     def error_file(self) -> Path:
-        """What submitit's own process has to say."""
+        """The output of submitit's own process."""
         return self.folder / f"{self.id}_0_log.err"
 
     def result(self) -> Status | None:
-        """What the job's own file says; None where there is none, or it cannot be read yet."""
+        """The status in the job's result file; None if there is none, or it cannot be read yet."""
         try:
             outcome, value = pickle.loads(self.result_file.read_bytes())  # our own: submitit wrote it
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -113,8 +113,8 @@ class Cluster(ABC):
     """Where jobs run.
 
     Attributes:
-        name: as `ExecutorSettings.cluster` has it.
-        poll_seconds: between two questions; None: as Snakemake is told to.
+        name: as in `ExecutorSettings.cluster`.
+        poll_seconds: seconds between queries; None: as set for Snakemake.
     """
 
     name: str
@@ -122,30 +122,30 @@ class Cluster(ABC):
 
     @abstractmethod
     def largest_batch(self, wanted: int) -> int:
-        """How many jobs `submit` takes at a time, at most ``wanted``."""
+        """The number of jobs `submit` takes at a time, at most ``wanted``."""
 
     @abstractmethod
     def submit(self, commands: Sequence[Command], request: Request, folder: Path) -> list[Submitted]:
-        """Submit jobs of one shape, with the name of ``folder`` as their token.
+        """Submit jobs of the same shape, with the name of ``folder`` as their token.
 
         Raises:
-            Refused: none was submitted, as far as is known.
+            Refused: none was submitted, as far as known.
         """
 
     @abstractmethod
     def statuses(self, jobs: Sequence[Submitted]) -> dict[str, Status]:
-        """What became of each job, by id.
+        """The status of each job, by id.
 
         Raises:
-            NoAnswer: nothing can be said of any.
+            NoAnswer: no status is known.
         """
 
     @abstractmethod
     def queue(self) -> dict[str, str]:
-        """The tokens, by id, of all jobs of this user that wait, run, or are about to leave.
+        """The tokens, by id, of all jobs of this user that are pending, running or completing.
 
         Raises:
-            NoAnswer: it cannot be said.
+            NoAnswer: they are not known.
         """
 
     @abstractmethod
@@ -153,10 +153,10 @@ class Cluster(ABC):
         """Cancel jobs.
 
         Raises:
-            NoAnswer: some may go on.
+            NoAnswer: some may continue.
         """
 
 
 def last_line(text: str) -> str:
-    """The last line that has something in it."""
+    """The last non-empty line."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -1,4 +1,4 @@
-"""The clusters there are, by name."""
+"""The available clusters, by name."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Clusters:
     """Where this run submits its jobs, and where earlier runs did.
 
     Args:
-        name: of the cluster of this run.
-        habits: of its submissions.
+        name: the cluster of this run.
+        habits: settings of its submissions.
 
     Raises:
         Refused: there is no such cluster here.
@@ -29,7 +29,7 @@ class Clusters:
         self.own = self.get(name)
 
     def get(self, name: str) -> Cluster:
-        """The cluster of that name.
+        """The cluster with that name.
 
         Raises:
             Refused: there is no such cluster here.
@@ -48,5 +48,5 @@ class Clusters:
 
 
 def host() -> str:
-    """Where this Snakemake runs."""
+    """The host on which this Snakemake runs."""
     return socket.gethostname()

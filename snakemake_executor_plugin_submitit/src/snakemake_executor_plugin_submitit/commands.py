@@ -1,4 +1,4 @@
-"""Calls of Slurm's commands: their environment, their time, their words."""
+"""Calls of Slurm's commands: their environment, time-outs and messages."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from snakemake_executor_plugin_submitit.cluster import NoAnswer, last_line
 from snakemake_executor_plugin_submitit.verdict import Row
 
 COMMAND_SECONDS = 60
-"""How long a command of Slurm may take: a busy controller answers late."""
+"""Seconds that a Slurm command may take: a busy controller answers late."""
 
 KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"})
-"""Variables that say where the cluster is."""
+"""Variables that locate the cluster."""
 FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN")
-"""Variables by which users change what the commands answer."""
+"""Variables by which users change the commands' output."""
 
 
 def environment() -> dict[str, str]:
     """The environment of Slurm's commands, without what changes their answers.
 
-    Variables of a Slurm job in which this Snakemake may itself run would pass for options of the jobs it submits.
+    Snakemake may itself run in a Slurm job, whose variables would act as options of the jobs it submits.
     """
     inside = "SLURM_JOB_ID" in os.environ
     hidden = (*FILTERS, *(("SLURM_", "SRUN_", "SBATCH_CPU_BIND", "SBATCH_MEM_BIND") if inside else ()))
     kept = {key: value for key, value in os.environ.items() if key in KEPT or not key.startswith(hidden)}
-    return {**kept, "SLURM_BITSTR_LEN": "0"}  # else sacct cuts long lists of array elements short
+    return {**kept, "SLURM_BITSTR_LEN": "0"}  # otherwise sacct truncates long lists of array elements
 
 
 def call(*command: str, variables: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command of Slurm to its end, out of Ctrl-C's reach.
+    """Run a Slurm command to its end, shielded from Ctrl-C.
 
     Raises:
         NoAnswer: it took too long, or could not be started.
@@ -55,7 +55,7 @@ def call(*command: str, variables: dict[str, str] | None = None) -> subprocess.C
 
 
 def ask(*command: str) -> str:
-    """What a command of Slurm prints.
+    """The output of a Slurm command.
 
     Raises:
         NoAnswer: it failed.
@@ -67,14 +67,14 @@ def ask(*command: str) -> str:
 
 
 def slurm_message(text: str) -> str:
-    """Slurm's own words in a longer message."""
+    """Slurm's own message within a longer text."""
     lines = [line.strip() for line in text.splitlines()]
     said = [line for line in lines if re.match(r"(sbatch|squeue|sacct|scancel|scontrol|srun): ", line)]
     return "; ".join(said) or last_line(text)
 
 
 def rows(text: str) -> Iterator[tuple[str, Row]]:
-    """Ids, states and reasons, one row for each element of an array."""
+    """Ids, states and reasons, one row per array element."""
     for line in text.splitlines():
         job_id, _, rest = line.partition("|")
         state, _, reason = rest.partition("|")
@@ -89,9 +89,9 @@ def rows(text: str) -> Iterator[tuple[str, Row]]:
 
 
 def tokens() -> dict[str, str]:
-    """The last word of the comment of each of this user's jobs that are in the queue, by id."""
-    # By number: names like $LOGNAME may be somebody else's.
+    """The last word of the comment of each of this user's queued jobs, by id."""
+    # By user number: names like $LOGNAME may be someone else's.
     lines = ask("squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%i|%k").splitlines()
-    # Somebody's comment may have a line of its own.
+    # A comment may contain line breaks.
     split = (line.partition("|") for line in lines)
     return {job: comment.rpartition(" ")[2] for job, bar, comment in split if bar}

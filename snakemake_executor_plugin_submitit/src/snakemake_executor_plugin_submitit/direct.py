@@ -18,9 +18,9 @@ from snakemake_executor_plugin_submitit.submission import Habits
 from snakemake_executor_plugin_submitit.task import LEAVE_SECONDS, Command
 
 A_YEAR = 365 * 24 * 60
-"""Minutes that a job gets which has no limit."""
+"""Minutes given to a job without a limit."""
 CONTROLLER = "submitit.local._local"
-"""The module that runs a job of submitit's cluster ``local``."""
+"""The module that runs a job on submitit's cluster ``local``."""
 
 
 class Direct(Cluster):
@@ -70,18 +70,18 @@ class Direct(Cluster):
             if CONTROLLER in command:
                 parent = _command(process.ppid())
                 folder = command[-1]
-                # With lines of set-up a shell is between, and the job has its number.
+                # With set-up lines there is a shell in between, whose number the job has.
                 job_id = process.ppid() if any(folder in part for part in parent) else process.pid
                 found[str(job_id)] = Path(folder).name
         return found
 
     def cancel(self, jobs: Collection[Submitted]) -> None:
-        """Ask the jobs' processes to leave, and kill what stays; see `Cluster`."""
-        # After Ctrl-C in a terminal submitit has killed its own processes already, and not what they had started.
+        """Ask the jobs' processes to exit, and kill those that do not; see `Cluster`."""
+        # After Ctrl-C in a terminal, submitit has already killed its own processes, but not what they had started.
         processes = [process for job in jobs for process in _processes_of(job)]
         for process in processes:
             _send(process, signal.SIGTERM)
-        # submitit's own wait to be killed.
+        # submitit's own processes wait to be killed.
         psutil.wait_procs([process for process in processes if not _is_submitits(process)], LEAVE_SECONDS)
         for process in processes:
             _send(process, signal.SIGKILL)
@@ -96,7 +96,7 @@ class Direct(Cluster):
 
 
 def _runs(job: Submitted) -> bool:
-    """Whether the process on this machine whose number is the job's is that job."""
+    """Whether the process on this machine with the job's number is that job."""
     return any(str(job.folder) in part for part in _command(int(job.id)))
 
 
@@ -117,7 +117,7 @@ def _commands() -> Iterator[tuple[psutil.Process, list[str]]]:
 
 
 def _processes_of(job: Submitted) -> list[psutil.Process]:
-    """Everything on this machine that a job of submitit's cluster ``local`` started, known by its environment."""
+    """All processes on this machine started by a job on submitit's cluster ``local``, recognised by environment."""
     found = []
     for process, command in _commands():
         try:

@@ -1,4 +1,4 @@
-"""What earlier runs in this working folder left in the queue: taken over, or cancelled and waited for."""
+"""Jobs that earlier runs in this working folder left in the queue: taken over, or cancelled and awaited."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from snakemake_executor_plugin_submitit.identity import Identity
 from snakemake_executor_plugin_submitit.ledger import Entry, Ledger
 
 LONGEST_WAIT = 300.0
-"""Seconds between two questions to a cluster that does not answer, at most."""
+"""The most seconds between queries to a cluster that does not answer."""
 
 
 class Earlier:
-    """Jobs that earlier Snakemakes submitted and did not see the end of.
+    """Jobs that earlier Snakemakes submitted and whose end they did not see.
 
-    A job is the same as one of this run only if its identity is; anything else that makes one of the same files is
-    cancelled and waited for, on whatever cluster it is.
+    A job is the same as one of this run only if its identity is; any other job that makes one of the same files is
+    cancelled and awaited, on whichever cluster it is.
     """
 
     def __init__(self, ledger: Ledger, clusters: Clusters, logger: LoggerExecutorInterface) -> None:
@@ -42,14 +42,14 @@ class Earlier:
             self._check(name, entries)
 
     def look(self, wanted: Iterable[Identity]) -> None:
-        """Ask what became of those that jobs of this run may be; at the first time, of all."""
+        """Query the status of those that may match jobs of this run; of all, the first time."""
         keys = set(self._left) if not self._looked else {key for one in wanted for key in self._on(one)}
         self._looked = True
         for name, entries in _by_cluster(self._left[key] for key in keys).items():
             self._ask(self.clusters.get(name), entries)
 
     def find_same(self, job: JobExecutorInterface, wanted: Identity) -> Entry | None:
-        """The job of an earlier run that is this one, and goes on or has ended well; it is taken over."""
+        """Take over the job of an earlier run that is the same as this one and is active or has succeeded."""
         keys = self._on(wanted)
         if len(keys) != 1:
             return None
@@ -63,7 +63,7 @@ class Earlier:
         return entry
 
     def claim(self, wanted: Identity) -> list[Entry]:
-        """Jobs that make the same files otherwise, and have to end first; from now on they are the caller's."""
+        """Hand over different jobs that make the same files, which must end first; the caller now owns them."""
         entries = [self._left[key] for key in self._on(wanted)]
         self._forget(entries)
         over = [entry for entry in entries if self._verdict(entry) != "active"]
@@ -71,13 +71,13 @@ class Earlier:
         return [entry for entry in entries if entry not in over]
 
     def forget_the_done(self) -> None:
-        """Jobs that ended well, and that no job of this run was, are nobody's any more."""
+        """Forget jobs that succeeded and match no job of this run."""
         done = [entry for entry in self._left.values() if self._verdict(entry) == "done"]
         self._forget(done)
         self.ledger.note_ended(done)
 
     def try_to_cancel(self, entries: Collection[Entry]) -> list[Entry]:
-        """Cancel jobs; those that are not gone yet, as far as is known."""
+        """Cancel jobs; returns those that are not gone yet, as far as known."""
         try:
             left = [entry for entry in entries if entry not in self.find_gone(entries)]
             self.cancel(left)
@@ -87,16 +87,16 @@ class Earlier:
         return left
 
     def cancel(self, entries: Collection[Entry]) -> None:
-        """Cancel jobs, each where it is.
+        """Cancel jobs, each on its cluster.
 
         Raises:
-            NoAnswer: some may go on.
+            NoAnswer: some may continue.
         """
         for name, mine in _by_cluster(entries).items():
             self.clusters.get(name).cancel([entry.job for entry in mine])
 
     def find_gone(self, entries: Collection[Entry]) -> list[Entry]:
-        """Those of which nothing is in a queue any more; none where the cluster does not answer."""
+        """The jobs that are no longer in a queue; none if the cluster does not answer."""
         answer = []
         for name, mine in _by_cluster(entries).items():
             try:
@@ -115,7 +115,7 @@ class Earlier:
         return keys & self._left.keys()
 
     def _ask(self, cluster: Cluster, entries: list[Entry]) -> None:
-        """Find out what became of jobs, however long that takes: until then nothing may take their place."""
+        """Determine the status of jobs, however long it takes: until then nothing may replace them."""
         attempt = 0
         while True:
             try:
@@ -128,7 +128,7 @@ class Earlier:
                 time.sleep(min(5.0 * 2**attempt, LONGEST_WAIT))
         for entry in entries:
             status = statuses[entry.job.id]
-            # A cluster that was set up anew counts its jobs from 1 again.
+            # A reinstalled cluster counts its jobs from 1 again.
             if queue.get(entry.job.id, entry.job.token) != entry.job.token:
                 status = Status("failed", "another job has its number")
             self._statuses[entry.key] = status
@@ -138,7 +138,7 @@ class Earlier:
                 self.ledger.note_ended([entry])
 
     def _check(self, name: str, entries: Collection[Entry]) -> None:
-        """Raise WorkflowError, before anything is submitted, where jobs cannot be asked about or cancelled."""
+        """Raise WorkflowError, before anything is submitted, if jobs cannot be queried or cancelled."""
         ids = ", ".join(sorted(entry.job.id for entry in entries))
         elsewhere = {entry.host for entry in entries} - {host()}
         if name == "local" and elsewhere:
@@ -154,7 +154,7 @@ class Earlier:
 
     @staticmethod
     def _as_of(job: JobExecutorInterface, wanted: Identity, attempt: int) -> Identity:
-        """What a job would be at another attempt, which may ask for other resources."""
+        """A job's identity at another attempt, which may request different resources."""
         if attempt == job.attempt:
             return wanted
         with _at(job, attempt):

@@ -1,4 +1,4 @@
-"""Snakemake's executor: submits, watches, cancels, and takes over what an earlier Snakemake has submitted."""
+"""Snakemake's executor: submits, watches and cancels jobs, and takes over those of an earlier Snakemake."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from snakemake_executor_plugin_submitit.submission import Habits
 from snakemake_executor_plugin_submitit.submitter import Submitter
 
 LONGEST_POLL = 60.0
-"""Seconds between two questions to a cluster that does not answer; Ctrl-C waits for their end."""
+"""Seconds between queries to a cluster that does not answer; Ctrl-C waits for their end."""
 CANCEL_ATTEMPTS = 5
 
 
@@ -55,7 +55,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         if problem := refusal([file for file in files if file], self.folder):
             raise WorkflowError(problem)
         variables = dict(workflow.spawned_job_args_factory.envvars())
-        # They reach the jobs by the environment of the submission, and so no file.
+        # They reach the jobs through the submission's environment, not through a file.
         os.environ.update(variables)
         habits = Habits(
             max_timeouts=settings.max_timeouts,
@@ -103,7 +103,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         self.run_jobs([job])
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
-        """Submit jobs, those of the same shape as arrays."""
+        """Submit jobs; those of the same shape as arrays."""
         prepared = []
         for job in jobs:
             with self._errors_of(job):
@@ -126,7 +126,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
                 self.submitter.submit(Batch(batch.jobs[start : start + size], batch.after))
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Ask what became of the jobs, once for all of them; try again what was refused."""
+        """Query the status of all jobs at once; retry refused submissions."""
         self.submitter.submit_due()
         entries = [_entry(info) for info in active_jobs]
         try:
@@ -134,7 +134,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         except NoAnswer as error:
             statuses = {}
             for entry in entries:
-                entry.job.unsettled = None  # nobody saw whether it persisted
+                entry.job.unsettled = None  # nothing is known about whether it persisted
             self._no_answer(error)
         else:
             if self._silent:
@@ -159,9 +159,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
                 self.report_job_error(info, **self._failure(info, entry, status.why))
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Cancel everything that was submitted; nothing is submitted after."""
+        """Cancel everything that was submitted, and submit nothing more."""
         waiting = self.submitter.stop()
-        # Those that the checking thread holds at this moment are in none of Snakemake's lists, but in the ledger.
+        # Jobs held by the checking thread at this moment are in none of Snakemake's lists, but in the ledger.
         entries = self.ledger.entries()
         ids = sorted(entry.job.id for entry in entries)
         self.logger.info(f"Cancelling {len(ids)} jobs: {', '.join(ids) or 'none'}.")
@@ -180,7 +180,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
             self.logger.error(f"Still in the queue: scancel {' '.join(ids)}")
 
     def cancel(self) -> None:
-        """Cancel everything, and end; the third Ctrl-C leaves jobs where they are."""
+        """Cancel everything, and end; a third Ctrl-C leaves jobs in the queue."""
         with answer_ctrl_c(self.logger):
             try:
                 super().cancel()
@@ -189,10 +189,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
                 self.logger.error(f"Left before all was cancelled; these may go on: {' '.join(ids) or 'none'}")
 
     def shutdown(self) -> None:
-        """End the checking thread, and give up the ledger."""
+        """End the checking thread, and release the ledger."""
         super().shutdown()
         if self.submitter.stopped:
-            # What was cancelled is over when the cluster says so: the next Snakemake asks.
+            # Cancelled jobs are over once the cluster says so: the next Snakemake will ask.
             with warn_of_file_errors(self.logger):
                 gone = self.earlier.find_gone(self.ledger.entries())
                 self.ledger.note_ended(gone)
@@ -212,22 +212,22 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
         self.report_job_submission(SubmittedJobInfo(job, entry.job.id, {"entry": entry}))
 
     def _failure(self, info: SubmittedJobInfo, entry: Entry, why: str) -> dict[str, Any]:
-        """What to say of a failed job: why, and the end of its log."""
+        """The message about a failed job: why, and the end of its log."""
         head = f"{identity.name(info.job)}: {self.cluster.name} job {entry.job.id}: {why}\n"
         try:
             own = self._own_log(info.job, entry)
             text, shown = logs.ends(info.job, own, entry.job.error_file, self.settings.log_lines)
-        except Exception as error:  # of one job's logs; others go on
+        except Exception as error:  # only one job's logs; others continue
             return {"msg": f"{head}(its log cannot be read: {error})\n"}
         return {"msg": head + text, "aux_logs": [str(shown)] if shown == own else []}
 
     def print_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **kwargs: Any) -> None:
-        """Show why a job failed; Snakemake itself does not for groups, nor where the rule cannot be formatted."""
+        """Show why a job failed; Snakemake itself does not for groups, nor if the rule cannot be formatted."""
         if job_info.job.is_group():
             self.logger.error(msg)
         try:
             super().print_job_error(job_info, msg, **kwargs)
-        except Exception as error:  # whatever a rule holds; others go on
+        except Exception as error:  # anything in a rule; others continue
             self.logger.error(f"{msg}({error})")
 
     def _report_error(self, job: JobExecutorInterface, what: str) -> None:
@@ -235,12 +235,12 @@ class Executor(RemoteExecutor):  # type: ignore[misc]  # Snakemake's interface i
 
     @contextmanager
     def _errors_of(self, job: JobExecutorInterface) -> Iterator[None]:
-        """What goes wrong with one job is that job's error."""
+        """Turn any exception about one job into that job's error."""
         try:
             yield
         except RequestError as error:
             self._report_error(job, str(error))
-        except Exception as error:  # whatever a rule holds; others go on
+        except Exception as error:  # anything in a rule; others continue
             self._report_error(job, f"cannot be submitted: {type(error).__name__}: {error}")
 
     def _no_answer(self, error: NoAnswer) -> None:

@@ -1,4 +1,4 @@
-"""The files of submissions: removed with the jobs that succeed, and with age."""
+"""The files of submissions: removed when jobs succeed, or when they are old."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from snakemake_executor_plugin_submitit.ledger import Entry
 
 LOGS = "logs"
-"""The subfolder of jobs' own logs whose rules have none."""
+"""The subfolder for logs of jobs whose rules have none."""
 
 
 class Files:
-    """What submitit keeps of each batch, in a folder named by its token.
+    """submitit's files of each batch, in a folder named after its token.
 
     Args:
         folder: of all batches.
-        days: after which the files of failed jobs are old.
+        days: days after which the files of failed jobs are removed.
     """
 
     def __init__(self, folder: Path, days: int) -> None:
@@ -30,12 +30,12 @@ class Files:
         self._lock = threading.Lock()
 
     def expect(self, entries: Sequence[Entry]) -> None:
-        """Note a batch, whose folder goes with the last of its jobs if all succeed."""
+        """Note a batch, whose folder is removed with the last of its jobs if all succeed."""
         with self._lock:
             self._left[entries[0].job.folder] = len(entries)
 
     def remove(self, entry: Entry, log: Path) -> None:
-        """Remove what is left of a job that succeeded, its own log too if that lies here."""
+        """Remove the files of a job that succeeded, including its own log if it is here."""
         job = entry.job
         if log.parent == self.folder / LOGS:
             log.unlink(missing_ok=True)
@@ -51,7 +51,7 @@ class Files:
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def remove_old(self, kept: Iterable[Path]) -> None:
-        """Remove what is older than it may become, except the folders of jobs that may go on."""
+        """Remove files that are too old, except the folders of jobs that may continue."""
         oldest = time.time() - self.days * 24 * 3600
         kept = set(kept)
         tokens = [path for path in self.folder.glob("*") if re.fullmatch(r"[0-9a-f]{12}", path.name)]

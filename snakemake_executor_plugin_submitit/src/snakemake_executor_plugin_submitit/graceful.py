@@ -1,4 +1,4 @@
-"""What is said without ending a run: a file system that fails, an impatient Ctrl-C, remarks."""
+"""Messages that do not end a run: about a failing file system, an impatient Ctrl-C, remarks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 
 
 class Remarks:
-    """Warnings that are said once."""
+    """Warnings that are given once."""
 
     def __init__(self, logger: LoggerExecutorInterface) -> None:
         self.logger = logger
         self._said: set[str] = set()
 
     def once(self, text: str, key: str) -> None:
-        """Say ``text``, unless something with this key was said before."""
+        """Warn with ``text``, unless there was a warning with this key before."""
         if key not in self._said:
             self._said.add(key)
             self.logger.warning(text)
@@ -27,7 +27,7 @@ class Remarks:
 
 @contextmanager
 def warn_of_file_errors(logger: LoggerExecutorInterface) -> Iterator[None]:
-    """A file system that fails is said to, and no more: what could not be noted is found out again."""
+    """Only warn about a failing file system: what could not be noted will be found out again."""
     try:
         yield
     except OSError as error:
@@ -36,7 +36,7 @@ def warn_of_file_errors(logger: LoggerExecutorInterface) -> Iterator[None]:
 
 @contextmanager
 def answer_ctrl_c(logger: LoggerExecutorInterface) -> Iterator[None]:
-    """Once more Ctrl-C is answered; after that it interrupts as usual."""
+    """Answer one more Ctrl-C with a message; after that it interrupts as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What a job is, from one Snakemake to the next: its name, what it makes, and all that decides how."""
+"""A job's identity across Snakemake runs: its name, what it makes, and everything that determines how."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any, cast
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 NAME_BYTES = 150
-"""Of a job's name, which becomes a part of file names; these may have 255."""
+"""The longest name of a job in bytes, as part of file names, which may have 255."""
 SMALL_FILE = 100_000
-"""Up to so many bytes an input is known by its content, as Snakemake itself does; above, by its time and size."""
+"""Inputs up to this many bytes are identified by content, as in Snakemake; larger ones by time and size."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a job is.
+    """A job's identity.
 
     Attributes:
-        products: what it makes, as absolute paths; of a job without outputs, its rule and wildcards.
-        fingerprint: of code, params, inputs, outputs and resources. Jobs that agree in it would do the same.
+        products: the absolute paths it makes; for a job without outputs, its rule and wildcards.
+        fingerprint: of code, params, inputs, outputs and resources. Jobs with equal fingerprints would do the same.
     """
 
     products: frozenset[str]
@@ -34,7 +34,7 @@ class Identity:
 
 
 def identify(job: JobExecutorInterface) -> Identity:
-    """What a job is; of a group, what its jobs are together."""
+    """The identity of a job, or of all jobs of a group together."""
     members = parts(job)
     products = frozenset(product for part in members for product in _products(part))
     described = [_describe(part, products) for part in members]
@@ -42,7 +42,7 @@ def identify(job: JobExecutorInterface) -> Identity:
 
 
 def parts(job: JobExecutorInterface) -> Sequence[Any]:
-    """The jobs of a group in a lasting order, or the job itself."""
+    """The jobs of a group in a reproducible order, or the job itself."""
     if job.is_group():
         return sorted(cast(Any, job).jobs, key=lambda part: (part.rule.name, sorted(_products(part))))
     return [job]
@@ -54,13 +54,13 @@ def rules(job: JobExecutorInterface) -> str:
 
 
 def name(job: JobExecutorInterface) -> str:
-    """The rules and what their wildcards are, as the queue shows it."""
+    """The rules and their wildcards, as shown in the queue."""
     values = dict.fromkeys(str(value) for part in parts(job) for value in part.wildcards_dict.values())
     return shorten(".".join([rules(job), *values]))
 
 
 def shorten(text: str) -> str:
-    """A text as a part of a file's name; what is too long for one ends with a digest of the whole."""
+    """Make a text part of a file name; one that is too long ends with a digest of the whole."""
     plain = re.sub(r"[^\w.+=-]+", "-", text)
     if len(plain.encode()) <= NAME_BYTES:
         return plain
@@ -68,7 +68,7 @@ def shorten(text: str) -> str:
 
 
 def is_up_to_date(job: JobExecutorInterface) -> bool:
-    """Whether a job's outputs are there and none of its inputs is newer."""
+    """Whether a job's outputs exist and none of its inputs is newer."""
     for part in parts(job):
         outputs = [Path(str(file)) for file in part.output]
         inputs = [Path(str(file)) for file in part.input]
@@ -100,7 +100,7 @@ def _describe(part: Any, products: frozenset[str]) -> dict[str, Any]:
 
 
 def _script(part: Any) -> str:
-    """The script or notebook that a rule runs, with its content where it is a file of this machine."""
+    """The script or notebook that a rule runs, with its content if it is a local file."""
     script = part.rule.script or part.rule.notebook
     if not script:
         return ""
@@ -108,12 +108,12 @@ def _script(part: Any) -> str:
         source = part.rule.basedir.join(part.format_wildcards(str(script)))
         path = source.get_path_or_uri(secret_free=True)
         return f"{script} {_content(path, frozenset())}"
-    except Exception:  # whatever Snakemake's sources are: then its name will do
+    except Exception:  # any kind of source that Snakemake knows: then its name will do
         return str(script)
 
 
 def _content(path: str, products: frozenset[str]) -> str:
-    """What tells a file's content from another; nothing for what the job itself makes, or is not there yet."""
+    """Identifies a file's content; empty for files that the job itself makes, or that do not exist yet."""
     file = Path(path)
     if str(file.absolute()) in products:
         return ""
@@ -137,7 +137,7 @@ def _fingerprint(path: str, size: int, modified: int) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """A text that equal values share, from one process to the next."""
+    """A text that is the same for equal values, across processes."""
     match value:
         case None | bool() | int() | float() | complex() | str() | bytes() | range():
             return repr(value)
@@ -149,7 +149,7 @@ def _canonical(value: Any) -> str:
             return f"[{', '.join(map(_canonical, value))}]"
     try:
         return hashlib.sha256(pickle.dumps(value)).hexdigest()
-    except Exception:  # whatever a workflow may hold
+    except Exception:  # anything that a workflow may contain
         return repr(value)
 
 

@@ -21,7 +21,7 @@ from snakemake_executor_plugin_submitit.identity import Identity
 
 FORMAT = 2
 COMPACT_AT = 2000
-"""Lines above which a ledger is written anew, if most of them are past."""
+"""Lines above which a ledger is rewritten, if most of them are obsolete."""
 
 
 class LedgerError(Exception):
@@ -30,14 +30,14 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A job that was submitted and whose end was not seen.
+    """A submitted job whose end was not seen.
 
     Attributes:
-        job: as the cluster knows it.
-        identity: what it is.
-        attempt: Snakemake's.
+        job: the cluster's job.
+        identity: its identity.
+        attempt: Snakemake's attempt number.
         cluster: where it was submitted.
-        host: where the Snakemake ran that submitted it.
+        host: the host of the Snakemake that submitted it.
     """
 
     job: Submitted
@@ -47,7 +47,7 @@ class Entry:
     host: str
 
     def to_json(self) -> dict[str, Any]:
-        """One line's part."""
+        """Its part of a line."""
         return {
             "id": self.job.id,
             "name": self.job.name,
@@ -62,7 +62,7 @@ class Entry:
 
     @staticmethod
     def from_json(row: dict[str, Any]) -> Entry:
-        """What `to_json` gave."""
+        """The inverse of `to_json`."""
         job = Submitted(row["id"], row["name"], Path(row["folder"]), row["submitted"])
         identity = Identity(frozenset(row["products"]), row["fingerprint"])
         return Entry(job, identity, row["attempt"], row["cluster"], row["host"])
@@ -74,23 +74,23 @@ class Entry:
 
 
 class Ledger:
-    """What one Snakemake has submitted, and what it took over from those before it in the same working folder.
+    """What one Snakemake has submitted, and what it took over from earlier ones in the same working folder.
 
-    Each Snakemake has a file of its own, locked while it lives: lines of JSON, appended and synced, in a folder for
-    each working folder. One that starts takes over the files that nobody holds. A batch that was about to be
-    submitted when its Snakemake died is known by its token, which the cluster keeps as the jobs' comment. Methods may
-    be called by several threads.
+    Each Snakemake has its own file, locked while it lives: lines of JSON, appended and synced, in a folder per working
+    folder. A new one takes over the files that nobody holds. A batch that was about to be submitted when its Snakemake
+    died is recognised by its token, which the cluster keeps as the jobs' comment. Methods may be called by several
+    threads.
 
     Args:
         folder: where ledgers are kept.
-        workdir: the working folder, to which jobs belong.
+        workdir: the working folder that jobs belong to.
         cluster: where jobs are submitted.
 
     Attributes:
-        unanswered: tokens of batches of which it is not known whether they were submitted, each with its cluster.
+        unanswered: tokens of batches that may or may not have been submitted, each with its cluster.
 
     Raises:
-        LedgerError: another version of the plugin has written what is there.
+        LedgerError: an existing ledger was written by another version of the plugin.
     """
 
     def __init__(self, folder: Path, workdir: Path, cluster: str) -> None:
@@ -117,7 +117,7 @@ class Ledger:
             guard.close()
 
     def entries(self) -> list[Entry]:
-        """Jobs that were submitted and whose end was not seen."""
+        """Submitted jobs whose end was not seen."""
         with self._lock:
             return list(self._open.values())
 
@@ -128,13 +128,13 @@ class Ledger:
             self._append({"event": "submitting", "token": token, "cluster": self.cluster})
 
     def no_answer(self, token: str) -> None:
-        """Note that it is not known what came of a batch."""
+        """Note that it is not known whether a batch was submitted."""
         with self._lock:
             self._in_flight.discard(token)
             self.unanswered[token] = self.cluster
 
     def note_refused(self, token: str) -> None:
-        """Note that nothing came of a batch."""
+        """Note that a batch was not submitted."""
         with self._lock:
             self._in_flight.discard(token)
             self.unanswered.pop(token, None)
@@ -148,17 +148,17 @@ class Ledger:
             self._append({"event": "submitted", "token": token, "jobs": [entry.to_json() for entry in entries]})
 
     def note_ended(self, entries: Iterable[Entry]) -> None:
-        """Note that jobs are over, whatever became of them."""
+        """Note that jobs are over, however they ended."""
         with self._lock:
             keys = [entry.key for entry in entries if self._open.pop(entry.key, None)]
             if keys:
-                # Not synced: a job that is over is found to be so once more.
+                # Not synced: that a job is over can be found out again.
                 self._append({"event": "ended", "jobs": keys}, sync=False)
             if self._lines > COMPACT_AT + 4 * len(self._open):
                 self._rewrite()
 
     def close(self) -> None:
-        """Give up the ledger, and remove it if it has nothing to say."""
+        """Release the ledger, and remove it if it is empty."""
         with self._lock:
             if not self._open and not self.unanswered and not self._in_flight:
                 self._path.unlink(missing_ok=True)
@@ -174,7 +174,7 @@ class Ledger:
                 os.fsync(file.fileno())
 
     def _rewrite(self) -> None:
-        """Write only what is not past."""
+        """Rewrite the ledger without obsolete lines."""
         events: list[dict[str, Any]] = [self._header]
         tokens = {**self.unanswered, **dict.fromkeys(self._in_flight, self.cluster)}
         events += [{"event": "submitting", "token": token, "cluster": cluster} for token, cluster in tokens.items()]
@@ -193,7 +193,7 @@ class Ledger:
                 try:
                     event = json.loads(line)
                 except json.JSONDecodeError:
-                    continue  # the line during which a process was killed
+                    continue  # a line cut off by a kill
                 if number == 0 and event.get("format") != FORMAT:
                     raise LedgerError(
                         f"{path}: format {event.get('format')}, but this version of the plugin reads {FORMAT}; end"
@@ -217,24 +217,24 @@ class Ledger:
 
 
 def _take_abandoned(path: Path) -> IO[str] | None:
-    """The lock of a ledger that no living Snakemake holds, now ours."""
+    """Take the lock of a ledger that no living Snakemake holds."""
     lock = path.with_suffix(".lock")
     guard = lock.open("a+")
     guard.seek(0)
     if _exclusive_lock(guard, guard.read()):
         if path.exists():
             return guard
-        lock.unlink(missing_ok=True)  # somebody else has taken it over this moment
+        lock.unlink(missing_ok=True)  # another process has just taken it over
     guard.close()
     return None
 
 
 def _exclusive_lock(file: IO[str], owner: str) -> bool:
-    """Whether a file is ours now; it stays so until it is closed, and is nobody's when its process dies.
+    """Lock a file until it is closed or this process dies; False: another process holds it.
 
     Args:
-        file: to be locked.
-        owner: its host and process, by which a file system without locks is made up for.
+        file: the file to lock.
+        owner: its host and process, used instead on a file system without locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Jobs' own logs, and what of them an error shows."""
+"""Jobs' own logs, and the parts of them shown in errors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_executor_plugin_submitit import identity
 
 TAIL_BYTES = 65536
-"""How much of the end of a log is read: it may be as large as a disk."""
+"""Bytes read from the end of a log, which may be huge."""
 
 
 def stem(job: JobExecutorInterface, folder: Path | None, fallback: Path) -> Path:
-    """What the names of a job's own logs begin with.
+    """The prefix of the names of a job's own logs.
 
     Args:
-        job: whose.
-        folder: where all logs lie; None: beside the rule's log.
-        fallback: where they lie if the rule has no log.
+        job: the job.
+        folder: the folder for all logs; None: beside the rule's log.
+        fallback: the folder if the rule has no log.
     """
     members = identity.parts(job)
     rule_logs = [Path(str(file)) for file in members[0].log] if len(members) == 1 else []
@@ -36,14 +36,14 @@ def rule_logs(job: JobExecutorInterface) -> list[Path]:
 
 
 def first_with_words(candidates: Sequence[Path]) -> Path | None:
-    """The first of these files that is there and not empty."""
+    """The first of these files that exists and is not empty."""
     return next((path for path in candidates if path.is_file() and path.stat().st_size), None)
 
 
 def ends(job: JobExecutorInterface, own: Path, error_file: Path, lines: int) -> tuple[str, Path | None]:
-    """The ends of a failed job's log and of its other replicas', and the log that is shown.
+    """The ends of the logs of a failed job and its other replicas, and the log that is shown.
 
-    It is the last of those that its rules name, else the job's own log, else what submitit said.
+    That is the last log named by its rules, or else the job's own log, or else submitit's output.
     """
     shown = first_with_words([*reversed(rule_logs(job)), own, error_file])
     tails = [*([shown] if shown else []), *sorted(own.parent.glob(f"{own.stem}.*.command.log"))]

@@ -1,4 +1,4 @@
-"""Paths that reach a shell, or Slurm, by other hands than ours."""
+"""Paths that others pass to a shell or to Slurm."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ACTIVE = "$`!"
-"""What a shell does not take as it is between double quotes."""
+"""Characters that a shell interprets between double quotes."""
 
 
 def refusal(paths: Iterable[str | Path], folder: Path) -> str:
-    """What is wrong with the paths of a workflow or with the folder of submissions; nothing if nothing is.
+    """What is wrong with the paths of a workflow or the folder of submissions; empty if nothing is.
 
     Args:
-        paths: that Snakemake writes into the command of each job.
+        paths: paths that Snakemake writes into each job's command.
         folder: of submissions.
     """
     for path in map(str, paths):
@@ -26,7 +26,7 @@ def refusal(paths: Iterable[str | Path], folder: Path) -> str:
 
 
 def _survives(path: str) -> bool:
-    """Whether a shell reads a path as it is: Snakemake quotes texts as Python does."""
+    """Whether a shell reads a path unchanged: Snakemake quotes strings as Python does."""
     quoted = repr(path)
     try:
         words = shlex.split(quoted)

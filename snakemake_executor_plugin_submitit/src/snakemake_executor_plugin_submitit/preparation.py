@@ -1,4 +1,4 @@
-"""From a job of Snakemake to what is submitted for it."""
+"""From a Snakemake job to what is submitted for it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def prepare(
     settings: ExecutorSettings,
     remarks: Remarks,
 ) -> Prepared:
-    """What to submit a job with.
+    """Prepare a job for submission.
 
     Args:
-        job: which.
-        command: that runs it on the node.
-        log_stem: what the names of its own logs begin with.
-        workflow: that it belongs to.
+        job: the job.
+        command: the command that runs it on the node.
+        log_stem: the prefix of the names of its own logs.
+        workflow: its workflow.
         settings: of the executor.
-        remarks: takes what of its resources means nothing.
+        remarks: receives warnings about meaningless resources.
 
     Raises:
         RequestError: it cannot be submitted.

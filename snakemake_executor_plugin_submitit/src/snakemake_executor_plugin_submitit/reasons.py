@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 NODE_LIMIT = "PartitionNodeLimit"
-"""A job with this reason will never start, unless the nodes are only down."""
+"""A job with this reason will never start, unless nodes are merely down."""
 
 _NEVER = re.compile(
     r"BadConstraints|PartitionTimeLimit|InvalidAccount|InvalidQOS|DependencyNeverSatisfied"
@@ -25,12 +25,12 @@ _REMARKS = (
 
 
 def never_starts(reason: str) -> bool:
-    """Whether a pending job's reason may be one that does not pass."""
+    """Whether a pending job's reason may be permanent."""
     return reason == NODE_LIMIT or bool(_NEVER.search(reason))
 
 
 def remark(reason: str) -> str:
-    """What a pending job's owner should know of its reason; nothing where waiting is all there is to do."""
+    """What a pending job's owner should know about its reason; empty if they can only wait."""
     for pattern, words in _REMARKS:
         if re.fullmatch(pattern, reason.strip("()")):
             return f"{reason.strip('()')}: {words}"
@@ -38,7 +38,7 @@ def remark(reason: str) -> str:
 
 
 def exit_status(status: int) -> str:
-    """What a shell's or a process's exit status says."""
+    """A shell's or a process's exit status in words."""
     number = -status if status < 0 else status - 128
     if 0 < number < 65:
         try:
@@ -49,7 +49,7 @@ def exit_status(status: int) -> str:
 
 
 def exit_code(code: str) -> str:
-    """What accounting's exit code, status and signal, says."""
+    """Accounting's exit code (status and signal) in words."""
     status, _, number = code.partition(":")
     if number == "53":
         return f"exit code {code}: Slurm could not write the job's output; does the node see the submission's folder?"
@@ -59,7 +59,7 @@ def exit_code(code: str) -> str:
 
 
 def failure(records: Sequence[Sequence[str]]) -> str:
-    """Why a job failed, from accounting's records of it and of its steps.
+    """Why a job failed, from accounting's records of it and its steps.
 
     Args:
         records: JobID, State, ExitCode, MaxRSS, ReqMem, Timelimit, NodeList of each; the job first.

@@ -1,4 +1,4 @@
-"""A rule's command in several tasks: what the second and further ones run."""
+"""A rule's command in several tasks: what all but the first run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASH_STRICT = "set -euo pipefail; "
 
 
 class _PeerLog(str):
-    """Stands for a rule's log, and for any of its logs by name or number."""
+    """Replaces a rule's log, and any of its logs by name or number."""
 
     def __getattr__(self, name: str) -> _PeerLog:
         if name.startswith("__"):
@@ -28,17 +28,17 @@ class _PeerLog(str):
 
 
 def peer_command(job: JobExecutorInterface, methods: frozenset[DeploymentMethod], replicas: int) -> str:
-    """What the second and further replicas run: the rule's own command, with another log.
+    """The command of all replicas but the first: the rule's own command, with a different log.
 
-    The first is a Snakemake as for any other job, which looks after inputs and outputs.
+    The first runs Snakemake as for any other job, which takes care of inputs and outputs.
 
     Args:
-        job: of one rule with a shell command.
-        methods: of software deployment that are in use.
-        replicas: how many were asked for.
+        job: a job of a single rule with a shell command.
+        methods: software deployment methods in use.
+        replicas: the number requested.
 
     Raises:
-        RequestError: Snakemake does more for the rule than to run a command.
+        RequestError: Snakemake does more for the rule than run a command.
     """
     members = identity.parts(job)
     rule = members[0].rule

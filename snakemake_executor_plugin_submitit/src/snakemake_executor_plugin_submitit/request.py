@@ -1,4 +1,4 @@
-"""From what a Snakemake rule asks for to what Slurm is asked for."""
+"""From a Snakemake rule's resources to a Slurm request."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 SNAKEMAKES = frozenset(
     {*("tmpdir", "mem_mib", "disk", "disk_mb", "disk_mib", "mem", "attempt", "shell_exec", "mpi"), "_cores", "_nodes"}
 )
-"""Resources that Snakemake sets, derives or reads by itself."""
+"""Resources that Snakemake sets, derives or reads itself."""
 
 PASSED = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "gres", "reservation", "nice", "licenses")
-"""Options of sbatch that rules may give without the prefix ``slurm_``."""
+"""sbatch options that rules may give without the prefix ``slurm_``."""
 
 COUNTED = ("runtime", "mem_mb", "mem_mb_per_cpu", "cpus_per_task", "cpus_per_gpu", "gpu", "nodes", "tasks")
 KNOWN = (*COUNTED, "gpu_model", "tasks_per_node", "tasks_per_gpu", "replicas", "comment", *PASSED)
@@ -38,7 +38,7 @@ OWN = {
     "signal": "slurm_signal_seconds",
     **dict.fromkeys(("array", "open-mode", "chdir", "parsable", "wait", "wrap", "test-only", "quiet", "no-kill"), ""),
 }
-"""Options of sbatch that the executor sets itself, each with what to use instead."""
+"""sbatch options that the executor sets itself, each with what to use instead."""
 PER_RULE = {
     "comment": "slurm_comment",
     "requeue": "slurm_requeue",
@@ -51,28 +51,28 @@ SHORT = {
     **{"e": "error", "a": "array", "D": "chdir", "W": "wait", "Q": "quiet", "M": "clusters"},
 }
 OWN_MEMORY_MB = 400
-"""What a job takes without its command: submitit's Python, Snakemake, and another one for the moment of a fork."""
+"""Memory that a job takes without its command: submitit's Python, Snakemake, and a copy during a fork."""
 CLUSTERS = "jobs on another cluster would not be seen; start Snakemake there, or with SLURM_CLUSTERS=that one"
 
 
 class RequestError(Exception):
-    """What a job asks for cannot be said to the cluster; the message says why."""
+    """A job's request cannot be expressed to the cluster; the message says why."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one job asks for.
+    """The request of one job.
 
     Attributes:
         name: shown in the queue.
         minutes: its time limit; None: the partition's default.
-        options: of sbatch, by name; True stands for a flag.
-        extra: further words of sbatch's command line.
-        gpus: of all its nodes.
-        replicas: in how many tasks its command is started.
-        in_batch: whether its command runs beside the tasks that it starts itself, not in one of them.
-        signal_seconds: how long before its time limit it is asked to leave; 0: not at all.
-        requeue: whether it may be queued again.
+        options: sbatch options, by name; True for a flag.
+        extra: further words on sbatch's command line.
+        gpus: number over all its nodes.
+        replicas: number of tasks that start its command.
+        in_batch: whether its command runs in the batch step and starts its tasks itself.
+        signal_seconds: seconds before its time limit at which it is asked to exit; 0: not at all.
+        requeue: whether it may be requeued.
         remarks: what its owner should know.
     """
 
@@ -88,7 +88,7 @@ class Request:
     remarks: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def rename(self, name: str) -> Request:
-        """The same under another name."""
+        """The same request under another name."""
         return replace(self, name=name)
 
 
@@ -101,15 +101,15 @@ def request(
     requeue: bool = True,
     limited: Collection[str] = (),
 ) -> Request:
-    """What a job asks for; the plugin's ``docs/further.md`` has the table of resources.
+    """A job's request; the plugin's ``docs/further.md`` has the table of resources.
 
     Args:
-        resources: of the job, as Snakemake gives them; None counts as not given.
+        resources: the job's resources from Snakemake; None counts as not given.
         threads: of the rule.
         name: shown in the queue.
-        signal_seconds: how long before its time limit a job is asked to save and leave, unless its rule says otherwise.
-        requeue: whether a job may be queued again, unless its rule says otherwise.
-        limited: names that are limits of this Snakemake run, and so may have no meaning on the cluster.
+        signal_seconds: seconds before its time limit at which a job is asked to save and exit, unless its rule says.
+        requeue: whether a job may be requeued, unless its rule says otherwise.
+        limited: names that are limits of this Snakemake run, and so may mean nothing to the cluster.
 
     Raises:
         RequestError: a resource has an impossible value.
@@ -131,7 +131,7 @@ def request(
         )
         signal_seconds = 0
     options = _memory(given, remarks) | _processors(given, threads) | _pass_on(given, limited, remarks)
-    # Not every cluster lets jobs be queued again unless they say so.
+    # Not every cluster requeues jobs unless they ask for it.
     options["requeue" if requeue else "no-requeue"] = True
     layout, replicas, in_batch = _layout(given, bool(resources.get("mpi")))
     options |= layout | _gpus(given, layout)
@@ -150,7 +150,7 @@ def request(
 
 
 def _layout(given: Mapping[str, Any], mpi: bool) -> tuple[dict[str, Any], int, bool]:
-    """Nodes and tasks as options of sbatch; the number of replicas; whether the command starts its tasks itself."""
+    """Nodes and tasks as sbatch options; the number of replicas; whether the command starts its tasks itself."""
     nodes, tasks, replicas = (_count(given, key, 1) for key in ("nodes", "tasks", "replicas"))
     spread = {f"n{key.replace('_', '-')}": _count(given, key) for key in _SPREAD if key in given}
     if replicas > 1:
@@ -169,13 +169,13 @@ _SPREAD = ("tasks_per_node", "tasks_per_gpu")
 
 
 def _memory(given: Mapping[str, Any], remarks: list[str]) -> dict[str, Any]:
-    # Snakemake gives every job a default mem_mb, so one by CPU is what was meant.
+    # Snakemake gives every job a default mem_mb, so a given memory per CPU is what was meant.
     if "mem_mb_per_cpu" in given:
         return {"mem-per-cpu": f"{_count(given, 'mem_mb_per_cpu')}M"}
     if "mem_mb" not in given:
         return {}
     megabytes = _count(given, "mem_mb", least=0)
-    if 0 < megabytes < OWN_MEMORY_MB:  # 0 is all of a node's, for Slurm
+    if 0 < megabytes < OWN_MEMORY_MB:  # for Slurm, 0 means all of a node's memory
         remarks.append(
             f"less memory than Snakemake itself takes on a node is asked for; it is {OWN_MEMORY_MB} MB at least"
         )
@@ -190,9 +190,9 @@ def _processors(given: Mapping[str, Any], threads: int) -> dict[str, Any]:
 
 
 def _gpus(given: Mapping[str, Any], layout: Mapping[str, Any]) -> dict[str, Any]:
-    """GPUs of each node, or of the job where its tasks may lie on any number of nodes."""
+    """GPUs per node, or for the job if its tasks may be on any number of nodes."""
     count, model = _count(given, "gpu", 0, least=0), given.get("gpu_model")
-    if model and "gpu" not in given:  # with gpu=0 it is a default that does not matter
+    if model and "gpu" not in given:  # with gpu=0 it is an irrelevant default
         raise RequestError(f"gpu_model={model} without gpu: how many?")
     if not count:
         return {}
@@ -207,7 +207,7 @@ def _require_even(count: int, what: str, nodes: int) -> None:
 
 
 def _pass_on(given: Mapping[str, Any], limited: Collection[str], remarks: list[str]) -> dict[str, Any]:
-    """Options of sbatch that are passed on as they are."""
+    """Sbatch options that are passed on unchanged."""
     options: dict[str, Any] = {}
     for key, value in given.items():
         option = key.removeprefix("slurm_").replace("_", "-")
@@ -228,11 +228,11 @@ def _pass_on(given: Mapping[str, Any], limited: Collection[str], remarks: list[s
 
 
 def _extra(given: Mapping[str, Any]) -> tuple[str, ...]:
-    """The words of ``slurm_extra``, without any option that the executor sets."""
+    """The words of ``slurm_extra``; options that the executor sets are refused."""
     text = str(given.get("slurm_extra", ""))
     try:
         words = shlex.split(text)
-        if len(words) == 1 and " " in words[0]:  # quoted once more, for Snakemake's command line
+        if len(words) == 1 and " " in words[0]:  # quoted twice, for Snakemake's command line
             words = shlex.split(words[0])
     except ValueError as error:
         raise RequestError(f"resource slurm_extra={text}: {error}") from None

@@ -25,40 +25,42 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # Snakemake
     )
     keep_days: int = field(
         default=10,
-        metadata={"help": "After how many days the files of failed jobs are removed; those of others are at once"},
+        metadata={
+            "help": "Days after which the files of failed jobs are removed; those of other jobs are removed at once"
+        },
     )
-    job_name_prefix: str = field(default="", metadata={"help": "What the names of jobs in the queue begin with"})
+    job_name_prefix: str = field(default="", metadata={"help": "Prefix of job names in the queue"})
     array_parallelism: int = field(
-        default=256, metadata={"help": "How many jobs of one array may run at the same time"}
+        default=256, metadata={"help": "Number of jobs of one array that may run at the same time"}
     )
     array_size: int = field(
-        default=1000, metadata={"help": "How many jobs one array may have; at most the cluster's MaxArraySize"}
+        default=1000, metadata={"help": "Number of jobs that one array may have; at most the cluster's MaxArraySize"}
     )
     signal_seconds: int = field(
         default=120,
         metadata={
-            "help": "How many seconds before its time limit a job is asked to save its state and leave (SIGUSR2); "
-            "0: not at all. Of one rule: its resource slurm_signal_seconds"
+            "help": "Seconds before its time limit at which a job is asked to save its state and exit (SIGUSR2); "
+            "0: not at all. For one rule: its resource slurm_signal_seconds"
         },
     )
     no_requeue: bool = field(
         default=False,
         metadata={
-            "help": "Do not let jobs be queued again after preemption, a broken node, or when they left before "
-            "their time limit. Of one rule: its resource slurm_requeue"
+            "help": "Do not requeue jobs after preemption, a broken node, or when they exited before their time limit. "
+            "For one rule: its resource slurm_requeue"
         },
     )
     max_timeouts: int = field(
         default=100,
-        metadata={"help": "How many times a job that left before its time limit may be queued again"},
+        metadata={"help": "Number of times a job that exited before its time limit may be requeued"},
     )
     setup: list[str] = field(
         default_factory=list,
-        metadata={"help": "Lines of shell that a job begins with on its node, like 'module load x'", "nargs": "+"},
+        metadata={"help": "Shell lines that a job runs first on its node, such as 'module load x'", "nargs": "+"},
     )
     srun_args: str = field(
-        default="", metadata={"help": "Further arguments of the srun that starts a job, like --mpi=none"}
+        default="", metadata={"help": "Further arguments of the srun that starts a job, such as --mpi=none"}
     )
     log_lines: int = field(
-        default=20, metadata={"help": "How many of the last lines of a failed job's log Snakemake's error shows"}
+        default=20, metadata={"help": "Number of last lines of a failed job's log shown in Snakemake's error"}
     )

@@ -1,4 +1,4 @@
-"""Slurm: submitting to it, and asking it what became of jobs."""
+"""Slurm: submitting jobs and querying their status."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from snakemake_executor_plugin_submitit.verdict import (
 
 NEEDED = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 DOUBT_AT, DOUBT_EVERY = 3, 10
-"""At which question, and then every so many, the queue is asked too: accounting may miss an end, and knows reasons
-late."""
+"""The queue is queried too at query number `DOUBT_AT` and every `DOUBT_EVERY` queries: accounting may miss an end, and
+learns reasons late."""
 EXPLAIN_SECONDS = 10.0
-"""How long accounting, which lags behind the queue, may take to say why a job failed."""
+"""Seconds that accounting, which lags behind the queue, may take to say why a job failed."""
 IDS_AT_ONCE = 5000
-"""How many ids an argument has room for: Linux gives it 128 KiB."""
+"""The number of ids that fit into an argument: Linux allows 128 KiB."""
 CONFIRMED_AT_ONCE = 50
-"""Of how many absent jobs the controller is asked at a time, as it is asked about each by itself."""
+"""The number of absent jobs queried at a time, as the controller is asked about each individually."""
 
 
 class Slurm(Cluster):
-    """A Slurm cluster, asked with one command for all jobs.
+    """A Slurm cluster, queried with one command for all jobs.
 
     Raises:
         Refused: there is none, or several.
@@ -105,18 +105,18 @@ class Slurm(Cluster):
             try:
                 ask("scancel", *part)
             except NoAnswer:
-                # It also complains of jobs that are long gone.
+                # It also complains about jobs that are long gone.
                 if not set(part).isdisjoint(tokens()):
                     raise
 
     @property
     def accounting(self) -> bool:
-        """Whether the cluster keeps accounts that can be asked."""
+        """Whether the cluster has accounting that can be queried."""
         none = self._configuration().get("AccountingStorageType", "").endswith("none")
         return shutil.which("sacct") is not None and not none
 
     def _configuration(self) -> dict[str, str]:
-        """The controller's own, asked once; nothing while it does not answer."""
+        """The controller's configuration, queried once; empty while it does not answer."""
         if self._configured is None:
             try:
                 lines = ask("scontrol", "show", "config").splitlines()
@@ -127,7 +127,7 @@ class Slurm(Cluster):
         return self._configured
 
     def _look_up(self, jobs: Sequence[Submitted]) -> tuple[dict[str, Row], dict[str, Row] | None]:
-        """What accounting and, where that is not enough, the queue say; None: it was not asked, or did not answer."""
+        """What accounting and, if that is not enough, the queue say; None: it was not queried, or did not answer."""
         error: NoAnswer | None = None
         accounted: dict[str, Row] = {}
         if self.accounting:
@@ -135,7 +135,7 @@ class Slurm(Cluster):
                 accounted = self._accounts(jobs)
             except NoAnswer as silence:
                 error = silence
-        # What accounting calls final may be about to be queued again, the reasons it gives may be past, and it may lag
+        # A job that accounting calls finished may be about to be requeued, its reasons may be outdated, and it may lag
         # behind, miss an end, or be switched off.
         self._questions += 1
         regular = self._questions == DOUBT_AT or self._questions % DOUBT_EVERY == 0
@@ -158,7 +158,7 @@ class Slurm(Cluster):
         return answer
 
     def _result(self, job: Submitted, accounted: dict[str, Row]) -> Status | None:
-        """What a job's own file says, read only where it may be needed."""
+        """The status in a job's own file, read only if it may be needed."""
         row = accounted.get(job.id)
         return job.result() if row is None or (row.active and job.unsettled) else None
 
@@ -178,7 +178,7 @@ class Slurm(Cluster):
                 answer |= {job.id: ACTIVE for job in never}
 
     def _explain(self, failed: Sequence[Submitted], answer: dict[str, Status], now: float) -> None:
-        """Add why jobs ended as they did, which accounting may have to be waited for."""
+        """Add why jobs ended as they did, which may mean waiting for accounting."""
         unexplained = [job for job in failed if not answer[job.id].why.startswith(CANNOT_START)]
         if not unexplained or not self.accounting:
             return
@@ -199,16 +199,16 @@ class Slurm(Cluster):
 
 
 _MINE = ("-h", "-r", "-u", str(os.getuid()))
-"""By number: names like $LOGNAME may be somebody else's."""
+"""The user's number: names like $LOGNAME may be someone else's."""
 
 
 def _is_doubtful(row: Row | None) -> bool:
-    """Whether accounting's word is not enough."""
+    """Whether accounting alone is not enough."""
     return row is None or not (row.active or row.state == "COMPLETED") or reasons.never_starts(row.reason)
 
 
 def _unknown(job: Submitted) -> bool | None:
-    """Whether the controller says that it does not know a job; None where it says nothing."""
+    """Whether the controller says that it does not know a job; None if it does not answer."""
     try:
         done = call("scontrol", "-o", "show", "job", job.id)
     except NoAnswer:
@@ -217,7 +217,7 @@ def _unknown(job: Submitted) -> bool | None:
 
 
 def _more_nodes_than_there_are(job: Submitted) -> bool:
-    """Whether a job asks for more nodes than its partition has, up or down."""
+    """Whether a job requests more nodes than its partition has, up or down."""
     try:
         wanted, _, partition = ask("squeue", "-h", "-j", job.id, "-o", "%D|%P").strip().partition("|")
         there = ask("sinfo", "-h", "-p", partition, "-o", "%D").split()

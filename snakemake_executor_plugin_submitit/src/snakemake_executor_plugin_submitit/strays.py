@@ -1,4 +1,4 @@
-"""Submissions whose answer never came: they may be in the queue all the same."""
+"""Submissions that were never answered: they may be in the queue nevertheless."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from snakemake_executor_plugin_submitit.clusters import Clusters
 from snakemake_executor_plugin_submitit.ledger import Ledger
 
 STRAY_SECONDS, STRAY_EVERY = 600.0, 30.0
-"""For how long, and how often, a submission without an answer is looked for: a busy controller may take it up late."""
+"""How long, and how often, to look for an unanswered submission: a busy controller may process it late."""
 
 
 class Strays:
-    """Looks for what unanswered submissions left, and cancels it before anything takes its place."""
+    """Looks for jobs of unanswered submissions, and cancels them before anything replaces them."""
 
     def __init__(self, ledger: Ledger, clusters: Clusters) -> None:
         self.ledger = ledger
@@ -24,19 +24,19 @@ class Strays:
 
     @property
     def expected(self) -> bool:
-        """Whether there may be any."""
+        """Whether there may be such jobs."""
         return bool(self.ledger.unanswered)
 
     def cancel_if_due(self) -> None:
-        """Look again, if it is time."""
+        """Look again if it is time."""
         if self.expected and time.monotonic() > self._next:
             self.cancel()
 
     def cancel(self) -> bool:
-        """Cancel those that are in a queue; False: a cluster does not answer."""
+        """Cancel those in a queue; False: a cluster does not answer."""
         now = time.monotonic()
         self._next = now + STRAY_EVERY
-        # Tokens of submissions that another thread is making at this moment are not among them.
+        # Tokens of submissions in progress in another thread are not among them.
         unanswered = self.ledger.unanswered.copy()
         try:
             for name in sorted(set(unanswered.values())):

@@ -24,22 +24,22 @@ _TRANSIENT = re.compile(
     re.IGNORECASE,
 )
 _LIMIT = re.compile(r"SubmitJob|MaxSubmit|job count limit|too many jobs|MaxArraySize|invalid job array", re.IGNORECASE)
-"""Words of a refusal that fewer jobs might not meet."""
+"""Messages of refusals that fewer jobs might avoid."""
 _PER_JOB = re.compile(r"PerJob")
 _ALWAYS_SET = ("ARRAY_INX", "JOB_NAME", "COMMENT", "SIGNAL", "OPEN_MODE", "REQUEUE", "NO_REQUEUE", "WAIT", "EXPORT")
-"""Variables ``SBATCH_...`` that sbatch would prefer to the script's lines."""
+"""Variables ``SBATCH_...`` that would override the script's lines."""
 
 
 @dataclass(frozen=True)
 class Habits:
-    """What all jobs of a run have in common.
+    """Settings common to all jobs of a run.
 
     Attributes:
-        max_timeouts: how many times a job that left before its time limit may be queued again.
-        array_parallelism: how many jobs of an array may run at the same time.
-        setup: lines of shell that its script begins with.
+        max_timeouts: number of times a job that exited before its time limit may be requeued.
+        array_parallelism: number of jobs of an array that may run at the same time.
+        setup: shell lines at the start of its script.
         srun_args: further arguments of srun.
-        variables: names of those that the workflow declares.
+        variables: names of environment variables declared by the workflow.
     """
 
     max_timeouts: int = 100
@@ -50,10 +50,10 @@ class Habits:
 
 
 def submit(commands: Sequence[Command], request: Request, folder: Path, habits: Habits) -> list[str]:
-    """Submit jobs of one shape, as an array where they are several; returns their ids.
+    """Submit jobs of the same shape, as an array if there are several; returns their ids.
 
     Raises:
-        Refused: none was submitted, as far as is known.
+        Refused: none was submitted, as far as known.
     """
     try:
         folder.mkdir(parents=True, mode=0o700)
@@ -72,7 +72,7 @@ def submit(commands: Sequence[Command], request: Request, folder: Path, habits: 
         transient = bool(_TRANSIENT.search(said))
         raise Refused(said, again=fewer or transient, fewer=fewer, unanswered=transient)
     job = job_id(done.stdout)
-    if len(done.stdout.split()) > 1:  # whose number is it?
+    if len(done.stdout.split()) > 1:  # the id of which job?
         job = next((key.split("_")[0] for key, token in _known().items() if token == folder.name), job)
     ids = [job] if len(commands) == 1 else [f"{job}_{element}" for element in range(len(commands))]
     for name, pickle in zip(ids, pickles, strict=True):
@@ -93,12 +93,12 @@ def script(request: Request, folder: Path, habits: Habits, jobs: int) -> str:
     setup = list(habits.setup)
     if request.in_batch:
         setup.append("export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}")
-    # The user's own comment may be what accounting goes by.
+    # Accounting may rely on the user's own comment.
     comment = f"{request.options.get('comment', '')} {folder.name}".strip()
     options = {**request.options, "comment": comment}
     if request.in_batch and request.signal_seconds:
         options["signal"] = f"B:USR2@{request.signal_seconds}"
-    # Since Slurm 22.05 srun does not take it over from sbatch.
+    # Since Slurm 22.05, srun does not inherit it from sbatch.
     processors = [f"--cpus-per-task={options['cpus-per-task']}"] if "cpus-per-task" in options else []
     executor.update_parameters(
         job_name=request.name,
@@ -109,8 +109,8 @@ def script(request: Request, folder: Path, habits: Habits, jobs: int) -> str:
         wckey=None,
         setup=setup or None,
         use_srun=not request.in_batch,
-        # One dead task must not leave the others waiting; but they may end minutes apart, as the first writes what
-        # the others have made.
+        # One dead task must not leave the others waiting; but they may end minutes apart, as the first writes the
+        # results of all.
         srun_args=[
             *("--export=ALL", *processors, "--kill-on-bad-exit=1", "--wait=0"),
             *habits.srun_args,
@@ -119,13 +119,13 @@ def script(request: Request, folder: Path, habits: Habits, jobs: int) -> str:
     )
     if jobs > 1:
         executor.parameters["map_count"] = jobs
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")  # submitit's hooks for plugins
+    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")  # submitit's plugin hooks
     lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if request.signal_seconds or not line.startswith("#SBATCH --signal="))
 
 
 def job_id(printed: str) -> str:
-    """The id that ``sbatch --parsable`` prints, last of all: sites let sbatch say other things too.
+    """The id that ``sbatch --parsable`` prints last: sites let sbatch print other things too.
 
     Raises:
         Refused: there is none.
@@ -138,14 +138,14 @@ def job_id(printed: str) -> str:
 
 def _dump(command: Command, request: Request, path: Path, habits: Habits) -> Path:
     delayed = DelayedSubmission(command)
-    # Without a known limit every SIGUSR2 counts as one of its time.
+    # Without a known limit every SIGUSR2 counts as a time-out.
     delayed.set_timeout(request.minutes or 0, habits.max_timeouts)
     delayed.dump(path)
     return path
 
 
 def _export(request: Request, habits: Habits) -> list[str]:
-    """``--export``: of what the user wants exported, what the workflow declares is always a part."""
+    """``--export``: what the user wants exported, always including what the workflow declares."""
     wanted = str(request.options.get("export") or environment().get("SBATCH_EXPORT", ""))
     if not wanted or "ALL" in wanted.split(","):
         return [f"--export={wanted or 'ALL'}"]
@@ -154,7 +154,7 @@ def _export(request: Request, habits: Habits) -> list[str]:
 
 
 def _variables(request: Request) -> dict[str, str]:
-    """Sbatch's environment: without variables that it would prefer to what this job asks for."""
+    """Sbatch's environment, without variables that would override this job's request."""
     options = [name.replace("-", "_").upper() for name in request.options]
     renamed = (*(("MEM_PER_NODE",) * ("mem" in request.options)), *(("TIMELIMIT",) * bool(request.minutes)))
     hidden = {f"SBATCH_{name}" for name in (*_ALWAYS_SET, *renamed, *options)}

@@ -1,4 +1,4 @@
-"""Submits batches of jobs: when nothing that an earlier run left stands in their way, and again when refused."""
+"""Submits batches of jobs: once no jobs of an earlier run are in their way, and again if refused."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.strays import Strays
 
 LONGEST_WAIT = 300.0
-"""Seconds between two attempts to submit, at most."""
+"""The most seconds between attempts to submit."""
 
 
 class Submitter:
     """Submits batches; may be called by several threads.
 
     Args:
-        cluster: that takes the jobs.
+        cluster: the cluster that takes the jobs.
         ledger: where submissions are noted.
         earlier: jobs of earlier runs.
-        strays: what unanswered submissions left.
+        strays: jobs of unanswered submissions.
         files: of submissions.
         settings: of the executor.
-        seconds: after which a batch that has to wait is looked at again.
-        logger: takes what is to be said.
-        remarks: takes what is to be said once.
-        watch: takes each job that was submitted.
-        fail: takes each job that cannot be, and why.
+        seconds: seconds after which a waiting batch is checked again.
+        logger: receives messages.
+        remarks: receives messages that are given once.
+        watch: called with each submitted job.
+        fail: called with each job that cannot be submitted, and why.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class Submitter:
         self._lock = threading.RLock()
 
     def submit(self, batch: Batch) -> None:
-        """Submit a batch, now or later; its errors are its jobs'."""
+        """Submit a batch, now or later; errors are reported for its jobs."""
         try:
             with self._lock:
                 if not self.stopped and self._may_go(batch):
                     self._submit_now(batch)
         except OSError as error:
             self._postpone(batch, f"{error.filename or self.folder}: {error.strerror}")
-        except Exception as error:  # of one batch; others go on
+        except Exception as error:  # only one batch; others continue
             for item in batch.jobs:
                 self.fail(item.job, f"not submitted: {type(error).__name__}: {error}")
 
     def submit_due(self) -> None:
-        """Try again what has waited long enough."""
+        """Retry batches that have waited long enough."""
         now = time.monotonic()
         with self._lock:
             due = [batch for batch in self._waiting if batch.not_before <= now]
@@ -88,13 +88,13 @@ class Submitter:
             self.submit(batch)
 
     def stop(self) -> list[Batch]:
-        """Submit nothing any more; returns what was waiting."""
+        """Submit nothing more; returns the waiting batches."""
         with self._lock:
             self.stopped, waiting, self._waiting = True, self._waiting, []
         return waiting
 
     def _may_go(self, batch: Batch) -> bool:
-        """Whether nothing that was submitted before stands in a batch's way; else it waits."""
+        """Whether no earlier submission is in a batch's way; otherwise it waits."""
         if self.strays.expected and not self.strays.cancel():
             self._wait(batch, self.seconds)
             return False
@@ -127,7 +127,7 @@ class Submitter:
             Entry(job, item.identity, item.job.attempt, self.cluster.name, here)
             for item, job in zip(batch.jobs, jobs, strict=True)
         ]
-        # They are in the queue, noted or not: an error here must not have them submitted once more.
+        # They are in the queue, noted or not: an error here must not cause a second submission.
         with warn_of_file_errors(self.logger):
             self.ledger.note_submitted(token, entries)
         self.files.expect(entries)

@@ -27,46 +27,46 @@ from snakemake_executor_plugin_submitit import reasons
 
 POLL_SECONDS = 0.1
 PEER_LOG = "SUBMITIT-PEER-LOG"
-"""Stands in a peer's command for the name of its log, which is known on the node only."""
+"""Placeholder in a peer's command for the name of its log, which is only known on the node."""
 AGAIN_SECONDS = 5.0
-"""After which a command that is still there is asked again to leave: it may not have been listening yet."""
+"""Seconds after which a command that is still running is asked again to exit: it may not have been listening yet."""
 SCONTROL_SECONDS = 60
 LEAVE_SECONDS = 30.0
-"""How long processes get between SIGTERM and SIGKILL where Slurm does not say."""
+"""Seconds that processes get between SIGTERM and SIGKILL if Slurm does not say."""
 
 
 class CommandFailed(Exception):
-    """The command ended with another exit status than 0."""
+    """The command ended with a non-zero exit status."""
 
 
 @dataclass
 class Command:
-    """A job: one shell command, in as many replicas as were asked for.
+    """A job: one shell command, in the requested number of replicas.
 
-    Signals. Slurm's reach every process of the job where it tracks processes by their parents, and only this one
-    where it tracks them by cgroup. So this one hands SIGUSR2 (the time limit is near, or a preemption that says so)
-    and SIGTERM (preemption, cancelled, requeued) on to the command's process group, and the command is started with
-    both ignored: shells and Snakemake then wait for the program that they run, and a program that can save its state
-    sets a handler of its own. Until it leaves it is asked again every few seconds, as it may still have been starting.
+    Signals. Slurm's signals reach every process of the job if it tracks processes by their parents, but only this one
+    if it tracks them by cgroup. So this process forwards SIGUSR2 (the time limit is near, or a preemption configured
+    so) and SIGTERM (preempted, cancelled, requeued) to the command's process group, and the command starts with both
+    ignored: shells and Snakemake then wait for the program that they run, and a program that can save its state sets
+    its own handler. Until it exits it is asked again every few seconds, as it may still have been starting.
 
     What follows depends on how the command ends:
 
-    - with 0: done, whatever was asked.
-    - after SIGUSR2: it left so as to go on later. The job is requeued, which Slurm counts as the same job.
-    - after SIGTERM: Slurm itself decides what becomes of the job; so neither return nor raise, which would make it a
-      finished job, but wait for SIGKILL.
+    - with 0: done, whatever signals were received.
+    - after SIGUSR2: it exited in order to resume later. The job is requeued, which Slurm counts as the same job.
+    - after SIGTERM: Slurm itself decides what happens to the job; so neither return nor raise, which would finish the
+      job, but wait for SIGKILL.
     - else: `CommandFailed`.
 
-    A command that does not leave when it is asked runs into its time limit, and the job ends as TIMEOUT.
+    A command that does not exit when asked runs into its time limit, and the job ends as TIMEOUT.
 
     Attributes:
-        command: run by bash, in the folder where the job was submitted.
+        command: run by bash in the folder where the job was submitted.
         log: where the command's output goes: ``{log}.slurm-JOB.log``, that of task n in ``{log}.slurm-JOB.n.log``;
             `PEER_LOG` in its command becomes ``{log}.slurm-JOB.n.command.log``.
         replicas: the number of tasks that run.
-        peer_command: what the second and further tasks run; all tasks find their ranks in the variables that
+        peer_command: run by all tasks but the first; all tasks find their ranks in the variables that
             torch.distributed reads.
-        requeue: whether the job is queued again when it left after SIGUSR2.
+        requeue: whether the job is requeued if it exited after SIGUSR2.
     """
 
     command: str
@@ -78,7 +78,7 @@ class Command:
     def __call__(self) -> None:
         """Run the command; called by submitit on the node."""
         environment = JobEnvironment()
-        # One that an earlier start left would make a job that goes on look finished.
+        # A result left by an earlier start would make a resumed job look finished.
         if environment.cluster != "debug":
             environment.paths.result_pickle.unlink(missing_ok=True)
         command = self.command
@@ -101,11 +101,11 @@ class Command:
         raise CommandFailed(words)
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit queues again: the same."""
+        """What submitit requeues: the same job."""
         return DelayedSubmission(self)
 
     def _stem(self, environment: JobEnvironment) -> str:
-        """Of the names of this task's logs."""
+        """The prefix of the names of this task's logs."""
         rank = f".{environment.global_rank}" if environment.global_rank else ""
         return f"{self.log}.{environment.cluster}-{environment.job_id}{rank}"
 
@@ -113,7 +113,7 @@ class Command:
     def _output(self, environment: JobEnvironment) -> Iterator[IO[bytes]]:
         path = Path(f"{self._stem(environment)}.log")
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Appended to: when a job is requeued, what it said before it left is worth reading.
+        # Appended to: when a job is requeued, its earlier output is still worth reading.
         with path.open("ab", buffering=0) as file:
             where = f"{environment.cluster} job {environment.job_id} on {environment.hostname}"
             _log(file, f"{where}, restarts: {os.environ.get('SLURM_RESTART_COUNT', '0')}")
@@ -122,7 +122,7 @@ class Command:
 
 @contextmanager
 def _note_requests() -> Iterator[tuple[list[signal.Signals], Any]]:
-    """The signals received that ask to leave, and submitit's handler of SIGUSR2."""
+    """Yield the list of received signals that ask to exit, and submitit's handler of SIGUSR2."""
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
         yield received, None  # the cluster ``debug``: signals are Snakemake's
@@ -141,8 +141,8 @@ def _note_requests() -> Iterator[tuple[list[signal.Signals], Any]]:
 
 
 def _run(command: str, asked: list[signal.Signals], output: IO[bytes]) -> int:
-    """Run to the end, handing on what is asked; returns the exit status."""
-    # A file, as an argument may have 128 KiB; without a name, so that nobody else reads it.
+    """Run the command to its end, forwarding signals; returns the exit status."""
+    # A file, as arguments are limited to 128 KiB; without a name, so that nobody else can read it.
     with tempfile.TemporaryFile() as script:
         script.write(command.encode())
         script.seek(0)
@@ -157,7 +157,7 @@ def _run(command: str, asked: list[signal.Signals], output: IO[bytes]) -> int:
         )
     handed_on, again_at = 0, 0.0
     try:
-        # Not wait(): a signal's handler could not see the end of the child then.
+        # Not wait(): a signal handler could then not see the end of the child.
         while (status := child.poll()) is None:
             for number in asked[handed_on:]:
                 _log(output, f"{number.name}: handed on to the command")
@@ -169,12 +169,12 @@ def _run(command: str, asked: list[signal.Signals], output: IO[bytes]) -> int:
             time.sleep(POLL_SECONDS)
         return status
     finally:
-        # On Ctrl-C at submitit's local cluster the command is still there.
+        # On Ctrl-C at submitit's local cluster the command is still running.
         _end(child)
 
 
 def _address(node: str) -> str:
-    """Where a node is: its name where that can be looked up, else the address that Slurm reaches it by."""
+    """A node's address: its name if that can be resolved, or else the address that Slurm uses."""
     try:
         socket.getaddrinfo(node, None)
     except socket.gaierror:
@@ -205,7 +205,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _signal(group: int, number: int) -> bool:
-    """Whether the group has processes; zombies that nobody has waited for yet are none of them to wait for."""
+    """Whether the group has running processes; zombies do not count."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -214,13 +214,13 @@ def _signal(group: int, number: int) -> bool:
 
 
 def _requeue(submitit: Any, output: IO[bytes]) -> NoReturn:
-    """Let submitit requeue the job; a controller that does not answer is asked again until the time is up."""
+    """Let submitit requeue the job; if the controller does not answer, retry until the time is up."""
     while True:
         try:
             submitit(signal.SIGUSR2, None)
         except (subprocess.SubprocessError, OSError) as error:
             _log(output, f"requeue failed ({error}); trying again")
-        # Only the first task comes here without an exception, if it is not the one that requeues: see submitit.
+        # Only the first task gets here without an exception, if it is not the one that requeues: see submitit.
         time.sleep(5)
 
 

@@ -1,4 +1,4 @@
-"""The verdict on a job: a pure function of what Slurm says and of the time."""
+"""The verdict on a job: a pure function of what Slurm says and the time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ACTIVE_STATES = frozenset(
     }
 )
 RERUN_STATES = frozenset({"NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED"})
-"""Through which Slurm passes when it is about to queue a job again; final only if they persist."""
+"""States that a job passes through before being requeued; final only if they persist."""
 
 RERUN_SECONDS = 30.0
 UNCONFIRMED_SECONDS = 30.0
-"""How long a failure counts as about to be queued again while the queue does not answer."""
+"""Seconds for which a failed job counts as about to be requeued while the queue does not answer."""
 ABSENT_SECONDS = 60.0
-"""How long a job may be absent from Slurm's answers before the controller is asked whether it knows the job."""
+"""Seconds a job may be absent from Slurm's answers before the controller is asked whether it knows it."""
 
 ABSENT = "absent"
 CANNOT_START = "Slurm can never start it"
@@ -29,7 +29,7 @@ LOST = Status("failed", "lost: Slurm does not know it any more, and it left no r
 
 @dataclass(frozen=True)
 class Row:
-    """A job's state, and the reason for which it waits.
+    """A job's state, and the reason why it is pending.
 
     ``CANCELLED by 1000`` is the state CANCELLED.
     """
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def state(self) -> str:
-        """Without whose doing it was."""
+        """The state without who caused it."""
         return self.text.split(" ")[0]
 
     @property
@@ -50,14 +50,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Sight:
-    """What was seen of a job.
+    """What was seen of a job at one time.
 
     Attributes:
-        accounted: by accounting, if it answered and has the job.
-        queued: in the queue, if it was asked, answered and has the job.
+        accounted: accounting's row, if it answered and has the job.
+        queued: the queue's row, if it was asked, answered and has the job.
         asked: whether the queue was asked and answered.
         unknown: whether the controller says that it does not know such a job; None: it was not asked.
-        result: what the job's own file says.
+        result: the status in the job's own file.
     """
 
     accounted: Row | None = None
@@ -68,18 +68,18 @@ class Sight:
 
     @property
     def row(self) -> Row | None:
-        """The better word of the two: the queue forgets jobs, but is never behind."""
+        """The more reliable of the two: the queue forgets jobs, but is never behind."""
         if self.queued and (self.accounted is None or self.queued.active or self.queued.state == "COMPLETED"):
             return self.queued
         return self.accounted
 
 
 def judge(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
-    """What became of a job, and what of that has yet to persist.
+    """A job's status, and any state that has yet to persist.
 
     Args:
         sight: what was seen now.
-        before: what had yet to persist when it was seen last.
+        before: the state that had yet to persist when last seen.
         now: `time.monotonic`.
     """
     row = sight.row
@@ -98,7 +98,7 @@ def judge(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, U
 
 
 def has_persisted(unsettled: Unsettled | None, what: str, seconds: float, now: float) -> bool:
-    """Whether a state has been seen for so long."""
+    """Whether a state has been seen for this long."""
     return unsettled is not None and unsettled.what == what and now - unsettled.since >= seconds
 
 
@@ -118,7 +118,7 @@ def _judge_unheard_of(sight: Sight, before: Unsettled | None, now: float) -> tup
 
 def _judge_running(row: Row, sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
     if not sight.asked:
-        # What only the queue can say stands until the queue is asked again.
+        # What only the queue can say remains valid until the queue is asked again.
         return ACTIVE, before if before and before.what not in RERUN_STATES else None
     if sight.queued is None:
         return _judge_absent(sight, before, now)
@@ -126,7 +126,7 @@ def _judge_running(row: Row, sight: Sight, before: Unsettled | None, now: float)
 
 
 def _judge_absent(sight: Sight, before: Unsettled | None, now: float) -> tuple[Status, Unsettled | None]:
-    """A list without the job is no proof: it may be somebody else's, or cut. Only the controller's word is."""
+    """A list without the job is no proof: it may be someone else's, or cut off. Only the controller's answer is."""
     if sight.unknown:
         return _wait_or(sight.result or LOST, ABSENT, ABSENT_SECONDS, before, now)
     return ACTIVE, before if before and before.what == ABSENT else Unsettled(ABSENT, now)
