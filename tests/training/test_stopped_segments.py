@@ -9,8 +9,10 @@ from ayt.base import paths
 from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.base.images import Images
+from ayt.base.processes import ALONE
 from ayt.base.stopped import Stopped, read_stopped
 from ayt.experiment import load
+from ayt.methods.stopping import Stop
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment
 from ayt.plan.stops import find_last
@@ -64,6 +66,17 @@ def test_without_the_rule_it_is_a_failure_and_with_it_later_it_is_none(run, monk
     assert read_failure(run[1])[0] == 5
     train(run, stops_where_diverged=True)
     assert read_failure(run[1])[0] == float("inf")
+
+
+def test_a_segment_that_is_not_trained_has_a_note_for_every_average(tiny, tmp_path):
+    plan = Plan(load([tiny], {"methods": {"ect": {"ema": [0.9, 0.5]}}, "figures": {}, "tables": {}}))
+    run, segment, stopped = plan.trained[0], Segment(4, 8, 2), Stopped(4, "it did badly")
+    stopping.leave_stopped(run.record, tmp_path, segment, stopped, False, ALONE)
+    left = segment.made(tmp_path, run.record.averages)
+    assert len(left) == 2 * 2 + 1
+    assert [read_stopped(path) for path in left] == [stopped] * 5
+    assert stopping.why_stopped(run.record, tmp_path, Segment(8, 12, 2), Stop(diverged=True), None) == stopped
+    assert stopping.why_stopped(run.record, tmp_path, Segment(8, 12, 2), None, None) is None
 
 
 def test_a_damaged_note_is_told_and_a_snapshot_is_none(tmp_path):
