@@ -53,8 +53,8 @@ def choose_steps(scores: pd.DataFrame, steps: list[int]) -> pd.DataFrame:
 
 def lay_out(table: pd.DataFrame) -> Layout:
     """Make a figure with a panel for each metric and number of steps."""
-    # Each entry of the legend is a line, and so is what the caption says of it.
-    figure = new_figure(3.3 + 0.3 * max(0, table["label"].nunique() - 5))
+    # A line more for each entry of the legend that would not fit beside the panels.
+    figure = new_figure(3.3 + 0.16 * max(0, table["label"].nunique() - 10))
     shown = table[["steps", "metric"]].drop_duplicates().sort_values("steps", kind="stable")
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     one_metric = table["metric"].nunique() == 1

@@ -48,6 +48,10 @@ RC: Any = {
 DPI = 200
 
 
+LINE, SHORT = 0.117, 5
+"""Height of a line of a caption, in inches, and lines that figures have room for."""
+
+
 def new_figure(height: float) -> Figure:
     """A figure of the text's width; make it inside ``rc_context(RC)``."""
     figure = Figure(figsize=(WIDTH, height))
@@ -90,9 +94,10 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
     if title:
         figure.suptitle(mathtext("\n".join(textwrap.wrap(title, 95))), fontsize=9.5)
     if caption:
-        figure.supxlabel(
-            mathtext("\n".join(textwrap.wrap(caption, 125))), fontsize=7, color="#333333", x=0.01, ha="left"
-        )
+        lines = textwrap.wrap(caption, 125)
+        # A long caption takes nothing of the panels' height.
+        figure.set_figheight(figure.get_figheight() + LINE * max(0, len(lines) - SHORT))
+        figure.supxlabel(mathtext("\n".join(lines)), fontsize=7, color="#333333", x=0.01, ha="left")
     use_fonts_with_all_characters(figure)
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with write_beside(out.with_suffix(f".{suffix}")) as beside:

@@ -154,6 +154,23 @@ def test_final_shows_the_last_iteration(tmp_path):
 
 
 @pytest.mark.parametrize("draw", [draw_curves, draw_final])
+def test_many_entries_of_a_legend_and_a_long_caption_have_room(tmp_path, monkeypatch, draw):
+    drawn, finish = [], style.finish
+    monkeypatch.setattr(style, "finish", lambda figure, *more: (finish(figure, *more), drawn.append(figure)))
+    many = table(seeds=(0,), methods=[f"ECT (EMA power 0.{number:02d})" for number in range(14)])
+    draw(many, tmp_path / "short", "Title")
+    draw(many, tmp_path / "long", "Title", notes="Each average is as good as any other. " * 60)
+    heights = []
+    for figure in drawn:
+        renderer = figure.canvas.get_renderer()
+        legend, caption = (part.get_window_extent(renderer) for part in (figure.legends[0], figure._supxlabel))
+        assert legend.y1 <= figure.bbox.y1
+        assert legend.y0 >= caption.y1
+        heights.append(figure.axes[0].get_window_extent(renderer).height / figure.dpi)
+    assert min(heights) > 2  # inches
+
+
+@pytest.mark.parametrize("draw", [draw_curves, draw_final])
 @pytest.mark.parametrize("level", [0, 4000, -50])
 def test_everything_drawn_can_be_seen(tmp_path, monkeypatch, draw, level):
     """Scores far apart (a logarithmic axis), close together (a linear one from 0), and below 0."""

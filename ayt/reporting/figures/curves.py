@@ -150,7 +150,7 @@ def draw_curves(
             handles.append(Line2D([], [], color="#555555", **PUBLISHED, label="published, with\nbatch size at its end"))
         handles += score_plots.failure_handles(int(table["failed"].sum()))
         handles += score_plots.stop_handles(scores)
-        figure.legend(handles=handles, loc="outside right center", frameon=False)
+        figure.legend(handles=handles, loc="outside right upper", frameon=False)
         caption = f"{describe_better(table)} {_describe_bands(table, band)} {describe_sampling(scores)}. {notes}"
         finish(figure, out, title, caption.strip(), table)
 

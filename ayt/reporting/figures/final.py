@@ -87,7 +87,7 @@ def draw_final(scores: pd.DataFrame, out: Path, title: str, notes: str = "") -> 
         handles = score_plots.method_handles(methods)
         handles += score_plots.failure_handles(int(rows["mean"].isna().sum()))
         handles += score_plots.stop_handles(rows)
-        figure.legend(handles=handles, loc="outside right center", frameon=False)
+        figure.legend(handles=handles, loc="outside right upper", frameon=False)
         caption = (
             f"{describe_better(rows)} Scores {describe_end(rows)}; markers: seeds; bars: their means."
             f" {describe_sampling(rows)}. {notes}"
