@@ -1,7 +1,8 @@
-"""A dataset's images as uint8 tensors, kept entirely on the device."""
+"""A dataset's images as uint8 tensors, kept entirely on one device."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,10 +29,17 @@ class Images:
     def of(cls, arrays: tuple[np.ndarray, np.ndarray]) -> Images:
         """From arrays of pixels and labels, on the host."""
         pixels, labels = arrays
-        return cls(torch.from_numpy(pixels), torch.from_numpy(labels))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # a memory map, perhaps
+            return cls(torch.from_numpy(pixels), torch.from_numpy(labels))
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.pixels.device
 
     def to(self, device: torch.device) -> Images:
         """The same dataset on a device."""
@@ -42,7 +50,7 @@ class Images:
 
         Each epoch is reshuffled and drawn without replacement; its last, incomplete batch is dropped.
         """
-        return self.at(self.choose(batch_size, seed, iteration))
+        return self.read((self.choose(batch_size, seed, iteration),))
 
     def choose(self, batch_size: int, seed: int, iteration: int) -> Tensor:
         """Indices (B,) of the images of one iteration, on the dataset's device."""
@@ -50,9 +58,17 @@ class Images:
         order = _order(len(self), seed, epoch, self.pixels.device)
         return order[part * batch_size : (part + 1) * batch_size]
 
-    def at(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The images (B, C, H, W) in [-1, 1] at given indices, and their labels (B,)."""
-        return to_float(self.pixels[chosen]), self.labels[chosen]
+    def inputs(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Memory on the device for the indices of a batch."""
+        return (torch.zeros(batch_size, dtype=torch.int64, device=self.device),)
+
+    def fill(self, inputs: tuple[Tensor, ...], batch_size: int, seed: int, iteration: int) -> None:
+        """Copy the indices of one iteration there."""
+        inputs[0].copy_(self.choose(batch_size, seed, iteration))
+
+    def read(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The images (B, C, H, W) in [-1, 1] and labels (B,) of what `fill` put there."""
+        return to_float(self.pixels[inputs[0]]), self.labels[inputs[0]]
 
 
 def to_float(pixels: Tensor) -> Tensor:

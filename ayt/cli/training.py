@@ -55,6 +55,12 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_compilation(train, "from 5,000 iterations on")
     train.add_argument(
+        "--data",
+        choices=["auto", "device", "host"],
+        default="auto",
+        help="where the dataset is kept; auto: on the host if it would take a quarter of a GPU's memory",
+    )
+    train.add_argument(
         "--channels-first", action="store_true", help="store images in memory channels first (default: last)"
     )
     train.add_argument(
@@ -114,6 +120,7 @@ def run(options: argparse.Namespace) -> int:
                 channels_last=not options.channels_first,
                 compiled=compiled,
                 replay=options.replay == "auto",
+                data_on=options.data,
                 stops_where_diverged=bool(rule and rule.diverged),
                 processes=processes,
                 commit=commit,

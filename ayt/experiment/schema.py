@@ -207,6 +207,9 @@ class Execution(Section):
     replay: Literal["auto", "never"] = "auto"
     """`auto`: a GPU records an iteration, or a batch of samples, as a CUDA graph and replays it, where possible;
     `never`: each is launched anew, which is slower."""
+    data: Literal["auto", "device", "host"] = "auto"
+    """Where training keeps the dataset. `device`: whole on the GPU; `host`: in memory or in a memory map, from which
+    each batch is copied while the one before is used; `auto`: `host` if it would take a quarter of the GPU's memory."""
     channels_last: bool = True
     """Whether images are stored in channels-last memory format."""
     microbatch: Count | None = None

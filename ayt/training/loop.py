@@ -16,6 +16,7 @@ from torch import Tensor
 from ayt.base.errors import UserError
 from ayt.base.images import Images
 from ayt.base.processes import ALONE, Processes
+from ayt.base.streaming import place_data
 from ayt.networks.base import NEEDS_WHOLE_BATCHES
 from ayt.plan.runs import RunRecord, Segment
 from ayt.training import work
@@ -51,6 +52,7 @@ def train(
     channels_last: bool = True,
     compiled: bool = False,
     replay: bool = True,
+    data_on: str = "auto",
     stops_where_diverged: bool = False,
     processes: Processes = ALONE,
     commit: str | None = None,
@@ -76,6 +78,7 @@ def train(
         channels_last: the images' memory format.
         compiled: whether the network goes through ``torch.compile``.
         replay: whether iterations are recorded and replayed, if possible.
+        data_on: where the dataset is kept, as `place_data` has it.
         stops_where_diverged: whether a loss that is not finite stops training like a rule does, instead of an error.
         processes: the processes that train this run together, all called with the same arguments; they share each
             batch, and the first one writes.
@@ -97,7 +100,7 @@ def train(
     hindered = hindrance(record, device, processes, replay)
     if hindered and device.type == "cuda" and processes.first:
         say(state.run, f"iterations are done one by one: {hindered}")
-    trainer = Trainer(state, passes, record, data.to(device), replays=not hindered)
+    trainer = Trainer(state, passes, record, place_data(data, device, data_on), replays=not hindered)
     with _signals() as received, under_way.logs(state, sinks or []) as log:
         meter = _Meter(state.iteration, record.batch_size, device, processes.count)
         failed_at, not_finite_at = -1, torch.full((), -1, device=device)

@@ -15,6 +15,7 @@ from ayt.base.images import Images
 from ayt.base.processes import Processes
 from ayt.base.randomness import Draws
 from ayt.base.recorded import NotRecordableError, Recorded
+from ayt.base.streaming import StreamedImages
 from ayt.plan.runs import RunRecord
 from ayt.training.iteration import Passes, iterate
 from ayt.training.radam import StepSizes
@@ -49,13 +50,18 @@ class Trainer:
         state: the training state; advances by one iteration at a time.
         passes: how a batch goes through the network.
         record: of the run.
-        data: the dataset, on the device.
+        data: the dataset, on the device or streamed to it.
         replays: whether iterations may be recorded and replayed. If that turns out impossible, they are launched one by
             one, and standard error says why.
     """
 
     def __init__(
-        self, state: TrainingState, passes: Passes, record: RunRecord, data: Images, replays: bool = False
+        self,
+        state: TrainingState,
+        passes: Passes,
+        record: RunRecord,
+        data: Images | StreamedImages,
+        replays: bool = False,
     ) -> None:
         self.state, self.passes, self.record, self.data = state, passes, record, data
         self._recording = Recording(self) if replays else None
@@ -80,7 +86,7 @@ class Trainer:
 
     def draws(self, iteration: int) -> Draws:
         """The random numbers of an iteration."""
-        return Draws(self.record.seed, iteration, self.record.batch_size, self.data.pixels.device)
+        return Draws(self.record.seed, iteration, self.record.batch_size, self.data.device)
 
     def _replay(self) -> Outputs | None:
         """The next iteration's outputs; None: it was not replayed, and no later one will be."""
@@ -99,8 +105,8 @@ class Recording:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._device = trainer.data.pixels.device
-        self._chosen = torch.zeros(trainer.record.batch_size, dtype=torch.int64, device=self._device)
+        self._device = trainer.data.device
+        self._inputs = trainer.data.inputs(trainer.record.batch_size)
         adaptive, plain, *shares = (torch.zeros((), device=self._device) for _ in trainer.state.step_sizes().numbers)
         self._sizes = StepSizes(adaptive, plain, tuple(shares))
         on_gpu = self._device.type == "cuda"
@@ -115,7 +121,7 @@ class Recording:
         state, record = self._trainer.state, self._trainer.record
         if not self._iteration.move(state.iteration):
             self._begin_anew()
-        self._chosen.copy_(self._trainer.data.choose(record.batch_size, record.seed, state.iteration))
+        self._trainer.data.fill(self._inputs, record.batch_size, record.seed, state.iteration)
         for tensor, value in zip(self._sizes.numbers, state.step_sizes().numbers, strict=True):
             cast(Tensor, tensor).fill_(value)
         if self._stream is None:
@@ -137,7 +143,7 @@ class Recording:
 
     def _iterate(self) -> Outputs:
         trainer = self._trainer
-        images, labels = trainer.data.at(self._chosen)
+        images, labels = trainer.data.read(self._inputs)
         draws = trainer.draws(cast(int, self._iteration))
         return iterate(trainer.state, trainer.passes, images, labels, draws, self._sizes)
 

@@ -12,6 +12,7 @@ from ayt.base.images import Images
 from ayt.base.processes import ALONE
 from ayt.base.randomness import Draws, derived_seed
 from ayt.base.recorded import NotRecordableError, Recorded
+from ayt.base.streaming import place_data
 from ayt.cli.common import explain_memory_errors
 from ayt.cli.training import LOWER
 from ayt.experiment import load
@@ -96,6 +97,16 @@ def test_several_averages_are_those_of_one_by_one(tmp_path):
     for averages in zip(plainly.state.averages, recorded.state.averages, strict=True):
         for average, other in zip(*(network.parameters() for network in averages), strict=True):
             torch.testing.assert_close(average, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("replays", [False, True])
+def test_the_same_bits_from_data_that_stays_on_the_host(plan, tmp_path, replays):
+    run = run_of(plan, "ect")
+    whole, streamed = (trainer(run, tmp_path, replays) for _ in range(2))
+    data = place_data(streamed.data, CPU, "host")
+    streamed = Trainer(streamed.state, streamed.passes, run.record, data, replays)
+    for _ in range(4):
+        assert [float(value) for value in streamed.advance()] == [float(value) for value in whole.advance()]
 
 
 def test_an_iteration_never_asks_the_host(plan, tmp_path):

@@ -59,6 +59,11 @@ TRAINING = untracked(
         *("--resume-seconds", experiment.execution.resume_seconds),
         *(f"--sink={sink}" for sink in experiment.execution.sinks),
         *ON_A_GPU,
+        *(
+            [f"--data={experiment.execution.data}"]
+            if experiment.execution.data != "auto"
+            else []
+        ),
         *([] if experiment.execution.channels_last else ["--channels-first"]),
         *(
             ["--microbatch", experiment.execution.microbatch]
