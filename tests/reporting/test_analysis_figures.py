@@ -137,7 +137,7 @@ def test_published_classifiers_do_where_nothing_of_their_training_is_asked(plann
             assert analysis.weights["classifier"].name == "vgg-of-others"
             assert paths.checkpoint("vgg-of-others") in analysis.inputs
     for kind in ("manifold", "transformations"):
-        with pytest.raises(UserError, match="is a published checkpoint; only classifiers that are trained here"):
+        with pytest.raises(UserError, match="is a published checkpoint; only classifiers trained here"):
             planned(classifiers=published, figures={kind: {"classifier": "published"}})
 
 
