@@ -14,7 +14,7 @@ class Stop(Section):
     """When to give up on a badly performing training run; scores are checked between segments."""
 
     metric: str | None = None
-    """One of `evaluation.metrics`; absent: the first."""
+    """One of `evaluation.metrics`; absent: the first. Where a run keeps several averages, its first is looked at."""
     steps: Count | None = None
     """Sampling steps of the scores that are checked; absent: the first of `evaluation.steps`."""
     worse_than: Finite | None = None
