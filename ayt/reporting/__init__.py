@@ -1,1 +1,1 @@
-"""From results to what is read: scores, figures, tables, and the pages of the report."""
+"""From results to what people read: scores, figures, tables, and the pages of the report."""

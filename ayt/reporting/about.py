@@ -1,4 +1,4 @@
-"""What was run, on what, when, at which commit and configuration, and what was not: the report's first page."""
+"""The report's first page: what was run, on what, when, at which commit and configuration, and what was not."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from ayt.reporting.wording import noise_levels, plural
 
 FEW_SEEDS = 5
 LISTED = 20
-"""Lines of what is missing; of more it tells the number."""
+"""The most missing items listed; the rest are only counted."""
 
 STAGES = {"pretrain": "a diffusion model", "classifier": "a feature network", "mid_train": "mid-training"}
-"""What runs upstream train, by their stages."""
+"""What upstream runs train, by stage."""
 
 INTRODUCTION = """\
 Few-step image generators (consistency models), trained from a diffusion model by several methods and compared: what
@@ -52,7 +52,7 @@ Results, as in the menu at the left, where the eye shows one and the i says how 
 
 
 def first_page(plan: Plan) -> str:
-    """The page as reStructuredText that Jinja renders first; what it says is read off the files that the runs left.
+    """The page as reStructuredText, which Jinja renders first; its content comes from the files that runs left.
 
     The same files give the same text.
     """
@@ -83,9 +83,9 @@ def first_page(plan: Plan) -> str:
 
 
 def differences(experiment: Experiment) -> dict[str, Any]:
-    """What a file must say to ask for this experiment; where and how jobs run apart.
+    """The minimal content of a file for this experiment, except where and how jobs run.
 
-    What all methods share stands under ``training``, or at the top, as in files written by hand.
+    Settings shared by all methods are under ``training``, or at the top, as in handwritten files.
     """
     content = experiment.content(only_differences=True)
     # Without figures and tables a file asks for the usual ones.
@@ -107,7 +107,7 @@ def differences(experiment: Experiment) -> dict[str, Any]:
 
 
 def _find_shared(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all methods say, but for their losses and labels."""
+    """Settings common to all methods, except losses and labels."""
     return {
         key: value
         for key, value in settings[0].items()
@@ -141,7 +141,7 @@ def _summary(plan: Plan, found: dict[str, RunStatus]) -> str:
 
 
 def _look_first(experiment: Experiment) -> str:
-    """Which figure to look at if at one only: the first of the experiment's file; nothing where it has none."""
+    """The figure to look at first: the first in the experiment's file; empty if there is none."""
     for name, figure in experiment.figures.items():
         title = menu_entries({other: entry.title for other, entry in experiment.figures.items()})[name]
         return f"**Look first at** {_plain(title)}, under {figure.section} in the menu at the left."
@@ -149,7 +149,7 @@ def _look_first(experiment: Experiment) -> str:
 
 
 def _states(plan: Plan) -> Iterator[dict[str, Any]]:
-    """The metadata of the training states that are there."""
+    """The metadata of existing training states."""
     for run in plan.runs.values():
         for segment in run.segments:
             path = paths.state(run.folder, segment.stop)
@@ -158,7 +158,7 @@ def _states(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """What a file of weights says of itself, read without PyTorch; nothing if it is damaged."""
+    """A weight file's metadata, read without PyTorch; empty if it is damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
             found: dict[str, Any] = json.loads((file.metadata() or {}).get("ayt", "{}"))
@@ -168,7 +168,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 
 
 def _count(values: Sequence[str | None]) -> str:
-    """The values that there are, the commonest first; how many of the training states have each, if they differ."""
+    """The values found, most common first, with the number of training states for each if they differ."""
     counts = Counter(value or "unknown" for value in values)
     if len(counts) < 2:
         return next(iter(counts), "nothing yet")
@@ -188,7 +188,7 @@ def _when(plan: Plan) -> str:
 
 
 def _methods(plan: Plan, found: dict[str, RunStatus]) -> str:
-    """A table: a row for each method."""
+    """A table with one row per method."""
     rows = [("method", "batch sizes", "seeds", "iterations", "runs finished")]
     for name, method in plan.experiment.methods.items():
         runs = [run for other, run in plan.methods_and_runs() if other == name]
@@ -200,7 +200,7 @@ def _methods(plan: Plan, found: dict[str, RunStatus]) -> str:
 
 
 def _upstream(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
-    """The runs that others start from or look through, and published weights in their place."""
+    """The runs that others start from or use, or published weights in their place."""
     for run in plan.runs.values():
         if run not in plan.trained:
             length = f"{run.iterations:,} iterations at batch size {run.record.batch_size}"
@@ -210,7 +210,7 @@ def _upstream(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
 
 
 def _analyses(plan: Plan) -> Iterator[str]:
-    """What is computed for figures beside training and scores."""
+    """What is computed for figures besides training and scores."""
     shown: dict[str, list[str]] = {}
     for name, figure in plan.experiment.figures.items():
         for analysis in figure.analyses(plan):
@@ -243,14 +243,14 @@ def _scoring(plan: Plan) -> str:
 
 
 def _titles(plan: Plan, metric: Metric) -> list[str]:
-    """What a metric is called; one of denoised images at each noise level."""
+    """A metric's titles; for denoised images, one per noise level."""
     dataset, inception = plan.experiment.dataset.name, plan.reference.features.classifier is None
     times = plan.experiment.evaluation.denoise if isinstance(metric, DenoisingMetric) else [None]
     return [metric.title(dataset, inception, t) for t in times]
 
 
 def _list_missing(plan: Plan, found: dict[str, RunStatus]) -> Iterator[str]:
-    """What was asked for and is not there, or failed."""
+    """What was requested but is missing, or failed."""
     for run in plan.runs.values():
         parts = [] if found[run.name].state == "done" else [_state(run, found[run.name])]
         if run in plan.trained:
@@ -288,7 +288,7 @@ def _missing_scores(plan: Plan, run: Run) -> Iterator[str]:
 
 
 def _state(run: Run, status: RunStatus) -> str:
-    """``finished``, or how far it came and why not further."""
+    """``finished``, or how far it got and why no further."""
     if status.state == "done":
         return "finished"
     if status.stopped:
@@ -303,7 +303,7 @@ def _who(plan: Plan, run: Run) -> str:
 
 
 def _limits(plan: Plan) -> Iterator[str]:
-    """What nobody should read into the numbers."""
+    """What should not be read into the numbers."""
     experiment = plan.experiment
     if not experiment.dataset.of_the_paper:
         yield (
@@ -340,12 +340,12 @@ def _bullets(lines: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that docutils takes for nothing else."""
+    """Text escaped for docutils."""
     escaped = re.sub(r"([\\*`_|])", r"\\\1", unbroken(text))
-    # An empty escape before what could be a list's marker.
+    # An empty escape before what could be a list marker.
     return rf"\ {escaped}" if re.match(r"\W|\w{1,4}[.)]( |$)", text) else escaped
 
 
 def _for_jinja(text: str) -> str:
-    """Text that Jinja gives back as it is."""
+    """Text that Jinja leaves unchanged."""
     return re.sub(r"\{(?=[{%#])", "{{ '{' }}", text)

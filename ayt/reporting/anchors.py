@@ -23,19 +23,19 @@ NOT_TRAINED = (
 
 
 def mark(label: str) -> str:
-    """As tables call an anchor."""
+    """An anchor's label in tables."""
     return f"{label} (not trained here)"
 
 
 class AnchoredTable(ChosenScores, Table):
-    """A table of scores with a row of each of the experiment's anchors."""
+    """A table of scores with a row for each of the experiment's anchors."""
 
     def inputs(self, plan: Plan) -> list[Path]:
         """The files that it is made from."""
         return [*super().inputs(plan), *dict.fromkeys(anchor.path for _, anchor in self.shown_anchors(plan))]
 
     def shown_anchors(self, plan: Plan) -> list[tuple[str, Anchor]]:
-        """The anchors that it shows, by their names; none where its metric is not one of samples."""
+        """The anchors that it shows, by name; none if its metric is not one of samples."""
         metric = METRICS.kinds[self.shown_metric(plan.experiment)]
         return list(plan.anchors.items()) if issubclass(metric, SampleMetric) else []
 

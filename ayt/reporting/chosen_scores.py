@@ -1,4 +1,4 @@
-"""What figures and tables of scores share: which of the scores they show."""
+"""What figures and tables of scores have in common: the choice of scores to show."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ NOT_SHOWN = (
     " read from it. Scores of a training run that failed are crosses, and the caption names it; so it does one that was"
     " stopped because it did badly, whose last score has a ring."
 )
-"""What the report says beside figures of scores."""
+"""The report's text beside figures of scores."""
 
 
 class ChosenScores(Output):
     """A figure or table of scores.
 
     Attributes:
-        one_value: whether it shows one value for each snapshot and number of steps.
+        one_value: whether it shows one value per snapshot and number of steps.
     """
 
     one_value: ClassVar[bool] = False
@@ -76,11 +76,11 @@ class ChosenScores(Output):
         return self.metric or experiment.evaluation.metrics[0]
 
     def shown_methods(self, experiment: Experiment) -> list[str]:
-        """The methods that it shows, variants of sweeps one by one."""
+        """The methods that it shows, each variant of a sweep separately."""
         return experiment.choose_methods(self.methods)
 
     def usual_reference(self, experiment: Experiment) -> str | None:
-        """The method that the others' speed is compared with where nothing else is said; None if it is not shown."""
+        """The default reference for comparisons of speed; None if it is not shown."""
         shown = self.shown_methods(experiment)
         return next((name for name in shown if experiment.methods[name].is_reference), None)
 
@@ -90,11 +90,11 @@ class ChosenScores(Output):
         ``stopped``, a column more, says whether the row's run was stopped before its end.
 
         Args:
-            plan: of the experiment.
-            place: the folder of results with the scores: the experiment's name, or `paths.partial_name`.
+            plan: the experiment's plan.
+            place: the results folder with the scores: the experiment's name, or `paths.partial_name`.
 
         Raises:
-            UserError: the scores were not gathered, or none is there.
+            UserError: the scores were not gathered, or there are none.
         """
         from ayt.plan.stops import find_stop
         from ayt.reporting.scores import read_failure, read_scores

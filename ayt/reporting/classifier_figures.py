@@ -1,4 +1,4 @@
-"""Figures of what one classifier makes of the dataset."""
+"""Figures about one classifier on the dataset."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ayt.plan.runs import Snapshot
 
 
 class ClassifierFigure(Figure):
-    """A figure of one classifier and the dataset, by one analysis."""
+    """A figure about one classifier on the dataset, drawn from one analysis."""
 
     classifier: Annotated[Name, UNNAMED] = "transformations"
     """The classifier's name in the experiment."""
 
     def classifiers(self) -> dict[str, bool]:
-        """The transformation classifier that it looks through; published weights will not do."""
+        """The transformation classifier that it uses, which must be trained here."""
         return {self.classifier: False}
 
     def analyses(self, plan: Plan) -> list[Analysis]:

@@ -1,4 +1,4 @@
-"""What is said when an experiment is done, on one screen of plain ASCII: its scores, their order, where to look."""
+"""The summary of a finished experiment, on one screen of plain ASCII: its scores, their order, where to look."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ayt.reporting.wording import plural
 
 WIDTH = 79
 LINES = 23
-"""With the prompt below them, the classical terminal's 24."""
+"""With the prompt below, the 24 lines of a classic terminal."""
 
 METHODS, SIZES, COMPARISONS = 6, 4, 2
-"""Rows, columns and sentences at most; the tables have all."""
+"""The most rows, columns and sentences; the tables have them all."""
 
 
 def closing_lines(plan: Plan) -> list[str]:
     """At most `LINES` lines of at most `WIDTH` characters, long names and paths aside.
 
     Raises:
-        UserError: the scores were not gathered, or none is there.
+        UserError: the scores were not gathered, or there are none.
     """
     experiment = plan.experiment
     table = Scores()
@@ -55,7 +55,7 @@ def closing_lines(plan: Plan) -> list[str]:
 
 
 def _table(ends: pd.DataFrame) -> list[str]:
-    """A row for each method, a column for each batch size: mean and standard deviation over seeds."""
+    """One row per method, one column per batch size: mean and standard deviation over seeds."""
     digits = choose_digits(ends["mean"])
     sizes = sorted(ends["batch_size"].unique())
     sizes = sizes if len(sizes) <= SIZES else [*sizes[: SIZES // 2], *sizes[-SIZES // 2 :]]

@@ -1,4 +1,4 @@
-"""Two experiments beside each other: settings that differ, and the scores of what both have trained."""
+"""Comparison of two experiments: settings that differ, and scores of what both have trained."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ayt.reporting.scores import gather_scores
 from ayt.reporting.summaries import final_scores
 
 ABSENT = "-"
-"""What stands where an experiment has no such setting."""
+"""Shown if an experiment has no such setting."""
 
 
 def compare_settings(first: Experiment, second: Experiment) -> Iterator[tuple[str, str, str]]:
-    """Settings that differ, defaults filled in: the key, and its value in each; names of experiments are none."""
+    """Settings that differ, including defaults: the key, and its value in each; experiments' names are ignored."""
     contents = [experiment.content() for experiment in (first, second)]
     for content in contents:
         del content["name"]
@@ -35,14 +35,14 @@ def _differences(where: str, first: Any, second: Any) -> Iterator[tuple[str, str
 
 
 def _format_value(value: Any) -> str:
-    """A value as a table has it; of a section that the other experiment lacks how much it says."""
+    """A value in a table; for a section that the other experiment lacks, its number of settings."""
     if isinstance(value, Mapping):
         return f"{len(value)} settings" if value else "there"
     return str(value)
 
 
 def compare_scores(first: Plan, second: Plan) -> pd.DataFrame:
-    """The final scores of what both experiments have: equal labels, batch sizes, numbers of steps and metrics.
+    """The final scores that both experiments have, by label, batch size, number of steps and metric.
 
     Returns:
         label, batch_size, steps, metric, better; and for each, ending in ``_first`` and ``_second``, mean and std over

@@ -1,4 +1,4 @@
-"""What training cost, read off the training logs: hours, images seen, memory; runs upstream included."""
+"""The cost of training, from the training logs: hours, images seen, memory; including upstream runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_costs(plan: Plan) -> pd.DataFrame:
     """A row for each method and batch size whose runs were trained to their end, or until they were stopped.
 
     Columns: ``label``, ``batch_size``, ``runs``; their means ``images`` (seen), ``hours``, ``classifier_hours`` and
-    ``start_hours`` (of the networks that its loss looks through, and of the weights that the run starts from with all
+    ``start_hours`` (of the networks that its loss uses, and of the weights that the run starts from with all
     else that they were made from; NaN where there is none that was trained here) and ``total_hours``; ``gpus`` (that
     train one run, 0: a CPU) and ``peak_memory_mb`` (of one process, the highest over runs). Hours are those of all
     GPUs, or of the CPU, of a run.
@@ -32,7 +32,7 @@ def read_costs(plan: Plan) -> pd.DataFrame:
         upstream = run.record.upstream
         networks = [weights for role, weights in upstream.items() if role != "start"]
         start = _list_upstream(upstream["start"]) if "start" in upstream else []
-        # What both need was trained once.
+        # What both need was trained only once.
         start = [weights for weights in start if weights.name not in {network.name for network in networks}]
         logs = ([_read_part(plan, weights) for weights in _deduplicate(snapshots)] for snapshots in (networks, start))
         hours = [_count_hours([own]), *map(_count_hours, logs)]
@@ -60,14 +60,14 @@ def read_costs(plan: Plan) -> pd.DataFrame:
 
 
 def _list_upstream(weights: Weights) -> list[Weights]:
-    """Weights, with all that they were made from."""
+    """The given weights and everything that they were made from."""
     if not isinstance(weights, Snapshot):
         return [weights]
     return [weights, *(more for other in weights.run.upstream.values() for more in _list_upstream(other))]
 
 
 def _deduplicate(found: Iterable[Weights]) -> list[Snapshot]:
-    """Those that were trained here, each once."""
+    """The snapshots trained here, each once."""
     return list({weights.name: weights for weights in found if isinstance(weights, Snapshot)}.values())
 
 
@@ -78,7 +78,7 @@ def _read_part(plan: Plan, weights: Snapshot) -> pd.DataFrame | None:
 
 
 def _read_logs(run: Run) -> pd.DataFrame | None:
-    """The rows of all logs of a run with the seconds that each stands for; None if one is missing, or has no rows."""
+    """The rows of all logs of a run, with the seconds each covers; None if a log is missing or has no rows."""
     parts = []
     for segment in run.segments:
         rows = pd.DataFrame(read_rows(paths.training_log(run.folder, segment.stop)))
@@ -97,7 +97,7 @@ def _add_seconds(rows: pd.DataFrame, images_before: int) -> pd.DataFrame:
 
 
 def _count_hours(logs: Iterable[pd.DataFrame | None]) -> float:
-    """Hours of all devices in the logs of some runs; NaN where there are no runs, or a log is missing."""
+    """Total device hours in the logs of some runs; NaN if there are no runs, or a log is missing."""
     found = list(logs)
     if not found:
         return float("nan")

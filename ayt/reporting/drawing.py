@@ -1,4 +1,4 @@
-"""All figures and tables of an experiment from what is there, while some of it is missing."""
+"""All figures and tables of an experiment from incomplete results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ayt.reporting.scores import gather_scores, write_scores
 
 
 def draw_what_is_there(plan: Plan) -> list[str]:
-    """Gather the scores that are there, and draw all figures and tables from what is there, into `paths.partial_name`.
+    """Gather the existing scores, and draw all figures and tables from what exists, into `paths.partial_name`.
 
-    In place of what cannot be made yet stands a page that says why; ``index.html`` leads to all pages.
+    What cannot be made yet is replaced by a page that says why; ``index.html`` links to all pages.
 
     Returns:
-        What could not be drawn, a line each.
+        What could not be drawn, one line each.
     """
     experiment = plan.experiment
     place = paths.partial_name(experiment.name)
@@ -45,7 +45,7 @@ def _make_all(
     path: Callable[[str, str, str], Path],
     write_placeholder: Callable[[Path, str, str], None],
 ) -> Iterator[str]:
-    """Make what can be made, and a placeholder of the rest; what could not be made."""
+    """Make what can be made, and placeholders for the rest; yields what could not be made."""
     place = paths.partial_name(plan.experiment.name)
     for name, output in named.items():
         out = path(place, name, "csv").with_suffix("")
@@ -54,7 +54,7 @@ def _make_all(
         except UserError as error:
             write_placeholder(out, output.title, f"Not there yet: {error}.")
             yield f"{what} {name}: {error}"
-        except Exception as error:  # a mistake of ours: it costs this one, and no other
+        except Exception as error:  # our own bug: it costs only this one
             told = shorten(escape_unprintable(" ".join(f"{type(error).__name__}: {error}".split())), LONGEST)
             write_placeholder(out, output.title, f"Could not be made, by a fault of the program: {told}.")
             yield f"{what} {name}: {told}; `ayt {what}` of it alone shows where"

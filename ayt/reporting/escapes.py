@@ -1,4 +1,4 @@
-"""Text for where it goes: labels and titles are anybody's, and must be shown as they are, never obeyed."""
+"""Escaping text for its destination: labels and titles may contain anything, and must be shown, never interpreted."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ if TYPE_CHECKING:
 
 BRACKETS = str.maketrans("{}<>", "()‹›")
 FORMULA = re.compile(r"'*[=+\-@]")
-"""What a spreadsheet takes for a formula, and what is made of it."""
+"""Text that a spreadsheet takes for a formula, and its escaped form."""
 
 
 def unbroken(text: str) -> str:
-    """The text with single spaces in place of line breaks and the like."""
+    """The text with single spaces instead of line breaks and other white space."""
     return " ".join(text.split())
 
 
 def menu(text: str) -> str:
-    """For the menu of Snakemake's report: it takes braces for wildcards, and stands inside a script of the page."""
+    """For the menu of Snakemake's report, which takes braces for wildcards and is inside a script of the page."""
     return text.translate(BRACKETS)
 
 
 def mathtext(text: str) -> str:
-    r"""For Matplotlib: a dollar sign begins no formula, and an underscore hides no entry of a legend."""
+    r"""For Matplotlib: dollar signs do not start formulas, and underscores do not hide legend entries."""
     escaped = text.replace("$", r"\$")
-    return f"\u200b{escaped}" if escaped.startswith("_") else escaped  # a space of no width
+    return f"\u200b{escaped}" if escaped.startswith("_") else escaped  # a zero-width space
 
 
 def strip_mathtext(text: str) -> str:
-    """What Matplotlib shows of a text with parts of `mathtext`."""
+    """What Matplotlib shows for a text escaped by `mathtext`."""
     return text.replace("\u200b", "").replace(r"\$", "$")
 
 
 def markdown(text: str) -> str:
-    """For a paragraph or a cell of Markdown."""
+    """For a Markdown paragraph or table cell."""
     escaped = re.sub(r"([\\`*\[\]<>|~$]|&(?=#?\w+;))", r"\\\1", unbroken(text))
     escaped = re.sub("_+", _underscores, escaped)
     return re.sub(r"^(\d{0,9})([-+=#.)])(?=[-+=#\s]|$)", r"\1\\\2", escaped)  # would begin a list, a heading, a line
 
 
 def _underscores(run: re.Match[str]) -> str:
-    """Underscores with escapes, unless they stand within a word, where they mean nothing."""
+    """Escape underscores, unless they are within a word, where they mean nothing."""
     before, after = run.string[: run.start()][-1:], run.string[run.end() :][:1]
     return run[0] if before.isalnum() and after.isalnum() else r"\_" * len(run[0])
 
@@ -58,5 +58,5 @@ def _guard(value: Any) -> Any:
 
 
 def from_csv(value: str) -> str:
-    """A text as it was before `csv`."""
+    """Undo the escaping of `csv`."""
     return value[1:] if value.startswith("'") and FORMULA.match(value[1:]) else value

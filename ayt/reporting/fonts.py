@@ -1,4 +1,4 @@
-"""Fonts for what Matplotlib's own font has not: Chinese titles, for example."""
+"""Fonts for characters missing from Matplotlib's own font, such as Chinese titles."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ OWN = "DejaVu Sans"
 
 
 def use_fonts_with_all_characters(figure: Figure, more: str = "") -> str:
-    """Let texts of a figure fall back to fonts of this machine where its own lacks characters.
+    """Let a figure's text fall back to this machine's fonts for missing characters.
 
     Args:
-        figure: whose texts are there.
-        more: text that it will have too.
+        figure: the figure, with its text in place.
+        more: further text that will be added.
 
     Returns:
-        Which characters no font has, as a sentence; nothing where there are none.
+        A sentence about characters that no font has; empty if there are none.
     """
     texts = [text for text in figure.findobj(Text) if not text.get_text().isascii()]
     whole = "".join([more, *(text.get_text() for text in texts)])
@@ -36,7 +36,7 @@ def use_fonts_with_all_characters(figure: Figure, more: str = "") -> str:
 
 
 def _choose(missing: Iterable[str]) -> tuple[list[str], set[str]]:
-    """Fonts of this machine that have characters which are missing, the fullest first; what is missing still."""
+    """This machine's fonts that have missing characters, best coverage first; and what is still missing."""
     left, families = set(missing), []
     plain = {
         font.name: font.fname
@@ -51,7 +51,7 @@ def _choose(missing: Iterable[str]) -> tuple[list[str], set[str]]:
 
 
 def _characters(path: str) -> set[str]:
-    """The characters that a font has; none of one that cannot be drawn at any size, as of coloured pictures."""
+    """The characters that a font has; empty for fonts that cannot be scaled, such as coloured bitmaps."""
     try:
         font = get_font(path)
     except (OSError, RuntimeError):

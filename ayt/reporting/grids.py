@@ -1,4 +1,4 @@
-"""Grids of samples as pictures to look at: one as a PNG, several over training as an animated GIF."""
+"""Grids of samples as pictures: one as a PNG, several over training as an animated GIF."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from ayt.base.files import write_beside
 
 SHOWN_WIDTH = 320
-"""Pixels that a grid has at least, unless another scale is asked for."""
+"""The smallest width of a grid in pixels, unless another scale is given."""
 
 SMOOTH_WIDTH = 64
-"""Pixels that an enlarged image has."""
+"""The width of an enlarged image in pixels."""
 
 CAPTION_HEIGHT = 20
 FRAME_MILLISECONDS = 500
@@ -22,12 +22,12 @@ LAST_FRAME_MILLISECONDS = 2500
 
 
 def tile(images: np.ndarray, columns: int | None = None, scale: int | None = None) -> Image.Image:
-    """Put images side by side, row by row, with a white gap of 1/16 of their width, at least a pixel.
+    """Put images side by side, row by row, with a white gap of 1/16 of their width, at least one pixel.
 
     Args:
         images: (n, 1 or 3, H, W) uint8.
-        columns: images of a row; None: about as many as rows.
-        scale: side of the square that each pixel becomes; None: what makes the grid 320 pixels wide, at least 1.
+        columns: images per row; None: about as many as rows.
+        scale: each pixel becomes a square of this side; None: chosen to make the grid 320 pixels wide, at least 1.
     """
     gap = max(1, images.shape[3] // 16)
     images = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=255)
@@ -43,9 +43,9 @@ def tile(images: np.ndarray, columns: int | None = None, scale: int | None = Non
 
 
 def enlarge(images: np.ndarray, width: int = SMOOTH_WIDTH) -> np.ndarray:
-    """(n, C, H, W) uint8 images about ``width`` pixels wide, smooth between their pixels (bicubic).
+    """Enlarge (n, C, H, W) uint8 images to about ``width`` pixels, with bicubic interpolation.
 
-    Images of a few pixels, as digits of 8x8, are easier to read so: squares hide what is in them.
+    This makes images of a few pixels, such as 8x8 digits, easier to read than squares do.
     """
     scale = max(1, round(width / images.shape[3]))
     size = (scale * images.shape[3], scale * images.shape[2])
@@ -61,7 +61,7 @@ def write_picture(path: Path, grid: Image.Image) -> None:
 
 
 def write_animation(path: Path, grids: Sequence[Image.Image], captions: Sequence[str]) -> None:
-    """Write grids of one size as a GIF that repeats for ever, each with its caption below; the last stays longer."""
+    """Write grids of equal size as an endless GIF, each with its caption below; the last one stays longer."""
     frames = [_add_caption(grid, caption) for grid, caption in zip(grids, captions, strict=True)]
     times = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
     with write_beside(path) as beside:

@@ -1,4 +1,4 @@
-"""Text for LaTeX: what is written compiles with pdfLaTeX, XeLaTeX and LuaLaTeX, whatever the text is."""
+"""Text for LaTeX: any text becomes LaTeX that compiles with pdfLaTeX, XeLaTeX and LuaLaTeX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 
 from ayt.reporting.escapes import unbroken
 
-# A star or a bracket at the beginning of a row would belong to the \\ before it.
+# A star or a bracket at the start of a row would be taken as an argument of the \\ before it.
 TEXT = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -50,7 +50,7 @@ TEXT = {
     "‡": r"\ddag{}",
 }
 LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEZHIKMNOPTYXo", strict=True))
-"""Greek letters that LaTeX has no name for, as they look like these."""
+"""Greek letters without a LaTeX name, as they look like these."""
 
 GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi"
 CAPITALS = "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
@@ -68,13 +68,13 @@ MATH = {
 ACCENTS = dict(
     zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0323\u0327", "`'^~=u.\"rHvdc", strict=True)
 )
-"""Combining marks, and the commands that set them in every encoding of fonts."""
+"""Combining marks, and the commands that set them in every font encoding."""
 
 
 def escape(text: str) -> str:
     """Text as LaTeX, on one line.
 
-    What no command of LaTeX sets stands there as it is for engines that read Unicode, and as its number for others.
+    Characters without a LaTeX command are kept for engines that read Unicode, and become their number for others.
     """
     return "".join(map(_character, unicodedata.normalize("NFC", unbroken(text))))
 
@@ -92,7 +92,7 @@ def _character(character: str) -> str:
 
 
 def _compose(character: str) -> str:
-    """A character that Unicode makes of others, by these; nothing if it is none, or they cannot be set."""
+    """A composed Unicode character, by its parts; empty if it is not composed, or they cannot be set."""
     kind, _, codes = unicodedata.decomposition(character).rpartition("> ")
     parts = [chr(int(code, 16)) for code in codes.split()]
     inner = "".join(part if part.isascii() else MATH.get(part, "") for part in parts)

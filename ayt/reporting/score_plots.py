@@ -1,4 +1,4 @@
-"""What figures of scores share: panels, axes, the colours of methods, crosses for what failed."""
+"""What figures of scores have in common: panels, axes, colours of methods, crosses for failures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Layout(NamedTuple):
     """A figure of scores before anything is drawn.
 
     Attributes:
-        figure: the whole.
-        panels: one for each metric and number of steps, each with its rows.
+        figure: the whole figure.
+        panels: one per metric and number of steps, each with its rows.
         methods: labels of the methods that are shown, in the order of their colours.
-        sizes: batch sizes that are shown, rising.
+        sizes: batch sizes that are shown, ascending.
     """
 
     figure: Figure
@@ -39,10 +39,10 @@ class Layout(NamedTuple):
 
 
 def choose_steps(scores: pd.DataFrame, steps: list[int]) -> pd.DataFrame:
-    """The rows with these numbers of steps; with no number, all.
+    """The rows with these numbers of steps; all if none is given.
 
     Raises:
-        UserError: there are none with one of the numbers.
+        UserError: there are none for one of the numbers.
     """
     for number in steps:
         if not (scores["steps"] == number).any():
@@ -52,7 +52,7 @@ def choose_steps(scores: pd.DataFrame, steps: list[int]) -> pd.DataFrame:
 
 
 def lay_out(table: pd.DataFrame) -> Layout:
-    """Make a figure with a panel for each metric and number of steps."""
+    """Make a figure with one panel per metric and number of steps."""
     # A line more for each entry of the legend that would not fit beside the panels.
     figure = new_figure(3.3 + 0.16 * max(0, table["label"].nunique() - 10))
     shown = table[["steps", "metric"]].drop_duplicates().sort_values("steps", kind="stable")
@@ -68,12 +68,12 @@ def lay_out(table: pd.DataFrame) -> Layout:
 
 
 def look_of(method: int) -> tuple[str, str]:
-    """Colour and marker of a method, by its place among those shown."""
+    """Colour and marker of a method, by its index among those shown."""
     return COLOURS[method % len(COLOURS)], MARKERS[method % len(MARKERS)]
 
 
 def method_handles(methods: list[Hashable]) -> list[Line2D]:
-    """The legend's entries of methods."""
+    """The legend entries of methods."""
     looks = [look_of(index) for index in range(len(methods))]
     return [
         Line2D([], [], color=colour, marker=marker, markersize=4, label=mathtext(str(label)))
@@ -90,7 +90,7 @@ def mark_failures(panel: Axes, places: Any, colour: str) -> None:
 
 
 def failure_handles(failures: int) -> list[Line2D]:
-    """The legend's entry for crosses, if there are any."""
+    """The legend entry for crosses, if there are any."""
     return [Line2D([], [], linestyle="", marker="x", color="#555555", label="failed")] if failures else []
 
 
@@ -116,7 +116,7 @@ def stop_handles(rows: pd.DataFrame) -> list[Line2D]:
 
 
 def start_at_zero(panels: list[tuple[Axes, pd.DataFrame]]) -> None:
-    """Let linear axes of what cannot be negative begin at 0. Only once all is drawn: it ends automatic limits."""
+    """Start linear axes of non-negative metrics at 0. Call it after drawing: it turns off automatic limits."""
     panel = panels[0][0]
     if panel.get_yscale() == "linear" and min(rows["mean"].min() for _, rows in panels) >= 0:
         highest = max(rows["mean"].max() for _, rows in panels)
@@ -124,7 +124,7 @@ def start_at_zero(panels: list[tuple[Axes, pd.DataFrame]]) -> None:
 
 
 def _name_score_axis(panel: Axes, table: pd.DataFrame, name: str) -> None:
-    """Name the axis after the metric; logarithmic where scores differ by more than a factor of 5."""
+    """Name the axis after the metric; logarithmic if scores differ by more than a factor of 5."""
     panel.set_ylabel(mathtext(name))
     if table["mean"].min() > 0 and table["mean"].max() > 5 * table["mean"].min():
         panel.set_yscale("log")

@@ -1,4 +1,4 @@
-"""Whether methods differ at the end of training by more than their seeds do."""
+"""Whether methods differ at the end of training by more than the spread over seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> f
         b: at least two finite numbers.
 
     Returns:
-        p in [0, 1]; NaN where neither varies.
+        p in [0, 1]; NaN if neither varies.
     """
     from scipy.special import stdtr
 
@@ -83,7 +83,7 @@ def describe_ends(scores: pd.DataFrame, reference: str | None) -> list[str]:
 
     Args:
         scores: rows of ``scores.csv``; of several metrics nothing is said.
-        reference: a method; where there is none, or the scores have it not, nothing is said.
+        reference: a method; if None or not among the scores, nothing is said.
     """
     if reference not in set(scores["method"]) or scores["metric"].nunique() > 1:
         return []

@@ -1,4 +1,4 @@
-"""How long runs take to reach a score, and how much faster than a reference method others reach its last ones."""
+"""How long runs take to reach a score, and how much faster than a reference method others reach its final scores."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SPEED_UP_COLUMNS = (
 
 
 def iterations_to_reach(iterations: Sequence[float], scores: Sequence[float], target: float) -> tuple[float, bool]:
-    """The first iteration at which a curve is at or below ``target``, on straight lines between its points.
+    """The first iteration at which a curve is at or below ``target``, with linear interpolation between points.
 
     Args:
-        iterations: of the points, rising.
+        iterations: of the points, increasing.
         scores: of the points; lower is better.
         target: the score to reach.
 
@@ -81,7 +81,7 @@ def speed_ups(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
             for (slow, slow_scores), (fast, fast_scores) in itertools.product(theirs, ours):
                 target = slow_scores[-1]
                 if np.isnan(target):
-                    continue  # a reference that failed has no score to reach
+                    continue  # a failed reference has no score to reach
                 needed, slow_bound = iterations_to_reach(slow, slow_scores, target)
                 reached, fast_bound = iterations_to_reach(fast, fast_scores, target)
                 found.append(0.0 if np.isnan(reached) else needed / reached)
@@ -95,7 +95,7 @@ def speed_ups(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def format_bound(at_least: int, at_most: int) -> str:
-    """What stands before a speed-up of which so many pairs are bounds."""
+    """The sign before a speed-up of which this many pairs are bounds."""
     return {(True, False): "≥ ", (False, True): "≤ ", (True, True): "≈ "}.get((at_least > 0, at_most > 0), "")
 
 

@@ -1,4 +1,4 @@
-"""How figures look, and how they are written."""
+"""The look of figures, and how they are written."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ayt.reporting.fonts import use_fonts_with_all_characters
 from ayt.reporting.pages import figure_page
 
 WIDTH = 7.0
-"""Inches: the text width of a two-column paper."""
+"""The text width of a two-column paper, in inches."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
-"""Okabe and Ito's palette, told apart with every kind of colour blindness."""
+"""Okabe and Ito's palette, distinguishable with every kind of colour blindness."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
@@ -53,17 +53,17 @@ LINE, SHORT = 0.117, 5
 
 
 def new_figure(height: float) -> Figure:
-    """A figure of the text's width; make it inside ``rc_context(RC)``."""
+    """A figure of text width; create it inside ``rc_context(RC)``."""
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     return figure
 
 
 def show_row(panel: Axes, images: np.ndarray, label: str) -> None:
-    """Show images side by side, their pixels as squares, a gap between them, and what they are at their left.
+    """Show images side by side, with pixels as squares, a gap in between, and a label on the left.
 
     Args:
-        panel: to draw in.
+        panel: the panel to draw in.
         images: (n, 1 or 3, H, W) uint8.
         label: of the row.
     """
@@ -82,13 +82,13 @@ def show_row(panel: Axes, images: np.ndarray, label: str) -> None:
 
 
 def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFrame) -> None:
-    """Write ``out`` with the endings pdf, png, csv and html: the figure, the numbers that it shows, a page with all.
+    """Write ``out`` with the suffixes pdf, png, csv and html: the figure, its numbers, and a page with everything.
 
     The same figure gives the same bytes: no dates are written.
     """
     caption = f"{caption} {use_fonts_with_all_characters(figure, title + caption)}".strip()
     seen = describe_picture(figure, title or out.name)
-    # The page says title and caption as text.
+    # The page has title and caption as text.
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     if title:
@@ -108,7 +108,7 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
 
 
 def describe_picture(figure: Figure, title: str) -> str:
-    """What is seen in a figure, in words: its panels with their axes, and its legend; the caption says the rest."""
+    """A description of a figure in words: its panels with axes, and its legend; the caption says the rest."""
     panels = []
     for number, panel in enumerate((panel for panel in figure.axes if panel.get_visible() and panel.axison), start=1):
         head = panel.get_title() or f"panel {number}"
@@ -121,7 +121,7 @@ def describe_picture(figure: Figure, title: str) -> str:
 
 
 def write_placeholder(out: Path, title: str, reason: str) -> None:
-    """Write what stands in a figure's place until it can be drawn: a page that says why it is not."""
+    """Write a placeholder until a figure can be drawn: a page that says why it is missing."""
     with rc_context(RC):
         figure = new_figure(1.2)
         figure.text(0.5, 0.45, mathtext("\n".join(textwrap.wrap(reason, 100))), ha="center", va="center")

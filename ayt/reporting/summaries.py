@@ -1,4 +1,4 @@
-"""Scores summarised over seeds, and what captions say of them."""
+"""Scores summarised over seeds, and their description in captions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def at_end(scores: pd.DataFrame) -> pd.DataFrame:
 def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds at the end of training, by method, batch size and steps.
 
-    The standard deviation is missing where there is one seed. ``failed`` is how many seeds have no finite score; the
+    The standard deviation is missing if there is one seed. ``failed`` is how many seeds have no finite score; the
     mean is that of the others. ``stopped`` is how many were stopped, and are scored where they were.
 
     Raises:
@@ -45,7 +45,7 @@ def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_sampling(scores: pd.DataFrame) -> str:
-    """How many seeds, repeats and samples the numbers rest on."""
+    """The numbers of seeds, repeats and samples behind the scores."""
     seeds = sorted(scores.groupby(["method", "batch_size"])["seed"].nunique().unique())
     repeats, samples = int(scores["repeats"].max()), int(scores["samples"].max())
     many = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
@@ -54,18 +54,18 @@ def describe_sampling(scores: pd.DataFrame) -> str:
 
 
 def describe_end(scores: pd.DataFrame) -> str:
-    """After how many iterations the scores of these rows were reached."""
+    """The number of iterations after which these rows' scores were reached."""
     ends = sorted(scores["iteration"].unique())
     return f"after {ends[0]:,} iterations" if len(ends) == 1 else f"after {ends[0]:,} to {ends[-1]:,} iterations"
 
 
 def describe_better(scores: pd.DataFrame) -> str:
-    """Whether low or high values are good."""
+    """Whether lower or higher values are better."""
     return f"{scores['better'].iloc[0].capitalize()} is better."
 
 
 def choose_digits(values: pd.Series[Any]) -> int:
-    """Decimals that such values are written with."""
+    """The number of decimals for such values."""
     return 2 if values.abs().max() >= 1 else 4
 
 

@@ -1,4 +1,4 @@
-"""How tables are written: numbers as CSV, text as Markdown, LaTeX and a page."""
+"""Writing tables: numbers as CSV, text as Markdown, LaTeX and a page."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def write_table(
     note: str = "",
     best: frozenset[tuple[str, str]] = frozenset(),
 ) -> None:
-    """Write ``out`` with the endings csv, md, tex and html.
+    """Write ``out`` with the suffixes csv, md, tex and html.
 
     Args:
-        out: where to, without ending.
+        out: the output path, without suffix.
         table: the numbers.
         cells: the text; the index is the first column.
         title: of the table; empty: none.
-        caption: what is in it.
+        caption: its caption.
         note: what is missing or failed; empty if nothing.
-        best: row and column of the cells that are bold.
+        best: row and column of the bold cells.
     """
     caption = " ".join(part for part in (caption, note) if part)
     titled = f"{title}. {caption}" if title else caption
@@ -46,13 +46,13 @@ def write_table(
 
 
 def write_placeholder(out: Path, title: str, reason: str) -> None:
-    """Write what stands in a table's place until it can be made: why it is not."""
+    """Write a placeholder until a table can be made, saying why it is missing."""
     cells = pd.DataFrame({"reason": [reason]}, index=["not made yet"])
     write_table(out, pd.DataFrame({"missing": [reason]}), cells, title, "")
 
 
 def name_column(steps: int, size: int) -> str:
-    """What the column of a number of sampling steps and a batch size is called."""
+    """The name of the column for a number of sampling steps and a batch size."""
     return f"{plural(steps, 'step')}, batch {size}"
 
 

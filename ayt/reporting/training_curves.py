@@ -1,4 +1,4 @@
-"""Training curves, from the logs of runs that are finished or under way."""
+"""Training curves, from the logs of finished or unfinished runs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PANELS = {
     "learning_rate": "learning rate",
     "images_per_second": "images per second",
 }
-"""Columns that are drawn, with what they are called."""
+"""Columns to draw, with their names."""
 
 LOGARITHMIC = ("loss", "distance", "gradient_norm")
 
 
 def read_log(folder: Path) -> pd.DataFrame:
-    """The rows of a run's training logs, those of the segment under way included, by iteration.
+    """The rows of a run's training logs, including the segment in progress, by iteration.
 
     Raises:
         UserError: there are none yet.
@@ -42,7 +42,7 @@ def read_log(folder: Path) -> pd.DataFrame:
 
 
 def draw_training(runs: Mapping[Path, RunRecord], out: Path) -> None:
-    """Draw loss, distance, norm of the gradient, learning rate and speed over iterations into one PNG.
+    """Draw loss, distance, gradient norm, learning rate and speed over iterations into one PNG.
 
     Args:
         runs: folders of runs and their records.
@@ -58,7 +58,7 @@ def draw_training(runs: Mapping[Path, RunRecord], out: Path) -> None:
         axes: list[Axes] = list(figure.subplots(2, 3, sharex=True).flat)
         for number, (folder, record) in enumerate(runs.items()):
             rows, optimiser = read_log(folder), Optimiser.of(record.training)
-            # The log has the number of iterations done, a rate the number of the iteration.
+            # The log counts iterations done, a learning rate belongs to an iteration's index.
             rows["learning_rate"] = [learning_rate(int(done) - 1, optimiser) for done in rows["iteration"]]
             for panel, column in zip(axes, PANELS, strict=False):
                 look = {

@@ -1,4 +1,4 @@
-"""How numbers and names are said in captions, tables and pages."""
+"""How numbers and names are written in captions, tables and pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ayt.plan.evaluations import Sampling
 
 NAMED = 4
-"""Names that a note tells; of more it tells the number."""
+"""The most names in a note; the rest are only counted."""
 
 
 def plural(count: int, thing: str) -> str:
@@ -18,7 +18,7 @@ def plural(count: int, thing: str) -> str:
 
 
 def say_which(head: str, names: Sequence[str]) -> str:
-    """``Failed: a; b; c; d; and 3 more.``; nothing where there is no name."""
+    """``Failed: a; b; c; d; and 3 more.``; empty if there is no name."""
     if not names:
         return ""
     more = len(names) - NAMED

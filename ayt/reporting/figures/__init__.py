@@ -1,1 +1,1 @@
-"""Figures of experiments, a kind in each module."""
+"""Figures of experiments, one kind per module."""

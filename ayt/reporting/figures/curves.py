@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Band = Literal["seeds", "repeats"]
 
 PUBLISHED: Any = {"linewidth": 0.7, "linestyle": (0, (6, 2))}
-"""How published curves look."""
+"""The style of published curves."""
 
 
 @FIGURES.register
@@ -38,9 +38,9 @@ class Curves(ScoreFigure):
     )
 
     band: Band = "seeds"
-    """What the bands span: seeds (none where there is one), or sampling runs of all seeds."""
+    """What the bands span: seeds (no band if there is only one), or sampling runs of all seeds."""
     reference: str | None = None
-    """The method that the others' speed is compared with; absent: the one that is usual, if it is shown."""
+    """The method that others are compared with for speed; absent: the usual one, if it is shown."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""
@@ -49,7 +49,7 @@ class Curves(ScoreFigure):
         mistakes.require_known("reference", named, self.shown_methods(mistakes.experiment))
 
     def make(self, plan: Plan, place: str, out: Path) -> None:
-        """Draw the scores that are there."""
+        """Draw the existing scores."""
         from ayt.reporting.published import batch_size_curves
         from ayt.reporting.score_plots import choose_steps
         from ayt.reporting.significance import describe_ends

@@ -43,7 +43,7 @@ PAIR_MARKERS = ("P", "X")
 
 
 class Style(NamedTuple):
-    """How one kind of change is drawn."""
+    """The style of one kind of change."""
 
     colour: str
     marker: str
@@ -52,7 +52,7 @@ class Style(NamedTuple):
 
 @FIGURES.register
 class ManifoldFigure(ClassifierFigure):
-    """A classifier's feature distance against the distance of images: real pairs, transformations, noise."""
+    """A classifier's feature distance against image distance: real pairs, transformations, noise."""
 
     name: ClassVar[str] = "manifold"
     section: ClassVar[str] = "Feature networks"
@@ -73,7 +73,7 @@ class ManifoldFigure(ClassifierFigure):
         mistakes.require_at_most_all_images("images", self.images)
 
     def compute(self, analysis: Analysis, device: torch.device) -> dict[str, np.ndarray]:
-        """Measure both distances, and what an untrained network of the same shape makes of the same images."""
+        """Measure both distances, also with an untrained network of the same architecture."""
         import torch
 
         from ayt.analysis.manifold import measure_responses

@@ -36,14 +36,14 @@ TANGENTS = {
     "feature": "AYT's direction\nof the same run",
 }
 TANGENT_LINES = {"own": 0, "pixel": 2, "feature": 3}
-"""Which of the style's lines each has."""
+"""The line style of each."""
 
 TANGENT_MARKERS = {"pixel": "x", "feature": "+"}
 SPACES = {"neighbours": "local PCA of the data", "transformations": "span of transformations"}
 
 
 class Followed(NamedTuple):
-    """What was found of one run.
+    """The results for one run.
 
     Attributes:
         label: of the run's method.
@@ -60,7 +60,7 @@ class Followed(NamedTuple):
 
 @FIGURES.register
 class OscillationFigure(Figure):
-    """Tangents of a trajectory over further training from the end: how they turn, how far along the data they point."""
+    """Tangents of trajectories over further training from the end: how they turn, how far along the data they point."""
 
     name: ClassVar[str] = "oscillation"
     section: ClassVar[str] = "Tangents"
@@ -116,7 +116,7 @@ class OscillationFigure(Figure):
             mistakes.report("batch_size", self.batch_size, f"no method has it together with seed {self.seed}")
 
     def classifiers(self) -> dict[str, bool]:
-        """The transformation classifiers that it looks through; whether published weights will do."""
+        """The transformation classifiers that it uses, with whether published weights may be used."""
         return {self.classifier: True} if self.classifier else {}
 
     def shown_runs(self, plan: Plan) -> list[Run]:
@@ -244,7 +244,7 @@ def _caption(runs: Sequence[Followed], each: int) -> str:
 
 
 def _find_different(arrays: Mapping[str, np.ndarray]) -> list[tuple[int, str]]:
-    """The kinds of tangents, without those that are what the run's loss follows anyhow."""
+    """The kinds of tangents, except those identical to what the run's loss follows."""
     kinds = [str(kind) for kind in arrays["kinds"]]
     lag, shares = arrays["lag"], arrays["shares"]
 

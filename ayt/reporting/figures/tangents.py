@@ -1,4 +1,4 @@
-"""Tangents: what a consistency model's output does along trajectories, and AYT's direction beside it."""
+"""Tangents: how a consistency model's output changes along trajectories, and AYT's direction for comparison."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class TangentsFigure(Figure):
         mistakes.require_known("seed", [] if self.seed is None else [self.seed], method.seeds)
 
     def classifiers(self) -> dict[str, bool]:
-        """The transformation classifiers that it looks through; whether published weights will do."""
+        """The transformation classifiers that it uses, with whether published weights may be used."""
         return {self.classifier: True}
 
     def shown_method(self, experiment: Experiment) -> str:
-        """The method whose network is looked into."""
+        """The method whose network is analysed."""
         if self.method:
             return experiment.choose_methods([self.method])[0]
         looks_through = [
@@ -89,7 +89,7 @@ class TangentsFigure(Figure):
         return [*looks_through, *experiment.methods][0]
 
     def shown_run(self, plan: Plan) -> Run:
-        """The run whose network is looked into."""
+        """The run whose network is analysed."""
         name = self.shown_method(plan.experiment)
         method = plan.experiment.methods[name]
         seed = method.seeds[0] if self.seed is None else self.seed

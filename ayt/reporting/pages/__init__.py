@@ -1,4 +1,4 @@
-"""Figures and tables as pages that need nothing else: pictures to zoom into, files to download.
+"""Figures and tables as self-contained pages: zoomable pictures, files to download.
 
 Snakemake's report shows them in a frame; a browser shows them alone. Everything is inside, as ``data:`` addresses.
 """
@@ -28,7 +28,7 @@ NAMES = {"png": "PNG", "pdf": "PDF", "csv": "CSV", "md": "Markdown", "tex": "LaT
 
 
 def menu_entries(titles: Mapping[str, str]) -> dict[str, str]:
-    """What a menu calls figures or tables, by their names: the title, with the name where two have the same.
+    """Menu entries of figures or tables, by name: the title, with the name added if two have the same.
 
     Brackets are replaced, see `escapes.menu`.
     """
@@ -49,7 +49,7 @@ def figure_page(name: str, title: str, caption: str, seen: str, picture: bytes, 
         name: of the files, without ending.
         title: of the figure; empty: its name.
         caption: as plain text.
-        seen: what the picture shows, for those who do not see it.
+        seen: a description of the picture, for those who cannot see it.
         picture: a PNG; what the page says in text need not be in it.
         files: what can be downloaded, by their endings.
     """
@@ -93,7 +93,7 @@ def table_page(
 
 
 def index_page(title: str, links: Mapping[str, Mapping[str, str]], missing: Collection[str]) -> str:
-    """A page that leads to other pages.
+    """A page with links to other pages.
 
     Args:
         title: of the page.

@@ -1,4 +1,4 @@
-"""Published numbers, for tables and figures of their own; never in a column with measured ones.
+"""Published numbers, always shown apart from measured ones.
 
 ``fid.csv``: FIDs as their authors print them, each with where it was read; an empty cell is what the source does not
 say. ``batch_size_curves.csv``: read off the first figure of the AYT paper (one-step FID over training on CIFAR-10,

@@ -1,1 +1,1 @@
-"""Tables of experiments, a kind in each module."""
+"""Tables of experiments, one kind per module."""

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ayt.plan.runs import Run
 
 CHOSEN, LAST = "chosen", "last"
-"""Which snapshot of a run a row is about."""
+"""The snapshot of a run that a row is about."""
 
 
 class Judged(NamedTuple):
-    """A snapshot by what its sampling runs scored.
+    """A snapshot with the scores of its sampling runs.
 
     Attributes:
         iteration: of the snapshot.

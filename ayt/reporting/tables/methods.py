@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @TABLES.register
 class Methods(AnchoredTable):
-    """Scores at the end of training and, in columns of their own with their sources, what others have published."""
+    """Scores at the end of training and, in separate columns with their sources, what others have published."""
 
     name: ClassVar[str] = "methods"
     one_value: ClassVar[bool] = True

@@ -34,7 +34,7 @@ class Reach(ChosenScores, Table):
     )
 
     targets: Annotated[list[Finite], Field(min_length=1), Choices]
-    """Values of the metric."""
+    """Target values of the metric."""
 
     def make(self, plan: Plan, place: str, out: Path) -> None:
         """Write what the scores that are there say."""

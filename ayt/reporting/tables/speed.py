@@ -33,7 +33,7 @@ class Speed(ChosenScores, Table):
     )
 
     reference: str | None = None
-    """A method of the experiment; absent: the one that is usual."""
+    """A method of the experiment; absent: the usual one."""
 
     def check(self, mistakes: Mistakes) -> None:
         """Report what does not fit the experiment."""
