@@ -56,21 +56,21 @@ def run_record(folder: Path) -> Path:
 
 
 def snapshot(folder: Path, iteration: int | str, average: str = "") -> Path:
-    """The EMA weights after ``iteration`` iterations: the run's first average, or a further one by its name."""
+    """The EMA weights after ``iteration`` iterations: the run's first average, or another one by name."""
     return numbered_file(average_folder(folder / "snapshots", average), iteration, "safetensors")
 
 
 AVERAGE = "ema-"
-"""What the names of folders begin with that hold what was made of further averages of a run's weights."""
+"""Prefix of the folders with the files of a run's averages after the first."""
 
 
 def average_folder(folder: Path, average: str) -> Path:
-    """Where in a folder lies what was made of an average: of the first in itself, of a further one in its own."""
+    """The folder of an average's files: ``folder`` itself for the first average, a subfolder for any other."""
     return folder / f"{AVERAGE}{average}" if average else folder
 
 
 def average_of_path(path: Path) -> str:
-    """The average that a file was made of, as its folder says; empty: the first."""
+    """The average that a file belongs to, as its folder says; empty: the first."""
     folder = path.parent.name
     return folder.removeprefix(AVERAGE) if folder.startswith(AVERAGE) else ""
 

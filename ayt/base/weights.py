@@ -128,7 +128,7 @@ def _check(found: dict[str, str] | None, path: Path, kind: str, run: str | None)
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     called = average_of_path(path)
     if (called or path.parent.name == "snapshots") and metadata.get("average", "") != called:
-        problem = f"holds the average {metadata.get('average', '')!r}, not {called!r} as its folder says"
+        problem = "holds another average than its folder is for"
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metadata
 

@@ -127,7 +127,7 @@ def add_average(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--ema",
         metavar="AVERAGE",
-        help="which of the run's averages, for example 0.9999 or power0.05 (default: the first that it lists)",
+        help="which of the run's averages, for example 0.9999 or power0.05 (default: the first listed)",
     )
 
 

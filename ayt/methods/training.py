@@ -161,7 +161,7 @@ class Training(Kind):
 
     @property
     def averages(self) -> list[float | PowerAverage]:
-        """The averages of the weights, at least one; the first is what other runs start from."""
+        """The averages of the weights, at least one; other runs start from the first."""
         return self.ema if isinstance(self.ema, list) else [self.ema]
 
     @property

@@ -34,6 +34,6 @@ def read_score(path: Path) -> dict[str, dict[str, Any]]:
         problem = f"is named {called} but holds the score of iteration {content['iteration']}"
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     if path.stem.isdecimal() and content.get("average", "") != paths.average_of_path(path):
-        problem = f"holds the score of the average {content.get('average', '')!r}, not of its folder's"
+        problem = "holds the score of another average than its folder is for"
         raise UserError(f"{path}: {problem}; delete it to have it made again")
     return metrics

@@ -1,4 +1,4 @@
-"""Which averages of a run's weights figures and tables of scores show, and what they call them."""
+"""Which averages of a run's weights are shown in figures and tables of scores, and under what labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Chosen = Annotated[
     Annotated[Literal["first", "all"], Tag("[word]")] | Annotated[Averages, Tag("[averages]")],
     Discriminator(lambda given: "[word]" if isinstance(given, str) else "[averages]"),
 ]
-"""Each run's first average, all that it keeps, or those that are named."""
+"""Each run's first average, all of its averages, or the named ones."""
 
 
 class ShownAverage(NamedTuple):
@@ -26,9 +26,9 @@ class ShownAverage(NamedTuple):
 
     Attributes:
         name: of the average, as ``scores.csv`` has it.
-        average: the same as snapshots and paths name it.
-        method: of the experiment; for all but the first that is shown of a run, one of its own.
-        label: as figures and tables call it.
+        average: the same, as snapshots and paths name it.
+        method: the experiment's name of the method; every average of a run after the first one shown has its own.
+        label: its name in figures and tables.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ShownAverage(NamedTuple):
 
 
 def names_of(chosen: Chosen) -> list[str] | None:
-    """The names of the averages that are chosen; None: they are not named."""
+    """The names of the chosen averages; None: they were not chosen by name."""
     if isinstance(chosen, str):
         return None
     return [average_name(average) for average in (chosen if isinstance(chosen, list) else [chosen])]
@@ -50,7 +50,7 @@ def say_average(name: str) -> str:
 
 
 def shown_averages(method: str, run: Run, chosen: Chosen) -> list[ShownAverage]:
-    """The averages of a run that are shown; where more than its first may be, labels of runs with several say which."""
+    """The averages of a run to show; labels name them if the run keeps several and not just the first may be shown."""
     record, names = run.record, names_of(chosen)
     kept = dict(zip(record.average_names, record.averages, strict=True))
     if names is not None:
@@ -70,9 +70,9 @@ def shown_averages(method: str, run: Run, chosen: Chosen) -> list[ShownAverage]:
 
 
 def choose_averages(scores: pd.DataFrame, plan: Plan, chosen: Chosen) -> pd.DataFrame:
-    """The rows of ``scores.csv`` of the averages that are shown, with the methods and labels of `ShownAverage`.
+    """The rows of ``scores.csv`` for the averages to show, with the methods and labels of `ShownAverage`.
 
-    Rows of runs that are not the plan's stay as they are.
+    Rows of runs that are not in the plan are left alone.
     """
     runs = {(method, run.name): run for method, run in plan.methods_and_runs()}
     found = {key: {each.name: each for each in shown_averages(key[0], run, chosen)} for key, run in runs.items()}

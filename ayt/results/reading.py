@@ -93,7 +93,7 @@ class Results:
         return self.runs_folder / dataset / run
 
     def _average(self, dataset: str, run: str, ema: str) -> str:
-        """An average of a run as paths name it; where nothing is said, as by older versions, there is one."""
+        """An average of a run as paths name it; tables of older versions, whose runs had one each, do not name it."""
         if not ema:
             return ""
         if run not in self._runs:

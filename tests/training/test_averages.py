@@ -162,7 +162,7 @@ def test_a_snapshot_in_the_place_of_another_average_is_refused(plan_of, tmp_path
     first, power, constant = (paths.snapshot(folder, 4, name) for name in NAMES)
     for place, file in ((power, constant.read_bytes()), (first, constant.read_bytes()), (power, first.read_bytes())):
         place.write_bytes(file)
-        with pytest.raises(UserError, match="holds the average"):
+        with pytest.raises(UserError, match="holds another average"):
             weights.read(place, "snapshot")
 
 

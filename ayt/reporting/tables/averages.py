@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @TABLES.register
 class Averages(ChosenScores, Table):
-    """The scores at the end of training by the average of the weights, of each method and batch size."""
+    """Scores at the end of training, a row for each average of the weights."""
 
     name: ClassVar[str] = "averages"
     one_value: ClassVar[bool] = True
     description: ClassVar[Description] = Description(
-        shown="scores at the end of training, a row for each average of the weights that trainings keep; the best of"
-        " each column is bold.",
-        measured="from samples of each average of one and the same training, all from the same noise.",
-        not_shown="an unbiased score of the best average: it is chosen by the samples that its score is of.",
+        shown="scores at the end of training, a row for each average of the weights; the best of each column is bold.",
+        measured="from samples of each average, all from the same noise; the averages of a method come from the same"
+        " training runs.",
+        not_shown="an unbiased score of the best average: the samples that choose it are the ones it is scored on.",
         in_the_paper="no table of its own.",
     )
 
@@ -84,8 +84,8 @@ def tabulate_averages(scores: pd.DataFrame, methods: list[str], out: Path, title
     best = whole.loc[merit.groupby(whole["column"]).idxmax()]
     caption = (
         f"{table['metric'].iloc[0]} {describe_end(table)} by the average of the weights, mean ± standard deviation over"
-        " seeds. EMA: of constant decay for each iteration; EMA power: over a share of the training so far, with its"
-        f" relative width. {describe_sampling(scores)}. {describe_better(table)}"
+        " seeds. EMA: decay per iteration; EMA power: relative width of a power-function average."
+        f" {describe_sampling(scores)}. {describe_better(table)}"
     )
     numbers = table.drop(columns=["row", "column", "text"])
     write_table(out, numbers, cells, title, caption, note, frozenset(zip(best["row"], best["column"], strict=True)))
