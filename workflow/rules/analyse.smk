@@ -1,4 +1,4 @@
-# What figures are drawn from beside scores: looks into trained networks, and toy experiments.
+# What figures show other than scores: analyses of trained networks, and toy experiments.
 
 
 rule analyse:

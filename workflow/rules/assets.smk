@@ -1,4 +1,4 @@
-# Published files, downloaded and converted on the machine where Snakemake runs; what computes never touches the
+# Published files, downloaded and converted on the machine where Snakemake runs; compute jobs never use the
 # network.
 
 
@@ -40,7 +40,7 @@ rule prepare:
         "ayt prepare {wildcards.dataset:q} {input:q} --output {output:q} > {log:q} 2>&1"
 
 
-# Files imported by hand have no rule: they are there or they are missing.
+# Files imported by hand have no rule: they either exist or are missing.
 rule checkpoint:
     input:
         lambda wildcards: asset_path(wildcards.name),

@@ -1,13 +1,13 @@
 # Patterns and lookups that several rules share.
 FOLDER = paths.run_folder("{dataset}", "{run}")
 
-# What a job that computes asks for: so many threads and GPUs for each of its processes.
+# Resources of a compute job: threads and GPUs for each of its processes.
 THREADS = experiment.execution.threads
 PROCESSES = experiment.execution.processes
 
 
 def gpus(processes):
-    """How many GPUs so many processes ask for; a function of the job, as Snakemake knows its executor only then."""
+    """GPUs requested by this many processes; a function of the job, as Snakemake knows its executor only then."""
 
     return lambda wildcards: processes * gpus_per_job(
         experiment, here=workflow.local_exec
@@ -15,7 +15,7 @@ def gpus(processes):
 
 
 ALONE = {"gpu": gpus(1)}
-# Executors that know one process for each job are not bothered with more.
+# Executors that only support one process per job are not given more resources.
 SHARED = (
     ALONE
     if PROCESSES == 1
@@ -25,8 +25,8 @@ SHARED = (
         "nodes": experiment.execution.nodes,
     }
 )
-# Changes when other runs or scores are asked for, or a method is called otherwise. Without it a new score would be
-# made by nobody: a missing input alone does not make Snakemake rerun a job whose output is there.
+# Changes when different runs or scores are requested, or a method's label changes. Without it a new score would never
+# be made: a missing input alone does not make Snakemake rerun a job whose output exists.
 RUNS = plan.digest()
 
 
@@ -36,7 +36,7 @@ def one_of(names):
 
 
 def untracked(value):
-    """A parameter that makes nothing rerun: Snakemake does not record those that are computed from outputs.
+    """A parameter that triggers no reruns: Snakemake does not record those that are computed from outputs.
 
     For where and how a job runs, and for what the names of its outputs say already.
     """
@@ -89,24 +89,24 @@ ASSET_OPTIONS = untracked(
 
 
 def asset_path(name):
-    """Where a published file is."""
+    """The path of a published file."""
     return ASSETS[name].path(paths.ASSETS)
 
 
 def flags(name, values):
-    """An option that is given once for each value."""
+    """An option that is repeated for each value."""
     return [part for value in values for part in (name, value)]
 
 
 def suffix(*averages):
-    """What ends the name of a rule for these averages of a run; nothing where it is the first alone."""
+    """The suffix of a rule's name for these averages of a run; empty for the first alone."""
     return "".join(
         f"_{re.sub(r'[^A-Za-z0-9]', '_', name)}" for name in averages if name
     )
 
 
 def records_of(records):
-    """Where the records of scores or grids are, for one run."""
+    """The paths of records of scores or grids, for one run."""
     return lambda wildcards, output: [
         record.record(paths.run_folder(wildcards.dataset, wildcards.run))
         for record in records
@@ -114,23 +114,23 @@ def records_of(records):
 
 
 def sampled_with(wildcards):
-    """The networks that a run's snapshots are sampled with beside themselves."""
+    """The networks needed to sample a run's snapshots, besides themselves."""
     return plan.runs[wildcards.run].record.sampling_inputs
 
 
 def settings_of(output):
-    """What makes a figure or table another one when it changes."""
-    # It stands in a script of the report, which a title must not end.
+    """A value that makes a figure or table be redrawn when it changes."""
+    # It is inside a script of the report, which a title must not terminate.
     return f"{output.name} {output.model_dump_json()}".replace("<", r"\u003c")
 
 
-# Runs that were stopped and by the rules of this experiment are not, with what stands in the place of their files. That
-# is made again with all that was made from it, as a file that is wanted, and comes before it, is missing.
+# Runs that were stopped but should continue under this experiment's rules, with the files that replace their results.
+# These are made again with everything made from them, because a requested file upstream of them is missing.
 GOING_ON = stops.find_outdated(plan)
 
 
 def scores_before(segment):
-    """What a segment waits for where its run may be stopped: earlier scores. What was trained waits for nothing.
+    """What a segment waits for if its run may be stopped: earlier scores. Trained segments wait for nothing.
 
     They are never newer than what is trained: other scores of the same snapshots must not have it trained again.
     """
@@ -149,7 +149,7 @@ def scores_before(segment):
 
 
 def goes_on(run, segment):
-    """Whether a stopped training left something else in the place of a segment's files, and now goes on."""
+    """Whether a stopped training run that should now continue left notes in place of a segment's files."""
     return any(
         path in GOING_ON.get(run, ())
         for path in segment.made(run.folder, run.record.averages)
@@ -157,7 +157,7 @@ def goes_on(run, segment):
 
 
 def asks_to_go_on(segment):
-    """What a segment waits for that is to be made again."""
+    """What a segment that must be made again waits for."""
 
     def files(wildcards):
         run = plan.runs[wildcards.run]

@@ -1,5 +1,5 @@
-# Scores: one job for all snapshots of a segment, at every number of sampling steps. No groups of jobs: those of a group
-# start at once, on one GPU.
+# Scores: one job for all snapshots of a segment, at every number of sampling steps. No job groups: jobs of a group
+# would all start at once, on one GPU.
 
 
 localrules:
@@ -40,7 +40,7 @@ SCORES = plan.scores_of("{run}")
 DENOISING = plan.denoising_scores_of("{run}")
 
 for (segment, average), runs in plan.scored_segments().items():
-    # Of the first average nothing is said: it needs no name.
+    # The first average needs no name.
     KEPT_IN = [f"{paths.AVERAGE}{average}"] if average else []
     SNAPSHOTS = [
         *flags("--iteration", segment.iterations),

@@ -1,5 +1,5 @@
 # Figures, tables and the report's first page of one experiment, made on the machine where Snakemake runs. The report
-# shows their pages, which hold the other files for download.
+# shows their pages, which offer the other files for download.
 
 from ayt.reporting.pages import menu_entries
 
@@ -10,7 +10,7 @@ localrules:
     about,
 
 
-# What the report's menu calls them.
+# Their names in the report's menu.
 LISTED = {
     kind: menu_entries({name: options.title for name, options in shown.items()})
     for kind, shown in (("figure", experiment.figures), ("table", experiment.tables))

@@ -1,5 +1,5 @@
-# Runs, segment after segment. The name of a run's folder says everything that changes its weights, so another setting
-# is another folder, and what was trained before is found again.
+# Runs, segment after segment. The name of a run's folder covers everything that affects its weights, so a changed
+# setting makes a new folder, and what was trained before is found again.
 
 
 localrules:
@@ -17,8 +17,8 @@ rule go_on:
         "touch {output:q} 2> {log:q}"
 
 
-# The outputs of a rule cannot be computed from its wildcards, and a segment leaves as many snapshots as the
-# experiment says: so there is one rule for each segment (start, stop, snapshots) and averages that some run has.
+# A rule's outputs cannot be computed from its wildcards, and a segment leaves as many snapshots as the experiment
+# says: so there is one rule per distinct segment (start, stop, snapshots) and set of averages.
 for stage in ("pretrain", "classifier", "mid_train", "train"):
     for (segment, averages), runs in plan.segments(stage).items():
 
