@@ -1,7 +1,10 @@
 """What only a GPU can show: iterations that are replayed, segments, precisions, memory that runs out."""
 
 import os
+import subprocess
+import sys
 
+import forked
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,7 @@ from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.base.images import Images
 from ayt.base.progress import ProgressLine
+from ayt.base.streaming import place_data
 from ayt.cli.common import explain_memory_errors
 from ayt.evaluation.extractors import Extractor
 from ayt.evaluation.fixed_batches import FixedBatches
@@ -26,6 +30,7 @@ from ayt.plan.evaluations import Sampling, Score
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment
 from ayt.training.loop import train
+from ayt.training.recording import Trainer
 from ayt.training.work import build_denoiser
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
@@ -79,6 +84,37 @@ def test_one_segment_two_and_again_same_bytes(plan, tmp_path, name):  # noqa: F8
         found.append(weights.read(paths.snapshot(folder, 20), "snapshot")[0])
     for other in found[1:]:
         assert all(torch.equal(found[0][key], other[key]) for key in found[0])
+
+
+def test_killed_and_resumed_same_bytes(plan, tmp_path):  # noqa: F811
+    run = run_of(plan, "ayt")
+    found = []
+    for root in ("whole", "killed"):
+        with_weights(run, tmp_path / root)
+        folder = tmp_path / root / run.name
+        write_text(paths.run_record(folder), run.record.text)
+        command = [sys.executable, "-m", "ayt", "train", paths.run_record(folder), "--stop", "400"]
+        command += ["--resume-seconds", "0.1", "--device", GPU.type]
+        if root == "killed":
+            with subprocess.Popen(command) as process:
+                forked.wait_until((paths.resume_folder(folder) / "state.safetensors").exists)
+                process.kill()
+            assert not paths.snapshot(folder, 400).exists()
+        done = subprocess.run([*command, "--take-over"], check=True, capture_output=True, text=True)
+        assert ("resuming at iteration" in done.stderr) == (root == "killed")
+        found.append(weights.read(paths.snapshot(folder, 400), "snapshot")[0])
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_data_that_stays_on_the_host_gives_the_same_bits(plan, tmp_path):  # noqa: F811
+    run = run_of(plan, "ect")
+    whole, streamed = (trainer(run, tmp_path, True, 1, GPU) for _ in range(2))
+    data = place_data(Images.of(run.record.dataset.load()), GPU, "host")
+    streamed = Trainer(streamed.state, streamed.passes, run.record, data, True)
+    for _ in range(20):
+        expected = [float(value) for value in whole.advance()]
+        assert [float(value) for value in streamed.advance()] == expected
+    assert streamed.replays
 
 
 def test_compiled_and_replayed_but_for_rounding(plan, tmp_path):  # noqa: F811
