@@ -64,7 +64,14 @@ PINNED = {
         "ayt-bs128-seed0-93468d37",
     ],
     "truncated": ["ect-bs512-seed0-18233735", "tcm-bs1024-seed0-86c3c0e6", "tcm-bs1024-seed0-287b399f"],
-    "continuous_time": ["ect-bs128-seed0-d041ccca", "ccd-bs128-seed0-98f63b7f", "ccd_ayt-bs128-seed0-ee03b2e0"],
+    "continuous_time": [
+        "ect-bs128-seed0-d041ccca",
+        "ccd-bs128-seed0-98f63b7f",
+        "ccd_ayt-bs128-seed0-ee03b2e0",
+        "sct-bs128-seed0-51e282d7",
+        "scd-bs128-seed0-4702856c",
+    ],
+    "embedded_methods": ["ayt-bs8-seed0-6e4ef553", "scd-bs8-seed0-e47b1940"],
     "mid_training": ["mid_train-bs512-seed0-2a7e2076", "ect-bs128-seed0-44b397ad"],
     "averages": ["ect-bs128-seed0-5c0e80a9", "ayt-bs128-seed0-4745b0aa"],
     "other_distances": [
