@@ -1,4 +1,4 @@
-"""What the executor costs as a function of the number of jobs: calls of Slurm's commands, memory, CPU time.
+"""The executor's cost as a function of the number of jobs: calls to Slurm's commands, memory, CPU time.
 
 The jobs are empty and the Slurm is a fake of its commands that makes their outputs at once (see
 ``tests/fake_slurm.py``), so what is measured is Snakemake's main process with this executor in it; a dry run of the

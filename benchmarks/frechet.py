@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
 
 
 def features(count: int, dimension: int, seed: int) -> np.ndarray:
-    """Points in random directions with standard deviations from 1 down to 10^-3.5, about a mean of their own."""
+    """Points with standard deviations from 1 down to 10^-3.5 in random directions, about a random mean."""
     random = np.random.default_rng(seed)
     directions, _ = np.linalg.qr(random.standard_normal((dimension, dimension)))
     points = random.standard_normal((count, dimension)) * np.logspace(0, -3.5, dimension)

@@ -1,4 +1,4 @@
-"""What a GPU makes of training steps and of scoring: milliseconds, kernels, memory, images a second.
+"""Training steps and scoring on a GPU: milliseconds, kernels, memory, images per second.
 
 Steps of the paper's networks on made-up weights: one by one, replayed as one CUDA graph, and compiled besides. Scoring
 in one step through Inception with random weights. Whole jobs, from their start. Tables go to standard output, as JSON
@@ -53,7 +53,7 @@ from ayt.training.recording import WARM_UP, Trainer
 from ayt.training.state import Optimiser, TrainingState, device_name
 
 WAYS = {"one by one": (False, False), "replayed": (True, False), "replayed, compiled": (True, True)}
-"""How steps are done: whether they are replayed, and compiled."""
+"""How steps are run: whether they are replayed, and compiled."""
 
 Row = dict[str, str | int | float]
 
@@ -84,7 +84,7 @@ def parse() -> argparse.Namespace:
 
 
 def plan_of(size: str, precision: str, methods: list[str]) -> Plan:
-    """The experiment, with methods that it does not have by their defaults."""
+    """The experiment, plus methods that it lacks, at their defaults."""
     overrides = dict(step_time.WITHOUT_DOWNLOADS) if size == "paper" else {}
     known = dict(overrides.get("methods", {}))
     overrides["methods"] = {**known, **{name: {} for name in methods if name not in ("ect", "ayt")}}
@@ -114,7 +114,7 @@ def seconds(do: Callable[[], object], device: torch.device) -> float:
 
 
 def kernels(do: Callable[[], object], device: torch.device) -> int:
-    """Kernels, copies and fills that the device ran; on a CPU the operations that PyTorch did."""
+    """Kernels, copies and fills that the device ran; on a CPU, PyTorch's operations."""
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
         do()
@@ -171,7 +171,7 @@ def step_rows(options: argparse.Namespace, device: torch.device, late: Callable[
 
 
 def scoring_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
-    """Images a second from noise to features and their statistics, and what metrics take, which is hidden behind."""
+    """Images per second from noise to features and their statistics, and the time of metrics, which overlaps."""
     channels = 128 if options.size == "paper" else 32
     settings = argparse.Namespace(channels=channels, inception=None)
     run, here = score.describe_run(settings), Path.cwd()
@@ -218,7 +218,7 @@ def scoring_rows(options: argparse.Namespace, device: torch.device, late: Callab
 
 
 def job_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
-    """Whole jobs of a few iterations: their start with an empty and with a full cache, and GPUs that share a batch."""
+    """Whole jobs of a few iterations: start-up with an empty and a full cache, and GPUs that share a batch."""
     run = next(run for run in plan_of(options.size, options.precisions[0], []).trained if run.label == "ECT")
     size = max(options.batch_sizes)
     record = replace(run.record, batch_size=size)
@@ -282,7 +282,7 @@ def table(rows: list[Row]) -> str:
 
 
 def compare(rows: list[Row], baseline: Path) -> list[Row]:
-    """Each row's numbers divided by those of the baseline's row of the same name."""
+    """Each row's numbers divided by those of the baseline row with the same name."""
     before = {row["what"]: row for row in json.loads(baseline.read_text())["rows"]}
     return [
         {"what": row["what"]}

@@ -1,4 +1,4 @@
-"""The whole score of a snapshot against writing its samples as PNG and calling pytorch-fid, in one run.
+"""Scoring a snapshot compared with writing its samples as PNG and calling pytorch-fid, in one run.
 
 Both sample the same images with the same network (the paper's, or a narrower one, with fresh weights): on a CPU the
 paper's takes longer to sample than Inception takes to look, and as long in both ways. Ours rounds, featurises and
@@ -65,7 +65,7 @@ def parse() -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Put weights and reference statistics where both find them, in the current folder."""
+    """Write weights and reference statistics for both into the current folder."""
     paths.INCEPTION.parent.mkdir(parents=True)
     if options.inception:
         paths.INCEPTION.symlink_to(options.inception.resolve())

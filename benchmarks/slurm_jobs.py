@@ -1,4 +1,4 @@
-"""What a job costs on a cluster beside its own work: this executor and the official one, in turn on one Slurm.
+"""The overhead of a job on a cluster: this executor and the official one, in turn on one Slurm.
 
 So many jobs that do nothing go through each; counted are the seconds from start to end and every call of a command of
 Slurm. The Slurm is a real one, started on this machine as for the tests (root on Debian).
@@ -44,7 +44,7 @@ def parse() -> argparse.Namespace:
 
 
 def count_commands(folder: Path) -> Path:
-    """A folder for PATH whose commands note that they were called."""
+    """A folder for PATH whose commands record their calls."""
     folder.mkdir()
     for command in COMMANDS:
         if real := shutil.which(command, path=f"{os.environ['PATH']}:/usr/sbin"):
@@ -54,7 +54,7 @@ def count_commands(folder: Path) -> Path:
 
 
 def measure(executor: str, jobs: int, environment: dict[str, str]) -> tuple[float, dict[str, int]]:
-    """Seconds that the jobs took, and how often each command was called, by Snakemake and by the jobs themselves."""
+    """Seconds that the jobs took, and the number of calls of each command, by Snakemake and by the jobs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "Snakefile").write_text(SNAKEFILE.format(jobs=jobs))

@@ -1,4 +1,4 @@
-"""Training steps against bare passes of the same network, as ratios.
+"""Training steps compared with bare passes of the same network, as ratios.
 
 A consistency step against two forward passes (one without gradient) and a backward pass of its U-Net: all the rest,
 from drawing noise to RAdam and EMA, is overhead. A classifier step against its network's forward and backward pass.
@@ -67,7 +67,7 @@ def parse() -> argparse.Namespace:
 
 
 def prepare(run: Run, root: Path) -> None:
-    """Leave fresh weights where a training expects its upstream: their values do not change the time."""
+    """Write initial weights where training expects its upstream: their values do not affect the time."""
     for upstream in run.record.upstream.values():
         assert isinstance(upstream, Snapshot)
         network = work.build_network(upstream.run)
@@ -78,7 +78,7 @@ def prepare(run: Run, root: Path) -> None:
 def training_step(
     run: Run, root: Path, images: Images, options: argparse.Namespace, device: torch.device
 ) -> Callable[[], None]:
-    """One iteration as the loop does it."""
+    """One iteration as in the training loop."""
     record = replace(run.record, batch_size=options.batch_size)
     network, called, objective, auxiliary = work.prepare(record, root / run.name, device, compiled=options.compile)
     state = TrainingState(network, Optimiser.of(record.training), run.name, auxiliary=auxiliary)
@@ -93,7 +93,7 @@ def training_step(
 
 
 def bare_passes(run: Run, images: Images, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
-    """The passes alone that a step cannot do without."""
+    """Only the passes that a step needs."""
     stage, batch_size = run.record.training.stage, options.batch_size
     network = work.build_network(run.record).to(device).to(memory_format=torch.channels_last).train()
     network.bf16 = options.precision == "bf16"
@@ -123,7 +123,7 @@ def seconds(work: Callable[[], None], steps: int, device: torch.device) -> float
 
 
 def compare(commits: list[str], options: argparse.Namespace) -> None:
-    """What each commit's script prints for the same arguments, one commit after the other, twice."""
+    """Print each commit's results for the same arguments, one commit after the other, twice."""
     given = {name: value for name, value in vars(options).items() if name != "commits" and value not in (None, False)}
     flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items()]
     with TemporaryDirectory() as folder:
