@@ -196,4 +196,9 @@ def load_extensions_of_environment() -> None:
     Raises:
         UserError: one is missing, or fails.
     """
-    load_extensions(file for file in os.environ.get(EXTENSIONS, "").split(os.pathsep) if file)
+    load_extensions(list_extensions_of_environment())
+
+
+def list_extensions_of_environment() -> list[str]:
+    """The files that the environment variable `EXTENSIONS` names."""
+    return [file for file in os.environ.get(EXTENSIONS, "").split(os.pathsep) if file]

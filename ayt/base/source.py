@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 """The root of the source's own repository, if it has one."""
+
+
+def digest_source(packages: Iterable[str], others: Iterable[Path] = ()) -> str:
+    """The SHA-256 of the Python files of some packages of ayt, and of other files, as they are on disk now.
+
+    Args:
+        packages: folders below ``ayt/``, for example ``metrics``.
+        others: further files, such as extensions.
+    """
+    package = Path(__file__).resolve().parents[1]
+    found = hashlib.sha256()
+    for file in [*(file for name in packages for file in sorted((package / name).rglob("*.py"))), *others]:
+        # The hash of each file, so that no text can move from one to the next unnoticed.
+        found.update(hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def source_commit() -> str | None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import torch
 from ayt.base import paths
 from ayt.base.files import link, sha256
 from ayt.base.images import Images
+from ayt.base.kinds import list_extensions_of_environment
 from ayt.base.processes import Processes
 from ayt.base.progress import ProgressLine
+from ayt.base.source import digest_source
 from ayt.base.stopped import read_stopped
 from ayt.evaluation.extractors import build_extractor, read_real_features
 from ayt.evaluation.fixed_batches import FixedBatches
@@ -24,6 +27,9 @@ from ayt.evaluation.snapshots import Snapshots
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.runs import RunRecord
 from ayt.training.under_way import say
+
+CODE = ("base", "datasets", "evaluation", "features", "methods", "metrics", "networks")
+"""The packages of ayt whose code can change a score. A score that other code computed is computed again."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class ScoringJob:
         return len(self.iterations) * sum(steps[id(score)] * self._images(score) for score in self.scores)
 
     def do(self, device: torch.device, batches: FixedBatches, processes: Processes) -> None:
-        """Compute the scores; the first process writes them. Those that an earlier job made from the same files stay.
+        """Compute the scores; the first process writes them. Those that the same code made from the same files stay.
 
         Snapshots that a stopped training run never reached get scores without values.
 
@@ -112,7 +118,7 @@ class ScoringJob:
         link(kept, score.result(self.folder, iteration, self.average))
 
     def _publish(self, iteration: int, score: Score | DenoisingScore) -> bool:
-        """Reuse a score that an earlier job computed from the same files; False: there is none."""
+        """Reuse a score that an earlier job computed, with the same code from the same files; False: there is none."""
         kept, result = (place(self.folder, iteration, self.average) for place in (score.kept, score.result))
         try:
             found = json.loads(kept.read_text(encoding="utf-8"))["made_from"]
@@ -125,14 +131,20 @@ class ScoringJob:
         return True
 
     def _made_from(self, iteration: int, score: Score | DenoisingScore) -> dict[str, Any]:
-        """The SHA-256 of the files that a score depends on."""
+        """The SHA-256 of the files that a score depends on, and of the code."""
         upstream = [self.run.upstream[role].path_from(self.folder) for role in self.run.training.sampled_with]
         reference = [score.reference.path, *score.reference.features.inputs]
         looked_through = [*score.metric.files, *self.run.dataset.files] if isinstance(score, DenoisingScore) else []
         return {
             "snapshot": self._hash(paths.snapshot(self.folder, iteration, self.average)),
             "other_files": [self._hash(path) for path in (*upstream, *reference, *looked_through)],
+            "code": self._code,
+            "torch": torch.__version__,
         }
+
+    @cached_property
+    def _code(self) -> str:
+        return digest_source(CODE, [Path(file) for file in list_extensions_of_environment()])
 
     def _hash(self, path: Path) -> str | None:
         """None: there is no such file."""

@@ -14,6 +14,7 @@ from conftest import ROOT
 from ayt.base import weights
 from ayt.base.errors import UserError
 from ayt.base.files import remove_parts, write_text
+from ayt.base.source import digest_source
 
 
 @pytest.fixture
@@ -95,3 +96,16 @@ def test_the_sources_own_repository_is_asked_whatever_the_environment_says(unpac
     ours = commit_of(unpacked)
     assert len(ours.removesuffix("-dirty")) == 40
     assert commit_of(unpacked, GIT_DIR="/nowhere", GIT_WORK_TREE="/nowhere", GIT_INDEX_FILE="/nowhere") == ours
+
+
+def test_the_digest_of_source_changes_with_any_of_its_files(tmp_path):
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text("x")
+    second.write_text("y")
+    found = {digest_source(["metrics"]), digest_source(["networks"]), digest_source(["metrics"], [first])}
+    found |= {digest_source(["metrics"], [first, second]), digest_source([], [first, second])}
+    first.write_text("xy")
+    second.write_text("")
+    found.add(digest_source([], [first, second]))
+    assert len(found) == 6
+    assert digest_source(["metrics"]) == digest_source(["metrics"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from recipe import load_recipe
 
-from ayt.base import paths, weights
+from ayt.base import kinds, paths, weights
 from ayt.base.processes import ALONE
 from ayt.evaluation import extractors, scoring_job
 from ayt.evaluation.fixed_batches import FixedBatches
@@ -120,5 +120,19 @@ def test_scores_of_other_files_and_damaged_ones_are_computed_again(plan, drawn):
     torch.manual_seed(1)
     features = FeatureSet(torch.zeros(16).double(), torch.eye(16).double(), torch.rand(20, 16))
     extractors.write_real_features(plan.reference.path, features)
+    do(plan, [score])
+    assert len(drawn) == 6
+
+
+def test_scores_of_other_code_are_computed_again(plan, drawn, monkeypatch, tmp_path):
+    score = plan.scores_of(plan.trained[0].name)[0]
+    do(plan, [score])
+    (tmp_path / "metric.py").write_text("value = 1")
+    monkeypatch.setenv(kinds.EXTENSIONS, str(tmp_path / "metric.py"))
+    do(plan, [score])
+    assert len(drawn) == 4
+    do(plan, [score])
+    assert len(drawn) == 4
+    (tmp_path / "metric.py").write_text("value = 2")
     do(plan, [score])
     assert len(drawn) == 6
