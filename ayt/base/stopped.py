@@ -1,6 +1,6 @@
-"""What stands in the place of a snapshot or a state that a stopped training never came to: a few words of JSON.
+"""The note left in place of a snapshot or state that a stopped training run never reached: one line of JSON.
 
-A workflow's files must be there. Whoever reads weights is told why there are none.
+Snakemake needs the files it declared to exist. Code that reads weights reports why there are none.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from ayt.base.files import write_text
 
 _BEGINS = '{"stopped":'
 _LONGEST = 4096
-"""Bytes of such a file at most; snapshots are longer."""
+"""Maximum size of a note, in bytes; snapshots are larger."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A training that was stopped.
+    """Where and why a training run was stopped.
 
     Attributes:
-        iteration: after which it was; no snapshot beyond it was trained.
-        reason: why, a phrase that can stand after a colon.
-        diverged: whether its numbers failed; else its scores were bad.
+        iteration: the last one trained; there are no snapshots beyond it.
+        reason: why, as a phrase to follow a colon.
+        diverged: whether the loss or its gradient was not finite; otherwise its scores were bad.
     """
 
     iteration: int
@@ -37,15 +37,15 @@ class Stopped:
         return f"stopped after iteration {self.iteration:,}: {self.reason}"
 
     def write(self, path: Path) -> None:
-        """Put it in the place of a file."""
+        """Write the note in place of a file."""
         write_text(path, json.dumps({"stopped": asdict(self)}) + "\n")
 
 
 def read_stopped(path: Path) -> Stopped | None:
-    """What stands in the place of a file; None where the file itself is there, or nothing.
+    """The note in place of a file; None if the file itself is there, or nothing is.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the note is damaged.
     """
     try:
         if path.stat().st_size > _LONGEST:

@@ -3,18 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from published import write_vgg16
 from scipy.integrate import solve_ivp
 
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
 from ayt.base.files import write_text
 from ayt.base.images import Images
+from ayt.base.randomness import Draws
 from ayt.experiment import load
+from ayt.features.lpips import lpips_network
 from ayt.methods.formulas.losses import l2
 from ayt.methods.formulas.trajectories import dpm_solver, log_snr_levels, trajectory_loss
+from ayt.networks.modules.precond import bind
 from ayt.plan.plan import Plan
 from ayt.plan.runs import Segment, read_run
 from ayt.training.loop import train
+from ayt.training.work import load_snapshot, prepare
 
 CPU = torch.device("cpu")
 MEANS, STD = torch.tensor([[-0.6, 0.3], [0.5, 0.7], [0.2, -0.8]], dtype=torch.float64), 0.15
@@ -117,6 +122,34 @@ def test_a_run_of_it_is_the_start_of_others(tiny, tmp_path):
     before = weights.read(paths.snapshot(tmp_path / plan.pretrained.name, 8), "snapshot")[0]
     after = weights.read(paths.snapshot(cut, 4), "snapshot")[0]
     assert sum((before[name] - after[name]).abs().sum() for name in before) > 0
+
+
+def test_in_lpips_as_published(tiny, tmp_path, monkeypatch):
+    vgg16 = tmp_path / "vgg16.pth"
+    write_vgg16(vgg16)
+    monkeypatch.setattr(paths, "VGG16", vgg16)
+    middle = {"iterations": 2, "batch_size": 8, "points": 4, "dropout": 0.0}
+    photos = {"dataset": {"name": "photos", "crops": 64}, "methods": {"ect": {}}, "start": {"mid_train": middle}}
+    plan = Plan(load([tiny], photos))
+    run = plan.mid_trained
+    assert vgg16 in run.record.inputs
+    data = Images.of(run.record.dataset.load())
+    for each in (plan.pretrained, run):
+        folder = tmp_path / each.name
+        write_text(paths.run_record(folder), each.record.text)
+        train(each.record, folder, each.segments[-1], data, CPU)
+    before, after = prepare(run.record, folder, CPU), prepare(run.record, folder, CPU)
+    load_snapshot(after.network, paths.snapshot(folder, 2), run.name)
+    images, labels = data.batch(8, 0, 0)
+    draws = Draws(0, 0, 8, CPU)
+    D = bind(before.network)
+    noise, levels = draws.normal("noise", 3, 32, 32)[:2], log_snr_levels(4, 80.0, 0.002)
+    *points, end = dpm_solver(D, images[:2] + 80 * noise, levels)
+    network = lpips_network(vgg16).eval()
+    errors = [network(D(x, torch.full((2,), t)), end) for x, t in zip(points, levels, strict=False)]
+    found = before.objective(images, labels, draws)
+    torch.testing.assert_close(found.loss, torch.cat(errors).mean(), rtol=1e-4, atol=0)
+    assert after.objective(images, labels, draws).loss != found.loss
 
 
 MISTAKES = {
