@@ -113,6 +113,8 @@ def check_divides(part: int | None, whole: int | None, part_name: str, whole_nam
 def choices(value: Any, known: Iterable[Any]) -> str:
     """``choose from a, b, c``, with a guess at what was meant; a long list is cut to the first few and a count."""
     names = [str(name) for name in known]
+    if not names:
+        return "there are none to choose from"
     close = difflib.get_close_matches(str(value)[:LISTED], names[:MOST_COMPARED], n=1)
     guess = f"did you mean {close[0]}? " if close else ""
     ends = itertools.accumulate(len(name) + 2 for name in names)

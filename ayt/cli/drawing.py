@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ayt.base.errors import UserError
+from ayt.base.sections import choices
 from ayt.cli.common import Verbs, add_resolved, read_plan, verb
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _make(
 ) -> None:
     name = options.name
     if name not in known:
-        raise UserError(f"{options.experiment}: has no {what} {name!r}; choose from {', '.join(known) or 'none'}")
+        raise UserError(f"{options.experiment}: has no {what} {name!r}; {choices(name, known)}")
     known[name].make(plan, plan.experiment.name, path(plan.experiment.name, name, "csv").with_suffix(""))
 
 

@@ -265,6 +265,13 @@ def test_a_wrong_second_stage_is_one_line(tiny, mistake):
     assert expected in line
 
 
+def test_without_any_first_stage_there_are_none_to_choose_from(tiny, tmp_path):
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(tiny.read_text().replace("  ect:\n  ayt:\n", "  tcm: {boundary_share: 0.5}\n"))
+    with pytest.raises(UserError, match=r"tcm\.teacher = 'ect': unknown method; there are none to choose from"):
+        load([alone])
+
+
 def test_a_first_stage_of_two_networks_or_of_several_variants_is_refused(tiny):
     methods = {"tcm": {"boundary_share": 0.5}, "more": {"loss": "tcm", "teacher": "tcm", "boundary_share": 0.5}}
     with pytest.raises(UserError, match=r"more\.teacher = 'tcm': is tcm, itself of two networks"):
