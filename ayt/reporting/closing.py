@@ -17,8 +17,11 @@ WIDTH = 79
 LINES = 23
 """With the prompt below, the 24 lines of a classic terminal."""
 
-METHODS, SIZES, COMPARISONS = 6, 4, 2
+METHODS, SIZES, COMPARISONS = 8, 4, 2
 """The most rows, columns and sentences; the tables have them all."""
+
+ROWS_AND_CLAIMS = 14
+"""Lines for scores and comparisons together: with many methods, comparisons have fewer."""
 
 
 def closing_lines(plan: Plan) -> list[str]:
@@ -41,12 +44,13 @@ def closing_lines(plan: Plan) -> list[str]:
     figures = [paths.figure(experiment.name, name, "png") for name in experiment.figures]
     named = {"Look at": figures[:1], "Report": [paths.report(experiment.name)]}
     there = [(what, path) for what, places in named.items() for path in places if path.exists()]
+    rows = _table(final_scores(scores))
     return [
         *textwrap.wrap(head, WIDTH),
         "",
-        *_table(final_scores(scores)),
+        *rows,
         "",
-        *textwrap.wrap(claims, WIDTH, max_lines=6, placeholder=" ..."),
+        *textwrap.wrap(claims, WIDTH, max_lines=min(6, ROWS_AND_CLAIMS - len(rows)), placeholder=" ..."),
         *textwrap.wrap(note.replace(DAGGER, "*"), WIDTH, max_lines=2, placeholder=" ..."),
         *([""] if claims or note else []),
         *(f"{what:<10}{path}" for what, path in [*there, ("Scores", paths.scores_table(experiment.name))]),

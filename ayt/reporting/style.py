@@ -48,6 +48,9 @@ RC: Any = {
 DPI = 200
 
 
+TITLE = 9.5
+"""Size of a title, in points."""
+
 LINE, SHORT = 0.117, 5
 """Height of a line of a caption, in inches, and lines that figures have room for."""
 
@@ -91,14 +94,22 @@ def finish(figure: Figure, out: Path, title: str, caption: str, table: pd.DataFr
     # The page has title and caption as text.
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
-    if title:
-        figure.suptitle(mathtext("\n".join(textwrap.wrap(title, 95))), fontsize=9.5)
+    heading = textwrap.wrap(title, 95)
+    if heading:
+        figure.suptitle(mathtext("\n".join(heading)), fontsize=TITLE)
     if caption:
         lines = textwrap.wrap(caption, 125)
         # A long caption takes nothing of the panels' height.
         figure.set_figheight(figure.get_figheight() + LINE * max(0, len(lines) - SHORT))
         figure.supxlabel(mathtext("\n".join(lines)), fontsize=7, color="#333333", x=0.01, ha="left")
     use_fonts_with_all_characters(figure)
+    if heading and figure.legends:
+        # A long title reaches over the legend's place. Once all has its place, the legend moves below the title.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        below = 1 - len(heading) * 1.6 * TITLE / 72 / figure.get_figheight()
+        for legend in figure.legends:
+            legend.set_bbox_to_anchor((0, 0, 1, below), transform=figure.transFigure)
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with write_beside(out.with_suffix(f".{suffix}")) as beside:
             figure.savefig(beside, dpi=DPI, metadata=metadata)

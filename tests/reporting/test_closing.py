@@ -64,7 +64,7 @@ def test_an_experiment_with_many_methods_and_batch_sizes_fits_too():
     )
     lines = closing_lines(plan)
     assert len(lines) <= LINES
-    assert "and 3 methods more" in lines
+    assert "and 1 method more" in lines
     (head,) = (line for line in lines if line.strip().startswith("batch"))
     assert head.split() == ["batch", "1", "batch", "2", "batch", "5", "batch", "6"]
     assert any("1 of 2 failed" in line for line in lines)

@@ -158,14 +158,16 @@ def test_many_entries_of_a_legend_and_a_long_caption_have_room(tmp_path, monkeyp
     drawn, finish = [], style.finish
     monkeypatch.setattr(style, "finish", lambda figure, *more: (finish(figure, *more), drawn.append(figure)))
     many = table(seeds=(0,), methods=[f"ECT (EMA power 0.{number:02d})" for number in range(14)])
-    draw(many, tmp_path / "short", "Title")
+    title = "A title that is about as long as titles of figures can be, and reaches over the place of a legend"
+    draw(many, tmp_path / "short", title)
     draw(many, tmp_path / "long", "Title", notes="Each average is as good as any other. " * 60)
     heights = []
     for figure in drawn:
         renderer = figure.canvas.get_renderer()
         legend, caption = (part.get_window_extent(renderer) for part in (figure.legends[0], figure._supxlabel))
-        assert legend.y1 <= figure.bbox.y1
+        assert legend.y1 <= figure._suptitle.get_window_extent(renderer).y0
         assert legend.y0 >= caption.y1
+        assert legend.x0 >= max(panel.get_window_extent(renderer).x1 for panel in figure.axes)
         heights.append(figure.axes[0].get_window_extent(renderer).height / figure.dpi)
     assert min(heights) > 2  # inches
 

@@ -57,7 +57,7 @@ def plan():
     methods = {
         "ect": {},
         "ayt": {},
-        "ccd": {},
+        "ccd": {"ema": [0.9, {"power": 0.1}]},
         "scd": {"tangent_warmup": 3},
         "tcm": {"boundary_share": 0.5},
         "adversarial": {"discriminator": "plain", "share": 1.0},
@@ -146,6 +146,9 @@ def test_processes_train_what_one_trains(plan, folder, upstream, alone, count, m
     train(count, folder, run, *more)
     expected, moved = alone[method]
     assert distance(trained(folder, run), expected) < 1e-3 * moved
+    for average in run.record.averages[1:]:
+        places = (root / paths.snapshot(run.folder, 6, average) for root in (folder, upstream))
+        assert distance(*(weights.read(path, "snapshot")[0] for path in places)) < 1e-3 * moved
     beside, as_one = (
         auxiliary(weights.read(root / paths.state(run.folder, 6), "state")[0]) for root in (folder, upstream)
     )
