@@ -176,6 +176,8 @@ def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any, more_keys:
     known = {
         "missing": "is missing",
         "too_short": "the list is empty",
+        "bool_type": "must be true or false",
+        "bool_parsing": "must be true or false",
         "model_type": f"must be a mapping of options, not {kind_of(detail['input'])}",
         "string_type": "must be text" + ("; put it in quotes" if isinstance(detail["input"], int | float) else ""),
     }
@@ -189,7 +191,8 @@ def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any, more_keys:
     if kind == "literal_error":
         field = _model_at(model, loc).model_fields.get(str(loc[-1]))
         options = _literals(field.annotation) if field else []
-        return f"unknown; {choices(detail['input'], options)}" if options else f"must be {context['expected']}"
+        listed = ", or give a list" if field and takes_list(field.annotation) else ""
+        return f"unknown; {choices(detail['input'], options)}{listed}" if options else f"must be {context['expected']}"
     message = str(detail["msg"])
     shortened = message.removeprefix("Input should be ").removeprefix("String should ")
     return f"must be {shortened}" if shortened != message else message

@@ -71,6 +71,12 @@ class FeatureNetwork(Kind):
         yield from ()
 
 
+def find_odd_halvings(widths: list[int], halvings: int, dataset: Dataset) -> Iterator[Misfit]:
+    """Yield the reason why a network with so many halvings cannot be built for a dataset's images, if there is one."""
+    if dataset.resolution % 2**halvings:
+        yield "widths", widths, f"{halvings} halvings do not divide the resolution {dataset.resolution}"
+
+
 DENOISERS: Registry[Denoiser] = Registry("network", key="family", package="ayt.networks.denoisers")
 FEATURE_NETWORKS: Registry[FeatureNetwork] = Registry("family", key="family", package="ayt.networks.classifiers")
 

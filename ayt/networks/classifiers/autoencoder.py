@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ayt.base.sections import Width
 from ayt.datasets.base import Dataset
-from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit, Task
+from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit, Task, find_odd_halvings
 
 if TYPE_CHECKING:
     from ayt.networks.modules.autoencoder import Autoencoder as Module
@@ -40,9 +40,7 @@ class Autoencoder(FeatureNetwork):
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
         """Why the network cannot be built for images of a dataset."""
-        halvings = len(self.widths) - 1
-        if dataset.resolution % 2**halvings:
-            yield "widths", self.widths, f"{halvings} halvings do not divide the resolution {dataset.resolution}"
+        yield from find_odd_halvings(self.widths, len(self.widths) - 1, dataset)
 
     def build(self, dataset: Dataset, outputs: int) -> Module:
         """The network for images of a dataset, with fresh weights from PyTorch's default generator.

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ayt.base.sections import Width
 from ayt.datasets.base import Dataset
-from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit
+from ayt.networks.base import FEATURE_NETWORKS, FeatureNetwork, Misfit, find_odd_halvings
 
 if TYPE_CHECKING:
     from ayt.networks.modules.resnet import ResNet as Module
@@ -28,9 +28,7 @@ class ResNet(FeatureNetwork):
 
     def misfits(self, dataset: Dataset) -> Iterator[Misfit]:
         """Yield the reasons why the network cannot be built for a dataset's images."""
-        halvings = len(self.widths) - 1
-        if dataset.resolution % 2**halvings:
-            yield "widths", self.widths, f"{halvings} halvings do not divide the resolution {dataset.resolution}"
+        yield from find_odd_halvings(self.widths, len(self.widths) - 1, dataset)
 
     def build(self, dataset: Dataset, outputs: int) -> Module:
         """Build the network for a dataset's images, with initial weights from PyTorch's default generator."""

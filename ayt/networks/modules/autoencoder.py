@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ayt.base.errors import UserError
 from ayt.networks.modules.ddpmpp import group_norm, normalise
-from ayt.networks.modules.feature_network import FeatureModule
+from ayt.networks.modules.feature_network import FeatureModule, require_halvings
 
 
 class NormGELU(nn.Module):
@@ -79,8 +78,7 @@ class Autoencoder(FeatureModule):
     ) -> None:
         super().__init__()
         halvings = len(widths) - 1
-        if resolution % 2**halvings:
-            raise UserError(f"widths {list(widths)}: {halvings} halvings do not divide resolution {resolution}")
+        require_halvings(widths, halvings, resolution)
         size = resolution >> halvings
         self.latent_shape = (latent, size, size)
         self.enter = nn.Conv2d(image_channels, widths[0], 3, padding=1)

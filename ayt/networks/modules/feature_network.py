@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
+
+from ayt.base.errors import UserError
+
+
+def require_halvings(widths: Sequence[int], halvings: int, resolution: int) -> None:
+    """Raise UserError unless images of this resolution can be halved so often."""
+    if resolution % 2**halvings:
+        raise UserError(f"widths {list(widths)}: {halvings} halvings do not divide resolution {resolution}")
 
 
 class FeatureModule(nn.Module):

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ayt.base.errors import UserError
-from ayt.networks.modules.feature_network import FeatureModule
+from ayt.networks.modules.feature_network import FeatureModule, require_halvings
 
 
 class BasicBlock(nn.Module):
@@ -53,8 +52,7 @@ class ResNet(FeatureModule):
         blocks: int = 2,
     ) -> None:
         super().__init__()
-        if resolution % 2 ** (len(widths) - 1):
-            raise UserError(f"widths {list(widths)}: {len(widths) - 1} halvings do not divide resolution {resolution}")
+        require_halvings(widths, len(widths) - 1, resolution)
         self.conv1 = nn.Conv2d(image_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         inputs = widths[0]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ayt.base.errors import UserError
-from ayt.networks.modules.feature_network import FeatureModule
+from ayt.networks.modules.feature_network import FeatureModule, require_halvings
 
 
 class ConvBlock(nn.Module):
@@ -54,8 +54,7 @@ class VGG(FeatureModule):
         super().__init__()
         if len(widths) != len(convs):
             raise UserError(f"widths {list(widths)} and convs {list(convs)}: one entry per stage")
-        if resolution % 2 ** len(widths):
-            raise UserError(f"widths {list(widths)}: {len(widths)} halvings do not divide resolution {resolution}")
+        require_halvings(widths, len(widths), resolution)
         self.layers = nn.ModuleDict()
         inputs = image_channels
         for stage, (width, count) in enumerate(zip(widths, convs, strict=True)):
