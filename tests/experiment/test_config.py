@@ -47,10 +47,10 @@ MISTAKES = {
     "wrong type": ({"training": {"lr": "fast"}}, "training.lr = 'fast': must be a valid number"),
     "number as text": ({"training": {"lr": "0.1"}}, "training.lr = '0.1': must be a valid number"),
     "flag as number": ({"training": {"iterations": True}}, "training.iterations = True: must be a valid integer"),
-    "no flag": ({"methods": {"scd": {"adaptive": "maybe"}}}, "scd.adaptive = 'maybe': must be true or false"),
+    "no flag": ({"methods": {"scd": {"adaptive": "maybe"}}}, "methods.scd.adaptive = 'maybe': must be true or false"),
     "which averages": (
         {"figures": {"curves": {"kind": "curves", "ema": "last"}}},
-        "curves.ema = 'last': unknown; choose from first, all, or give a list",
+        "figures.curves.ema = 'last': unknown; choose from first, all, or give a list",
     ),
     "negative size": ({"batch_sizes": [-4]}, "batch_sizes.0 = -4: must be greater than or equal to 1"),
     "zero iterations": ({"training": {"iterations": 0}}, "training.iterations = 0: must be greater than or equal to 1"),
