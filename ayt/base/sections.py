@@ -177,7 +177,6 @@ def _problem(model: type[BaseModel], loc: Sequence[Any], detail: Any, more_keys:
         "missing": "is missing",
         "too_short": "the list is empty",
         "bool_type": "must be true or false",
-        "bool_parsing": "must be true or false",
         "model_type": f"must be a mapping of options, not {kind_of(detail['input'])}",
         "string_type": "must be text" + ("; put it in quotes" if isinstance(detail["input"], int | float) else ""),
     }
