@@ -60,7 +60,7 @@ def load_sampled(folder: Path | str, device: torch.device | str = "cpu") -> tupl
     The denoiser is a function from class labels (B,), or None, to D(x; sigma).
 
     Raises:
-        UserError: like `load`.
+        UserError: as `load_network`.
     """
     folder, device = Path(folder), torch.device(device)
     network, run = load_network(folder)
