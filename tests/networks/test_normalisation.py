@@ -30,11 +30,18 @@ def test_it_is_group_norm_with_its_derivatives(monkeypatch, layout):
         monkeypatch.setattr(ddpmpp, "LAYOUT_FREE_ON", devices)
         inputs = [x.clone().requires_grad_(), shift.clone().requires_grad_(), *norm.parameters()]
         y = ddpmpp.norm_silu(norm, *inputs[:2], mask, 0.5)
-        forward = torch.func.jvp(lambda x: ddpmpp.norm_silu(norm, x, shift, mask, 0.5), (x,), (towards,))[1]
-        found.append([y, forward, *torch.autograd.grad(y, inputs, towards)])
+        found.append([y, *torch.autograd.grad(y, inputs, towards)])
     for plain, free in zip(*found, strict=True):
         torch.testing.assert_close(free, plain, rtol=1e-10, atol=1e-12)
     assert found[1][0].is_contiguous(memory_format=layout)
+
+    def by_torch(x):
+        return torch.nn.functional.silu(norm(x + shift[:, :, None, None])) * mask / 0.5
+
+    monkeypatch.setattr(ddpmpp, "LAYOUT_FREE_ON", set())  # in forward mode, the layout does not matter on a CPU either
+    forward = torch.func.jvp(lambda x: ddpmpp.norm_silu(norm, x, shift, mask, 0.5), (x,), (towards,))[1]
+    expected = torch.func.jvp(by_torch, (x.contiguous(),), (towards.contiguous(),))[1]
+    torch.testing.assert_close(forward, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.golden

@@ -35,8 +35,8 @@ def tangent(D: Denoise, x_t: Tensor, v: Tensor, t: Tensor, embed: Embed | None =
         return embed(D(x, t)) if embed else D(x, t)
 
     with warnings.catch_warnings(), torch.no_grad():
-        # PyTorch itself calls the deprecated function.
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        # PyTorch itself calls the deprecated function; its versions differ in the kind of warning.
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
         found: Tensor = torch.func.jvp(output, (x_t, t), (v, torch.ones_like(t)))[1]
     return found
 

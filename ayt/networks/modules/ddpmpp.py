@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from ayt.base.errors import UserError
 from ayt.networks.modules.precond import RawNetwork
@@ -73,7 +74,8 @@ def normalise(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None) -> Ten
     Returns:
         (B, C, H, W) in the memory format of x; computed and returned in float32 if x has lower precision.
     """
-    if x.device.type in LAYOUT_FREE_ON:
+    # Up to torch 2.11, the CPU kernel's derivative in forward mode rejects channels-last activations.
+    if x.device.type in LAYOUT_FREE_ON or forward_ad.unpack_dual(x).tangent is not None:
         return _layout_free(norm, x, shift)
     normalised: Tensor = norm(x if shift is None else x + shift[:, :, None, None])
     return normalised
