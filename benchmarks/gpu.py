@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -18,11 +19,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from itertools import chain, product
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -36,6 +40,7 @@ from ayt.base import paths
 from ayt.base.files import write_text
 from ayt.base.images import Images
 from ayt.base.progress import ProgressLine
+from ayt.cli.common import choose_device
 from ayt.evaluation.extractors import build_extractor, read_real_features
 from ayt.evaluation.fixed_batches import FixedBatches
 from ayt.evaluation.score import Scorer, Values, compute_beside
@@ -55,7 +60,21 @@ from ayt.training.state import Optimiser, TrainingState, device_name
 WAYS = {"one by one": (False, False), "replayed": (True, False), "replayed, compiled": (True, True)}
 """How steps are run: whether they are replayed, and compiled."""
 
+BEFORE = WARM_UP + 5
+"""Steps before measurements: RAdam's first five are different, after which they are recorded anew."""
+
 Row = dict[str, str | int | float]
+KEPT: list[ExitStack] = []
+Measure = Callable[[], Row]
+Kernels = dict[str, tuple[int, float]]
+"""How often each kernel ran, and microseconds in all."""
+
+
+class Cell(NamedTuple):
+    """A row of the table: its name, and what is measured."""
+
+    what: str
+    settings: tuple[Any, ...]
 
 
 def parse() -> argparse.Namespace:
@@ -77,6 +96,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10, help="steps in each of 3 measurements (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=5000, help="images to score; 0: none (default: %(default)s)")
     parser.add_argument("--no-jobs", action="store_true", help="leave out whole jobs, their starts and several GPUs")
+    parser.add_argument("--together", type=int, default=8, help="rows to prepare at a time (default: %(default)s)")
+    parser.add_argument("--profiles", type=Path, help="folder for a list of each row's kernels")
     parser.add_argument("--minutes", type=float, default=6.0, help="begin nothing after that (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="folder for DATE-gpu.json and DATE-gpu.md")
     parser.add_argument("--baseline", type=Path, help="an earlier JSON file: prints ratios to it")
@@ -113,108 +134,172 @@ def seconds(do: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begin
 
 
-def kernels(do: Callable[[], object], device: torch.device) -> int:
+def kernels(do: Callable[[], object], device: torch.device) -> Kernels:
     """Kernels, copies and fills that the device ran; on a CPU, PyTorch's operations."""
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
         do()
         synchronise(device)
-    events = seen.events() or []
-    return sum(not on_gpu or event.device_type == torch.autograd.DeviceType.CUDA for event in events)
+    found: Kernels = {}
+    for event in seen.events() or []:
+        if not on_gpu or event.device_type == torch.autograd.DeviceType.CUDA:
+            count, taken = found.get(event.name, (0, 0.0))
+            found[event.name] = (count + 1, taken + event.time_range.elapsed_us())
+    return found
 
 
-def measure_steps(trained: Trainer, steps: int, device: torch.device) -> Row:
+def profile_table(found: Kernels) -> str:
+    """Kernels by the time that they take."""
+    total = sum(taken for _, taken in found.values())
+    lines = [f"{total / 1e3:9.3f} ms in {sum(count for count, _ in found.values())} kernels"]
+    for name, (count, taken) in sorted(found.items(), key=lambda item: -item[1][1]):
+        lines.append(f"{taken / 1e3:9.3f} ms {count:5d} {name[:160]}")
+    return "\n".join(lines) + "\n"
+
+
+def prepare_steps(options: argparse.Namespace, device: torch.device, cell: Cell, folder: Path) -> Measure:
+    """Train until everything is compiled and recorded; returns what then measures further steps."""
+    method, batch_size, precision, way = cell.settings
+    plan = plan_of(options.size, precision, [*options.methods, *options.others])
+    run = next(run for run in plan.trained if run.record.training.name == method)
+    step_time.prepare(run, folder)
+    images = Images.of(plan.experiment.dataset.load()).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    trained = trainer(run, batch_size, folder, images, *WAYS[way])
     first = seconds(trained.advance, device)
-    for _ in range(WARM_UP + 1):
+    for _ in range(BEFORE):
         trained.advance()
-    times = [seconds(lambda: [trained.advance() for _ in range(steps)], device) / steps for _ in range(3)]
-    best = statistics.median(times)
-    return {
-        "ms": round(1e3 * best, 2),
-        "images/s": round(trained.record.batch_size / best),
-        "kernels": kernels(trained.advance, device),
-        "GB at most": round(peak_memory(device) / 1e9, 2),
-        "s of first step": round(first, 1),
-    }
+
+    def measure() -> Row:
+        taken = statistics.median(
+            seconds(lambda: [trained.advance() for _ in range(options.steps)], device) / options.steps for _ in range(3)
+        )
+        found = kernels(trained.advance, device)
+        if options.profiles:
+            write_text(options.profiles / f"{cell.what.replace(', ', '-').replace(' ', '_')}.txt", profile_table(found))
+        return {
+            "what": cell.what if trained.replays == WAYS[way][0] else f"{cell.what} (not recorded)",
+            "ms": round(1e3 * taken, 2),
+            "images/s": round(batch_size / taken),
+            "kernels": sum(count for count, _ in found.values()),
+            "GB at most": round(peak_memory(device) / 1e9, 2),
+            "s of first step": round(first, 1),
+        }
+
+    return measure
 
 
-def step_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
-    methods = [*options.methods, *options.others]
-    plans = {precision: plan_of(options.size, precision, methods) for precision in options.precisions}
-    images = Images.of(next(iter(plans.values())).experiment.dataset.load()).to(device)
-    # The quick ones first: compilation may take all the time there is.
-    cells = list(product(options.ways, options.methods, options.batch_sizes, options.precisions))
+def prepare_scoring(options: argparse.Namespace, device: torch.device, cell: Cell, folder: Path) -> Measure:
+    """Score one batch; returns what measures images per second from noise to statistics of features.
+
+    The time of the metrics, which overlaps with the next score's samples, is measured besides.
+    """
+    precision, way = cell.settings
+    settings = argparse.Namespace(channels=128 if options.size == "paper" else 32, inception=None)
+    os.chdir(folder)
+    run = score.describe_run(settings)
+    reference = Reference(run.dataset, FeatureSpace(None), "reference")
+    score.prepare(settings)
+    recorded, compiled = WAYS[way]
+    batches = FixedBatches(min(500, options.samples), compiled, recorded)
+    network = score.build(run, device)
+    called, _ = call_denoiser(network, batches, precision)
+    extractor, real = build_extractor(reference, device, batches), read_real_features(Path("reference.npz")).to(device)
+    asked = Score(run.name, score.ONE_STEP, options.samples, 1, reference)
+
+    def draw(score: Score) -> Callable[[], Values]:
+        with ProgressLine("scoring", score.samples) as line:
+            scorer = Scorer(run.dataset, run.classes, extractor, real, batches.size, device, line, beside=executor)
+            return scorer.score(lambda labels: bind(network, labels, called=called), score)
+
+    KEPT.append(ExitStack())
+    executor = KEPT[-1].enter_context(compute_beside(device))
+    one_batch = replace(asked, samples=batches.size)
+    first = seconds(lambda: draw(one_batch), device)
+
+    def measure() -> Row:
+        drawn: list[Callable[[], Values]] = []
+        taken = seconds(lambda: drawn.append(draw(asked)), device)
+        metrics = seconds(drawn.pop(), device)
+        if options.profiles:
+            text = profile_table(kernels(lambda: draw(one_batch), device))
+            write_text(options.profiles / f"{cell.what.replace(', ', '-').replace(' ', '_')}.txt", text)
+        return {
+            "what": cell.what,
+            "images/s": round(options.samples / taken),
+            "s of first batch": round(first, 1),
+            "s of metrics": round(metrics, 1),
+        }
+
+    return measure
+
+
+def all_cells(options: argparse.Namespace) -> list[Cell]:
+    """What is measured, in order."""
+    found = [
+        Cell(f"scoring of {options.samples} images, {precision}, {way}", (precision, way))
+        for way, precision in product(options.ways, options.precisions)
+        if options.samples
+    ]
+    steps = list(product(options.ways, options.methods, options.batch_sizes, options.precisions))
     if options.others:
         beside = product(["replayed"], ["ect", *options.others], options.batch_sizes[:1], options.precisions[:1])
-        first_compiled = next((place for place, cell in enumerate(cells) if WAYS[cell[0]][1]), len(cells))
-        cells[first_compiled:first_compiled] = [cell for cell in beside if cell not in cells]
+        steps += [cell for cell in beside if cell not in steps]
+    return found + [
+        Cell(f"{method}, batch {batch_size}, {precision}, {way}", (method, batch_size, precision, way))
+        for way, method, batch_size, precision in steps
+    ]
+
+
+def work_on(options: argparse.Namespace, cell: Cell, pipe: Connection) -> None:
+    """Prepare a cell in a process of its own, say so, and measure it when told to."""
+    device = choose_device(argparse.Namespace(device=options.device, threads=None))
     with TemporaryDirectory() as folder:
-        for way, method, batch_size, precision in cells:
-            what = f"{method}, batch {batch_size}, {precision}, {way}"
-            run = next(run for run in plans[precision].trained if run.record.training.name == method)
-            replays, compiled = WAYS[way]
-            if late():
-                print(f"left out, no time: {what}", flush=True)
-                continue
-            step_time.prepare(run, Path(folder))
-            trained = trainer(run, batch_size, Path(folder), images, replays, compiled)
-            row = {"what": what, **measure_steps(trained, options.steps, device)}
-            if replays and not trained.replays:
-                row["what"] = f"{what} (not recorded)"
-            yield row
-            del trained
-            torch.compiler.reset()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+        prepare = prepare_scoring if cell.what.startswith("scoring") else prepare_steps
+        measure = prepare(options, device, cell, Path(folder))
+        pipe.send("ready")
+        pipe.recv()
+        pipe.send(measure())
 
 
-def scoring_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
-    """Images per second from noise to features and their statistics, and the time of metrics, which overlaps."""
-    channels = 128 if options.size == "paper" else 32
-    settings = argparse.Namespace(channels=channels, inception=None)
-    run, here = score.describe_run(settings), Path.cwd()
-    reference = Reference(run.dataset, FeatureSpace(None), "reference")
-    with TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            score.prepare(settings)
-            for way, precision in product(options.ways, options.precisions):
-                what = f"scoring of {options.samples} images, {precision}, {way}"
-                if late():
-                    print(f"left out, no time: {what}", flush=True)
-                    continue
-                recorded, compiled = WAYS[way]
-                batches = FixedBatches(min(500, options.samples), compiled, recorded)
-                network = score.build(run, device)
-                called, _ = call_denoiser(network, batches, precision)
-                asked = Score(run.name, score.ONE_STEP, options.samples, 1, reference)
-                with ProgressLine("scoring", options.samples) as line, compute_beside(device) as executor:
-                    scorer = Scorer(
-                        *(run.dataset, run.classes, build_extractor(reference, device, batches)),
-                        *(read_real_features(Path("reference.npz")).to(device), batches.size, device, line),
-                        beside=executor,
-                    )
-                    drawn: list[Callable[[], Values]] = []
+def cell_rows(options: argparse.Namespace, cells: list[Cell], until: float) -> Iterator[Row]:
+    """Cells are prepared together, as compilation hardly needs the device, and measured one after another."""
+    context = multiprocessing.get_context("spawn")
+    for start in range(0, len(cells), options.together):
+        part = cells[start : start + options.together]
+        if time.monotonic() > until:
+            print("\n".join(f"left out, no time: {cell.what}" for cell in part), flush=True)
+            continue
+        works = []
+        for cell in part:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work_on, args=(options, cell, theirs))
+            process.start()
+            theirs.close()
+            works.append((cell, process, ours))
+        answered = {cell.what: answer(ours, until) for cell, _, ours in works}
+        for cell, _, ours in works:
+            row = None
+            if answered[cell.what] == "ready":
+                ours.send("go")
+                row = answer(ours, time.monotonic() + 60)
+            if isinstance(row, dict):
+                yield row
+            else:
+                print(f"failed, or not ready in time: {cell.what}", flush=True)
+        for _, process, _ in works:
+            process.terminate()
+            process.join()
 
-                    def draw(score: Score) -> None:
-                        sampled = lambda labels: bind(network, labels, called=called)  # noqa: E731, B023
-                        drawn.append(scorer.score(sampled, score))  # noqa: B023
 
-                    first = seconds(lambda: draw(replace(asked, samples=batches.size)), device)  # noqa: B023
-                    drawn.pop()()
-                    taken = seconds(lambda: draw(asked), device)  # noqa: B023
-                    metrics = seconds(drawn.pop(), device)
-                yield {
-                    "what": what,
-                    "images/s": round(options.samples / taken),
-                    "s of first batch": round(first, 1),
-                    "s of metrics": round(metrics, 1),
-                }
-                torch.compiler.reset()
-        finally:
-            os.chdir(here)
+def answer(pipe: Connection, until: float) -> Row | str | None:
+    """What a process says until then; None: nothing, or it failed."""
+    try:
+        found: Row | str | None = pipe.recv() if pipe.poll(max(0.0, until - time.monotonic())) else None
+    except EOFError:
+        return None
+    return found
 
 
 def job_rows(options: argparse.Namespace, device: torch.device, late: Callable[[], bool]) -> Iterator[Row]:
@@ -298,7 +383,7 @@ def compare(rows: list[Row], baseline: Path) -> list[Row]:
 
 def main() -> None:
     options = parse()
-    device = torch.device(options.device)
+    device = choose_device(argparse.Namespace(device=options.device, threads=None))
     began = time.monotonic()
     described = about(device)
     print(", ".join(f"{key} {value}" for key, value in described.items()), flush=True)
@@ -307,8 +392,7 @@ def main() -> None:
     def late() -> bool:
         return time.monotonic() - began > 60 * options.minutes
 
-    measured = [scoring_rows(options, device, late)] if options.samples else []
-    measured.append(step_rows(options, device, late))
+    measured = [cell_rows(options, all_cells(options), began + 60 * options.minutes)]
     measured += [] if options.no_jobs else [job_rows(options, device, late)]
     for row in chain.from_iterable(measured):
         rows.append(row)

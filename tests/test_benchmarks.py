@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_small_score(monkeypatch, tmp_path):
     assert benchmark["score_here"](options) > 0
 
 
-def test_gpu_on_a_cpu(start, tmp_path, monkeypatch):
+def test_gpu_on_a_cpu(tmp_path):
     small = ["--device", "cpu", "--size", "embedded", "--batch-sizes", "2", "--precisions", "tf32", "--steps", "1"]
     small += [
         "--samples",
@@ -69,11 +70,17 @@ def test_gpu_on_a_cpu(start, tmp_path, monkeypatch):
         "--output",
         str(tmp_path),
     ]
-    start(ROOT / "benchmarks" / "gpu.py", *small)
+
+    def start(*arguments):
+        # As a program of its own: it starts processes that import it.
+        command = [sys.executable, ROOT / "benchmarks" / "gpu.py", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    start(*small)
     (written,) = tmp_path.glob("*-gpu.json")
     (row,) = json.loads(written.read_text())["rows"]
     assert row["what"] == "ect, batch 2, tf32, replayed"
     assert row["ms"] > 0 < row["kernels"]
     assert f"| {row['what']} | {row['ms']} |" in written.with_suffix(".md").read_text()
-    printed = start(ROOT / "benchmarks" / "gpu.py", *small, "--baseline", str(written), "--minutes", "0")
+    printed = start(*small, "--baseline", str(written), "--minutes", "0")
     assert "left out, no time: ect, batch 2, tf32, replayed" in printed

@@ -49,7 +49,11 @@ def image_noise(
     found = torch.empty((stop - start, *shape), device=device)
     for number, within, places in chunks(start, stop):
         source = generator(seed, iteration, f"{purpose}, chunk {number}", device)
-        found[places] = torch.randn((CHUNK, *shape), generator=source, device=device)[within]
+        complete = within == slice(0, CHUNK)
+        place = found[places] if complete else found.new_empty((CHUNK, *shape))
+        torch.randn(place.shape, generator=source, device=device, out=place)
+        if not complete:
+            found[places] = place[within]
     return found
 
 

@@ -172,6 +172,8 @@ def choose_device(options: argparse.Namespace) -> torch.device:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Each new tensor would cost an operation.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     name = options.device
     choices = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":

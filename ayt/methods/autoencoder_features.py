@@ -32,4 +32,4 @@ class AutoencoderFeatures(Method):
         from ayt.features.distance import mfd
         from ayt.methods.formulas.losses import distance_loss
 
-        return distance_loss(mfd(work.feature_network("classifier")), weighted=False)
+        return distance_loss(work.compile(mfd(work.feature_network("classifier"))), weighted=False)

@@ -40,4 +40,4 @@ class Hybrid(Method):
         from ayt.features.distance import mfd
         from ayt.methods.formulas.losses import hybrid_loss
 
-        return hybrid_loss(self.c, mfd(work.feature_network("classifier")), self.lambda_, self.ramp)
+        return hybrid_loss(self.c, work.compile(mfd(work.feature_network("classifier"))), self.lambda_, self.ramp)

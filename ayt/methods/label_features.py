@@ -32,4 +32,4 @@ class LabelFeatures(Method):
         from ayt.features.distance import lpips_like
         from ayt.methods.formulas.losses import distance_loss
 
-        return distance_loss(lpips_like(work.feature_network("classifier")), weighted=True)
+        return distance_loss(work.compile(lpips_like(work.feature_network("classifier"))), weighted=True)

@@ -31,4 +31,4 @@ class Lpips(Method):
         from ayt.features.lpips import lpips
         from ayt.methods.formulas.losses import distance_loss
 
-        return distance_loss(lpips(paths.VGG16, work.device), weighted=True)
+        return distance_loss(work.compile(lpips(paths.VGG16, work.device)), weighted=True)

@@ -75,6 +75,7 @@ class MidTraining(Decaying):
         start, levels = work.frozen_denoiser("start"), log_snr_levels(self.points, SIGMA_MAX, SIGMA_MIN)
         through_classifier = self.distance == "features"
         distance = mfd(work.feature_network("classifier")) if through_classifier else lpips(paths.VGG16, work.device)
+        distance = work.compile(distance)
 
         def objective(images: Tensor, labels: Tensor, draws: Draws) -> LossOutput:
             count = len(images) // self.points

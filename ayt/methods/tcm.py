@@ -120,7 +120,7 @@ class Tcm(Method):
 
         if self.distance == "pixels":
             return ect_loss(self.c)
-        return distance_loss(mfd(work.feature_network("classifier")), weighted=False)
+        return distance_loss(work.compile(mfd(work.feature_network("classifier"))), weighted=False)
 
     def objective(self, work: Work) -> Objective:
         """The loss of pairs above t', with the first stage's output as target at the boundary and for r below it."""

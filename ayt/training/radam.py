@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 BETA_1, BETA_2 = 0.9, 0.999
 EPS = 1e-8
+LIMIT = 2 / (1 - BETA_2) - 1
 TRACTABLE = 5.0
 """Length of the approximated moving average above which the second moment's variance is tractable."""
+
+FUSED_ON = {"cuda"}
+"""Device types on which PyTorch's fused Adam updates weights and moments in one pass over memory. RAdam's step is
+Adam's without bias correction, which Adam's is after endlessly many steps.
+"""
 
 
 class StepSizes(NamedTuple):
@@ -26,15 +32,17 @@ class StepSizes(NamedTuple):
         adaptive: factor of m / (sqrt(v) + eps); 0 while the variance of v is not tractable.
         plain: factor of m alone; 0 once it is tractable.
         shares: shares of the new weights in each of their moving averages.
+        tractable: whether the variance is known to be; False: one or the other.
     """
 
     adaptive: float | Tensor
     plain: float | Tensor
     shares: tuple[float | Tensor, ...]
+    tractable: bool = False
 
     @property
     def numbers(self) -> tuple[float | Tensor, ...]:
-        """All of them in one tuple."""
+        """All but the last, in one tuple."""
         return self.adaptive, self.plain, *self.shares
 
 
@@ -47,12 +55,20 @@ def step_sizes(iteration: int, lr: float, shares: tuple[float, ...]) -> StepSize
     """
     k = iteration + 1
     plain = lr / (1 - BETA_1**k)
-    limit = 2 / (1 - BETA_2) - 1
-    rho = limit - 2 * k * BETA_2**k / (1 - BETA_2**k)
-    if rho <= TRACTABLE:
+    if not tractable(iteration):
         return StepSizes(0.0, plain, shares)
-    rectification = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
-    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0, shares)
+    rho = _length(k)
+    rectification = (rho - 4) * (rho - 2) * LIMIT / ((LIMIT - 4) * (LIMIT - 2) * rho)
+    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0, shares, tractable=True)
+
+
+def tractable(iteration: int) -> bool:
+    """Whether the second moment's variance is tractable in an iteration, counted from 0: rho > 5."""
+    return _length(iteration + 1) > TRACTABLE
+
+
+def _length(k: int) -> float:
+    return LIMIT - 2 * k * BETA_2**k / (1 - BETA_2**k)
 
 
 class Moments:
@@ -67,6 +83,7 @@ class Moments:
         self._parameters = list(parameters)
         self.first = [torch.zeros_like(parameter) for parameter in self._parameters]
         self.second = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._endless = [torch.full((), 2.0**30, device=parameter.device) for parameter in self._parameters[:1]]
 
     @torch.no_grad()
     def step(self, sizes: StepSizes) -> None:
@@ -76,6 +93,12 @@ class Moments:
         if not known:
             return
         parameters, gradients, first, second = (list(tensors) for tensors in zip(*known, strict=True))
+        if sizes.tractable and parameters[0].device.type in FUSED_ON:
+            update: Any = torch._fused_adam_  # its annotations do not allow for either kind of learning rate
+            settings = {"lr": sizes.adaptive, "beta1": BETA_1, "beta2": BETA_2, "eps": EPS, "weight_decay": 0.0}
+            steps = self._endless * len(parameters)
+            update(parameters, gradients, first, second, [], steps, **settings, amsgrad=False, maximize=False)
+            return
         torch._foreach_lerp_(first, gradients, 1 - BETA_1)
         torch._foreach_mul_(second, BETA_2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - BETA_2)

@@ -18,7 +18,7 @@ from ayt.base.recorded import NotRecordableError, Recorded
 from ayt.base.streaming import StreamedImages
 from ayt.plan.runs import RunRecord
 from ayt.training.iteration import Passes, iterate
-from ayt.training.radam import StepSizes
+from ayt.training.radam import StepSizes, tractable
 from ayt.training.state import TrainingState
 from ayt.training.under_way import say
 
@@ -145,7 +145,8 @@ class Recording:
         trainer = self._trainer
         images, labels = trainer.data.read(self._inputs)
         draws = trainer.draws(cast(int, self._iteration))
-        return iterate(trainer.state, trainer.passes, images, labels, draws, self._sizes)
+        sizes = self._sizes._replace(tractable=self._iteration.constant(tractable))
+        return iterate(trainer.state, trainer.passes, images, labels, draws, sizes)
 
     def _iterate_beside(self) -> Outputs:
         """Execute an iteration on the recording stream, which owns what it allocates."""

@@ -190,6 +190,7 @@ def prepare(
         bf16=bf16,
         auxiliary=dict(auxiliary.items()),
         total=processes.sum,
+        compiled=compiled,
     )
     return Prepared(network, called, record.training.objective(work), auxiliary)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from recipe import golden, load_recipe
-from test_recording import CPU, NAMES, TINY, plan, run_of, trainer, with_weights  # noqa: F401 - plan is a fixture
+from test_recording import NAMES, TINY, plan, run_of, trainer, with_weights  # noqa: F401 - plan is a fixture
 
 from ayt.base import paths, weights
 from ayt.base.errors import UserError
@@ -145,7 +145,7 @@ def test_images_do_not_depend_on_the_batch_size():
 
 
 def test_scores_of_recorded_and_of_compiled_batches(tmp_path, monkeypatch):
-    """Two snapshots after each other: as on a CPU, but for rounding, which pixels of 8 bits enlarge."""
+    """Two snapshots after each other: as one by one, but for rounding, which pixels of 8 bits enlarge."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     run = Plan(load([TINY], {"network": {"channels": 32}})).trained[0].record
     networks = [load_recipe(build_denoiser(run), seed) for seed in (1, 2)]
@@ -155,13 +155,13 @@ def test_scores_of_recorded_and_of_compiled_batches(tmp_path, monkeypatch):
     )
     extractor = Extractor(lambda images: F.avg_pool2d(images.float() / 255, 2).flatten(1), lambda features: features)
 
-    def scores(device, batches):
-        network = build_denoiser(run).to(device)
+    def scores(batches):
+        network = build_denoiser(run).to(GPU)
         (called, _), found = batches.denoiser(network), []
-        with ProgressLine("scoring", 720) as line, compute_beside(device) as executor:
+        with ProgressLine("scoring", 720) as line, compute_beside(GPU) as executor:
             scorer = Scorer(
                 *(run.dataset, run.classes, extractor._replace(embed=batches.function(extractor.embed))),
-                *(real.to(device), 40, device, line),
+                *(real.to(GPU), 40, GPU, line),
                 beside=executor,
             )
             for other in networks:
@@ -169,9 +169,9 @@ def test_scores_of_recorded_and_of_compiled_batches(tmp_path, monkeypatch):
                 found.append(scorer.score(lambda labels: bind(network, labels, called=called), score))
         return [values() for values in found]
 
-    expected = scores(CPU, FixedBatches(40))
+    expected = scores(FixedBatches(40))
     for batches in (FixedBatches(40, recorded=True), FixedBatches(40, compiled=True, recorded=True)):
-        for ours, theirs in zip(scores(GPU, batches), expected, strict=True):
+        for ours, theirs in zip(scores(batches), expected, strict=True):
             assert {name: pytest.approx(values, rel=0.02, abs=0.02) for name, values in theirs.items()} == ours
 
 

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ayt.experiment import load
 from ayt.networks.modules import ddpmpp
 from ayt.plan.plan import Plan
+from ayt.training import radam
 
 # The paper's networks, as deep as there, with fewer channels, on images that need no download.
 CHANGES = {
@@ -41,13 +42,15 @@ def runs():
     return {run.record.training.name: run for run in plan.trained}
 
 
-# Measured: 4,462 and 4,720, whatever the width of the networks.
-@pytest.mark.parametrize(("name", "most"), [("ect", 4520), ("ayt", 4780)])
+# Measured: 5,370 and 5,628, whatever the width of the networks; torch.compile makes 2,500 kernels of them.
+@pytest.mark.parametrize(("name", "most"), [("ect", 5430), ("ayt", 5690)])
 def test_operations_of_a_step_of_the_papers_networks(runs, tmp_path, monkeypatch, name, most):
     monkeypatch.setattr(ddpmpp, "LAYOUT_FREE_ON", {"cpu"})  # as on CUDA
+    monkeypatch.setattr(radam, "FUSED_ON", {"cpu"})
     trained = trainer(runs[name], tmp_path, replays=False)
     with Counted() as whole:
         trained.advance()
+    trained.state.iteration = 10  # in its first iterations, RAdam does something else
     with Counted() as optimiser:
         trained.state.apply(trained.state.step_sizes())
     assert whole.count <= most

@@ -6,6 +6,7 @@ from recipe import golden
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ayt.base import weights
+from ayt.training import radam
 from ayt.training.radam import StepSizes, step_sizes
 from ayt.training.state import MovingAverage, Optimiser, TrainingState, learning_rate, power_exponent
 
@@ -43,7 +44,9 @@ def ours(state, iterations):
     return state
 
 
-def test_it_is_torchs_radam_on_both_sides_of_the_threshold():
+@pytest.mark.parametrize("fused_on", [set(), {"cpu"}], ids=["plain", "fused"])
+def test_it_is_torchs_radam_on_both_sides_of_the_threshold(monkeypatch, fused_on):
+    monkeypatch.setattr(radam, "FUSED_ON", fused_on)
     assert [step_sizes(iteration, 1.0, ()).adaptive > 0 for iteration in (0, 4, 5, 199)] == [False, False, True, True]
     for iterations in (1, 5, 6, 200):
         theirs = network()

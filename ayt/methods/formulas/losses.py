@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ayt.base.branches import begin
 from ayt.methods.formulas.schedules import ramp
 
 if TYPE_CHECKING:
@@ -161,10 +162,15 @@ def consistency_pair(
     positive = r > 0
     # ln 0 would make the network's output NaN: where r = 0 the pass runs at t and its result is not used.
     r_safe = torch.where(positive, r, t)
-    with torch.no_grad():
-        D_r = (target or D)(x_0 + r_safe[:, None, None, None] * eps, r_safe)
-        D_r = torch.where(positive[:, None, None, None], D_r, x_0)
+    x_r = x_0 + r_safe[:, None, None, None] * eps
+
+    @torch.no_grad()
+    def earlier() -> Tensor:
+        return (target or D)(x_r, r_safe)
+
+    output = begin(earlier, x_0)
     D_t = D(x_0 + t[:, None, None, None] * eps, t)
+    D_r = torch.where(positive[:, None, None, None], output(), x_0)
     return D_t, D_r
 
 

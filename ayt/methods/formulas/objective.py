@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Objective = Callable[[Tensor, Tensor, Draws], LossOutput]
 """From images (B, C, H, W) in [-1, 1], class labels (B,) and their random numbers to a loss."""
 
+Function = TypeVar("Function", bound=Callable[..., Tensor])
+
 Sampled = Callable[[Tensor | None], Denoise]
 """From class labels (B,), or None, to the denoiser to sample from."""
 
@@ -45,6 +47,7 @@ class Work:
         auxiliary: networks trained alongside it, by role, in train mode; empty during sampling.
         total: sums a tensor over the processes that share a batch, in place.
         call: returns the callable form of a frozen denoiser; None: the denoiser itself.
+        compiled: whether other functions than the network in training go through ``torch.compile`` too.
     """
 
     device: torch.device
@@ -55,6 +58,11 @@ class Work:
     auxiliary: Mapping[str, nn.Module] = field(default_factory=dict)
     total: Callable[[Tensor], Tensor] = ALONE.sum
     call: Callable[[EDMPrecond], Callable[..., Tensor]] | None = None
+    compiled: bool = False
+
+    def compile(self, compute: Function) -> Function:
+        """A function of tensors as it is called in each iteration, for example a distance."""
+        return cast("Function", torch.compile(compute, dynamic=False)) if self.compiled else compute
 
     def denoiser(self, labels: Tensor, draws: Draws) -> Denoise:
         """The network in training, conditioned on the labels, with one dropout mask for all calls."""
@@ -79,13 +87,14 @@ class Work:
     def frozen_denoiser(self, role: str) -> Sampled:
         """An upstream denoiser as a teacher, for example with role ``start``, the one that training starts from."""
         network = cast(EDMPrecond, self.load(role))
-        called = self.call(network) if self.call else network
+        called = self.call(network) if self.call else self.compile(network.forward)
         return lambda labels: bind(network, labels, called=called)
 
     def teacher(self, role: str) -> Callable[[Tensor, Draws], Denoise]:
         """An upstream denoiser, conditioned on the labels, with the dropout masks of the network in training."""
         network, student = cast(EDMPrecond, self.load(role)), cast(EDMPrecond, self.network)
-        return lambda labels, draws: bind(student, labels, draws, network)
+        called = self.compile(network.forward)
+        return lambda labels, draws: bind(student, labels, draws, called)
 
     def feature_network(self, role: str) -> FeatureModule:
         """An upstream feature network."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,9 @@ from ayt.networks.modules.precond import RawNetwork
 EPS = 1e-6
 HALF = math.sqrt(0.5)
 LAYOUT_FREE_ON = {"cuda"}
-"""Device types on which group norm is written with operations that work in any memory layout and that torch.compile
-fuses: PyTorch's CUDA kernel copies channels-last activations to channels first and back. Its CPU kernel has both.
+"""Device types on which networks are written for torch.compile, with operations that work in any memory layout and that
+it fuses. PyTorch's own group norm on CUDA copies channels-last activations to channels first and back; on a CPU it has
+both layouts.
 """
 
 
@@ -35,13 +37,24 @@ class Conv(nn.Conv2d):
             self.register_buffer("resample_filter", torch.full((1, 1, 2, 2), 0.25))
         initialise(self, gain)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C', H', W')."""
+    def forward(self, x: Tensor, bias: bool = True) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W'); ``bias``: whether the bias is added."""
         if self.resample == "down":
             x = F.avg_pool2d(x, 2)
         elif self.resample == "up":
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return super().forward(x)
+            x = repeat_pixels(x) if x.device.type in LAYOUT_FREE_ON else F.interpolate(x, scale_factor=2.0)
+        convolved: Tensor = self._conv_forward(x, self.weight, self.bias if bias else None)
+        return convolved
+
+
+def repeat_pixels(x: Tensor) -> Tensor:
+    """Each pixel of (B, C, H, W) four times, in channels-last layout.
+
+    Its derivative is a plain sum, where that of `F.interpolate` adds up in any order once it is compiled.
+    """
+    size, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1)[:, :, None, :, None, :].expand(-1, -1, 2, -1, 2, -1)
+    return pixels.reshape(size, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
 
 
 def initialise(layer: nn.Conv2d | nn.Linear, gain: float) -> None:
@@ -75,10 +88,14 @@ def normalise(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None) -> Ten
         (B, C, H, W) in the memory format of x; computed and returned in float32 if x has lower precision.
     """
     # Up to torch 2.11, the CPU kernel's derivative in forward mode rejects channels-last activations.
-    if x.device.type in LAYOUT_FREE_ON or forward_ad.unpack_dual(x).tangent is not None:
+    if x.device.type in LAYOUT_FREE_ON or _is_differentiated_forward(x):
         return _layout_free(norm, x, shift)
     normalised: Tensor = norm(x if shift is None else x + shift[:, :, None, None])
     return normalised
+
+
+def _is_differentiated_forward(x: Tensor) -> bool:
+    return forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def norm_silu(
@@ -90,18 +107,21 @@ def norm_silu(
 
 
 def _layout_free(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None) -> Tensor:
-    """Group norm as one scale and one offset per image and channel, in at least float32."""
+    """Group norm as one scale and one offset per image and channel, in at least float32.
+
+    Only these, not the activations, depend on the shift: over pixels, one pass finds each channel's statistics.
+    """
     h = x if x.dtype == torch.float64 else x.float()
-    if shift is not None:
-        h = h + shift.to(h.dtype)[:, :, None, None]
-    size, channels, height, width = h.shape
-    # A view in channels-last layout: pixels are the outer dimension, channels the inner one.
-    groups = h.permute(0, 2, 3, 1).reshape(size, height * width, norm.num_groups, channels // norm.num_groups)
-    variance, mean = torch.var_mean(groups, dim=(1, 3), correction=0)  # each (B, groups)
-    inverse, mean = ((part[:, :, None]) for part in (torch.rsqrt(variance + norm.eps), mean))
-    weight, bias = (part.to(h.dtype).view(1, norm.num_groups, -1) for part in (norm.weight, norm.bias))
-    scale = weight * inverse  # (B, groups, C / groups)
-    offset = bias - mean * scale
+    size, channels = x.shape[:2]
+    per_group = (size, norm.num_groups, channels // norm.num_groups)
+    variance, mean = (part.view(per_group) for part in torch.var_mean(h, dim=(2, 3), correction=0))
+    moved = None if shift is None else shift.to(h.dtype).reshape(per_group)
+    # A group's variance: the mean of its channels' and the variance of their means.
+    among, centre = torch.var_mean(mean if moved is None else mean + moved, dim=2, correction=0, keepdim=True)
+    inverse = torch.rsqrt(variance.mean(2, keepdim=True) + among + norm.eps)
+    weight, bias = (part.to(h.dtype).view(1, *per_group[1:]) for part in (norm.weight, norm.bias))
+    scale = weight * inverse
+    offset = torch.addcmul(bias, -centre if moved is None else moved - centre, scale)
     return torch.addcmul(offset.view(size, channels, 1, 1), h, scale.view(size, channels, 1, 1))
 
 
@@ -139,10 +159,16 @@ class Block(nn.Module):
             self.qkv = Conv(outputs, 3 * outputs, 1, gain=math.sqrt(0.2))
             self.proj = Conv(outputs, outputs, 1, gain=1e-5)
 
-    def forward(self, x: Tensor, embedding: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map (B, C, H, W) and (B, E) to (B, C', H', W'); ``mask`` (B, C', H', W') is False where dropout drops."""
-        h = self.conv0(norm_silu(self.norm0, x))
-        h = self.conv1(norm_silu(self.norm1, h, self.affine(embedding), mask, self.keep))
+    def forward(self, x: Tensor, shift: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W').
+
+        Args:
+            x: activations.
+            shift: (B, C') of `find_shifts`.
+            mask: (B, C', H', W'), False where dropout drops; None: no dropout.
+        """
+        h = self.conv0(norm_silu(self.norm0, x), bias=x.device.type not in LAYOUT_FREE_ON)
+        h = self.conv1(norm_silu(self.norm1, h, shift, mask, self.keep))
         x = (h + (x if self.skip is None else self.skip(x))) * HALF
         return (x + self._attend(x)) * HALF if self.attention else x
 
@@ -157,6 +183,20 @@ class Block(nn.Module):
         attended = weights @ value
         projected: Tensor = self.proj(attended.view(size, height, width, channels).permute(0, 3, 1, 2))
         return projected
+
+
+def find_shifts(blocks: Sequence[Block], embedding: Tensor) -> Iterable[Tensor]:
+    """What each block adds between its convolutions to all pixels, (B, C'), from the embedding (B, E).
+
+    Where networks are written for torch.compile, that is one product for all blocks, and includes the bias of their
+    first convolutions, whose gradient then needs no sum over pixels.
+    """
+    if embedding.device.type not in LAYOUT_FREE_ON:
+        return (block.affine(embedding) for block in blocks)
+    layers = [block.affine for block in blocks]
+    bias = torch.cat([layer.bias for layer in layers]) + torch.cat([cast(Tensor, block.conv0.bias) for block in blocks])
+    whole = F.linear(embedding, torch.cat([layer.weight for layer in layers]), bias)
+    return torch.split(whole, [layer.out_features for layer in layers], dim=1)
 
 
 class DDPMpp(RawNetwork):
@@ -266,16 +306,18 @@ class DDPMpp(RawNetwork):
             embedding = embedding + self.map_augment(augment_labels)
         embedding = F.silu(self.map_layer1(F.silu(self.map_layer0(embedding))))
 
+        layers = (*self.enc.values(), *self.dec.values())
+        shifts = iter(find_shifts([layer for layer in layers if isinstance(layer, Block)], embedding))
         skips = []
         remaining = iter(masks)
         for layer in self.enc.values():
-            x = layer(x, embedding, next(remaining, None)) if isinstance(layer, Block) else layer(x)
+            x = layer(x, next(shifts), next(remaining, None)) if isinstance(layer, Block) else layer(x)
             skips.append(x)
         for name, layer in self.dec.items():
             if isinstance(layer, Block):
                 if "_block" in name:
                     x = torch.cat([x, skips.pop()], dim=1)
-                x = layer(x, embedding, next(remaining, None))
+                x = layer(x, next(shifts), next(remaining, None))
             elif isinstance(layer, nn.GroupNorm):
                 x = norm_silu(layer, x)
             else:
