@@ -1,8 +1,9 @@
 """Training steps and scoring on a GPU: milliseconds, kernels, memory, images per second.
 
 Steps of the paper's networks on made-up weights: one by one, replayed as one CUDA graph, and compiled besides. Scoring
-in one step through Inception with random weights. Whole jobs, from their start. Tables go to standard output, as JSON
-and Markdown into --output. Measurements that do not fit into --minutes are left out, and said to be.
+in one step through Inception with random weights. Both in processes of their own, which prepare together and measure
+one after another. Whole jobs, from their start. Tables go to standard output, as JSON and Markdown into --output.
+Measurements that do not fit into --minutes are left out, and said to be.
 
     python benchmarks/gpu.py --output benchmarks/ --baseline EARLIER-gpu.json
 """
@@ -64,10 +65,11 @@ BEFORE = WARM_UP + 5
 """Steps before measurements: RAdam's first five are different, after which they are recorded anew."""
 
 Row = dict[str, str | int | float]
-KEPT: list[ExitStack] = []
 Measure = Callable[[], Row]
 Kernels = dict[str, tuple[int, float]]
 """How often each kernel ran, and microseconds in all."""
+OPEN = ExitStack()
+"""What stays open until the process ends."""
 
 
 class Cell(NamedTuple):
@@ -83,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--size", choices=step_time.SIZES, default="paper", help="whose networks (default: %(default)s)"
     )
-    parser.add_argument("--methods", nargs="+", default=["ayt", "ect"], help="default: ayt ect")
+    parser.add_argument("--methods", nargs="*", default=["ayt", "ect"], help="default: ayt ect")
     parser.add_argument(
         "--others",
         nargs="*",
@@ -213,8 +215,7 @@ def prepare_scoring(options: argparse.Namespace, device: torch.device, cell: Cel
             scorer = Scorer(run.dataset, run.classes, extractor, real, batches.size, device, line, beside=executor)
             return scorer.score(lambda labels: bind(network, labels, called=called), score)
 
-    KEPT.append(ExitStack())
-    executor = KEPT[-1].enter_context(compute_beside(device))
+    executor = OPEN.enter_context(compute_beside(device))
     one_batch = replace(asked, samples=batches.size)
     first = seconds(lambda: draw(one_batch), device)
 
