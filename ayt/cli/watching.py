@@ -77,10 +77,12 @@ def run_plan(options: argparse.Namespace) -> None:
     print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
     on_card = [run.hours_on_card for run in found.runs if run.hours is None and run.hours_on_card is not None]
     if on_card:
-        total = math.fsum(on_card)
-        total_hours = f"{total:,.0f}" if total >= 10 else f"{total:.1f}"
-        print(f"on {CARD}: {total_hours} hours for {len(on_card)} of these, by steps measured {WHEN}")
-    print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample (time not measured)")
+        print(f"on {CARD}: {_hours(math.fsum(on_card))} for {len(on_card)} of these, by steps measured {WHEN}")
+    unknown = "" if found.images_timed else " (time not measured)"
+    print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample{unknown}")
+    if found.images_timed:
+        scoring = f"{_hours(found.scoring_hours_on_card)} for {found.images_timed:,} of these, in one step"
+        print(f"on {CARD}: {scoring}, by rates measured {WHEN}")
     print(f"short jobs: {found.other_jobs}", flush=True)
 
     # After what is known immediately: it starts PyTorch, which takes seconds.
@@ -150,6 +152,10 @@ def _statuses(names: list[str]) -> RenderableType:
         tables.append(table)
         tables.extend(f"  {run.name}: {run.stopped.text}" for run in runs if run.stopped)
     return Group(*tables)
+
+
+def _hours(number: float) -> str:
+    return f"{number:,.0f} hours" if number >= 10 else f"{number:.1f} hours"
 
 
 def _duration(seconds: float | None) -> str:

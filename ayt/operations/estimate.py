@@ -15,7 +15,7 @@ from pathlib import Path
 from ayt.assets.table import read_needed
 from ayt.base import paths
 from ayt.base.errors import UserError
-from ayt.operations.measured import milliseconds
+from ayt.operations.measured import images_per_second, milliseconds
 from ayt.operations.status import last_row
 from ayt.plan.evaluations import DenoisingScore, Score
 from ayt.plan.plan import Plan
@@ -53,6 +53,8 @@ class Estimate:
         done: number of finished training runs.
         scoring_jobs: jobs that score a segment's snapshots of one average, or an anchor.
         images_to_sample: images that these jobs sample.
+        images_timed: those of them that are sampled at a rate measured on `ayt.operations.measured.CARD`.
+        scoring_hours_on_card: what these take there.
         other_jobs: jobs of the rules that prepare, compare, gather and draw; all are short.
     """
 
@@ -60,6 +62,8 @@ class Estimate:
     done: int
     scoring_jobs: int
     images_to_sample: int
+    images_timed: int
+    scoring_hours_on_card: float
     other_jobs: int
 
 
@@ -68,7 +72,8 @@ def estimate(plan: Plan) -> Estimate:
     speeds = _read_speeds()
     costs = [_run_cost(run, speeds) for run in plan.runs.values()]
     left = [cost for cost in costs if cost.segments]
-    scoring_jobs = images = 0
+    scoring_jobs = images = timed = 0
+    scoring_hours = 0.0
     for run in plan.trained:
         # A job makes all scores of samples of its segment; denoising scores have separate jobs.
         denoising = [[score] for score in plan.denoising_scores_of(run.name)]
@@ -78,13 +83,18 @@ def estimate(plan: Plan) -> Estimate:
             results = (score.result(run.folder, iteration, average) for score in scores for iteration in iterations)
             if not all(path.exists() for path in results):
                 scoring_jobs += 1
-                images += sum(score.repeats * score.samples for score in scores) * len(iterations)
+                for score in scores:
+                    asked = score.repeats * score.samples * len(iterations)
+                    images += asked
+                    if rate := images_per_second(run.record, score):
+                        timed += asked
+                        scoring_hours += asked / rate / 3600
     for anchor in {anchor.name: anchor for anchor in plan.anchors.values()}.values():
         if not anchor.path.exists():
             scoring_jobs += 1
             images += anchor.repeats * anchor.samples
     others = sum(not path.exists() for path in _others(plan))
-    return Estimate(left, len(costs) - len(left), scoring_jobs, images, others)
+    return Estimate(left, len(costs) - len(left), scoring_jobs, images, timed, scoring_hours, others)
 
 
 def _others(plan: Plan) -> Iterator[Path]:

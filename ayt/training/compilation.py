@@ -10,10 +10,20 @@ from pathlib import Path
 import torch
 
 PAYS_FROM = 5000
-"""Iterations of a segment: compiling a U-Net takes about 2 minutes on an H100, regained gradually."""
+"""Iterations of a segment.
+
+On an H100, AYT's step at batch size 16 in TF32 took 23.0 ms compiled and 37.7 ms only replayed; a first compiled step
+153 to 159 s with an empty cache, beside seven other compilations on 16 cores, and 12 to 26 s with a full one, beside
+five. That is regained after some 10,000 iterations with an empty cache, which the first job of its kind finds, and
+within 2,000 with a full one.
+"""
 
 SCORING_PAYS_FROM = 200_000
-"""Images that go through a U-Net in a scoring job, each counted once per step."""
+"""Images that go through a U-Net in a scoring job, each counted once per step.
+
+On an H100, in TF32 and one step, 3,330 a second were scored compiled, and 2,010 only replayed. A first compiled batch
+took 11 to 15 s with a full cache; with an empty one it was not measured.
+"""
 
 
 def pays(device: torch.device, iterations: int) -> bool:

@@ -201,10 +201,53 @@ def test_runs_like_those_measured_on_a_card_have_its_hours(tmp_path, monkeypatch
     paper = ROOT / "config" / "batch_size_ablation.yaml"
     costs = estimate(Plan(load([paper]))).runs
     found = {cost.name[:9].rstrip("-"): cost.hours_on_card for cost in costs if cost.hours_on_card}
-    of = {"ect-bs16": 170, "ect-bs128": 295, "ayt-bs16": 157, "ayt-bs128": 298}
+    of = {"ect-bs16": 36.2, "ect-bs128": 129.8, "ayt-bs16": 23, "ayt-bs128": 131.3}
     assert found == {name: pytest.approx(400_000 * step / 3.6e6) for name, step in of.items()}
     assert cli.main(["plan", str(paper)]) == 0
-    assert "on one NVIDIA H100 80 GB: 102 hours for 4 of these, by steps measured 2026" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "on one NVIDIA H100 80 GB: 36 hours for 4 of these, by steps measured 2026" in told
+    assert "images to sample\non one NVIDIA H100 80 GB: 6.0 hours for 72,000,000 of these, in one step, by" in told
+
+
+def test_runs_in_bfloat16_have_hours_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = {"training": {"precision": "bf16"}, "batch_sizes": [16, 128]}
+    costs = estimate(Plan(load([ROOT / "config" / "averages.yaml"], overrides))).runs
+    found = {cost.name[:9].rstrip("-"): cost.hours_on_card for cost in costs if cost.hours_on_card}
+    of = {"ect-bs128": 68.1, "ayt-bs16": 14.2, "ayt-bs128": 69.9}
+    assert found == {name: pytest.approx(400_000 * step / 3.6e6) for name, step in of.items()}
+
+
+LABELS = {"classifiers": {"labels": {"task": "labels"}}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "images", "rate"),
+    [
+        ({}, 600_000, 3330),  # two snapshots each of two runs, in one step; those in two steps were not measured
+        ({"evaluation": {"precision": "bf16"}}, 600_000, 4101),
+        ({**LABELS, "evaluation": {"features": "labels", "reference": "dataset"}}, 0, 1),
+        ({"network": {"channels": 64}}, 0, 1),
+    ],
+)
+def test_one_step_scores_of_the_measured_network_have_hours(overrides, images, rate, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = estimate(Plan(load([ROOT / "config" / "one_hour.yaml"], overrides)))
+    assert (found.images_to_sample, found.images_timed) == (1_200_000, images)
+    assert found.scoring_hours_on_card == pytest.approx(images / rate / 3600)
+
+
+def test_scores_of_what_was_not_measured_have_no_hours(tiny, tmp_path, monkeypatch, capsys):
+    """Of another network, of images noised and denoised, and of two networks that sample together."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plan", str(tiny)]) == 0
+    assert "scoring: 8 jobs, 2,048 images to sample (time not measured)\nshort jobs" in capsys.readouterr().out
+    main_table = Plan(load([ROOT / "config" / "method_comparison.yaml"]))
+    assert estimate(main_table).images_timed == 6 * 8 * 150_000
+    truncated = Plan(load([ROOT / "config" / "truncated.yaml"]))
+    first_stages = [run for run in truncated.trained if not run.record.training.sampled_with]
+    assert len(truncated.trained) == 5
+    assert estimate(truncated).images_timed == len(first_stages) * 5 * 150_000 == 1_500_000
 
 
 def test_equal_anchors_are_one_job(tiny, tmp_path, monkeypatch):
