@@ -54,6 +54,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml snakemake_executor_plugin_submitit/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
+	@echo 'Installing into $(VENV), 6 GB with PyTorch; this takes minutes'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 		--editable ./snakemake_executor_plugin_submitit --editable '.[dev]'
 	touch $@

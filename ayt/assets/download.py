@@ -55,7 +55,7 @@ class Download:
         except OSError as error:
             raise UserError(f"{describe_write_error(self.target, error)}{self.part.kept}") from error
         if reasons:
-            told = "cannot be fetched; fetch it elsewhere and name its folder with --prefetched"
+            told = "cannot be fetched; fetch it elsewhere and name its folder with --prefetched (assets.prefetched)"
             raise UserError("\n  ".join([f"{self.target}: {told}{self.part.kept}", *reasons]))
 
     def try_each(self, addresses: list[str]) -> list[str]:

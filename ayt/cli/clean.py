@@ -42,7 +42,7 @@ def run_clean(options: argparse.Namespace) -> None:
         print(f"{describe_bytes(size):>8}  {path}")
     whole = describe_bytes(sum(found.bytes for found in owned))
     if not owned:
-        print("there is nothing that no other experiment asks for")
+        print("nothing to remove: there are no results that only this asks for")
     elif options.remove:
         lock = ResultsLock(paths.RESULTS)
         lock.take()

@@ -42,7 +42,10 @@ def parse_mids(text: str) -> tuple[float, ...]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 1 or 2:0.821") from None
     if steps < 1 or len(mids) != steps - 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: {steps} steps need {max(steps - 1, 0)} noise levels between them")
+        from ayt.reporting.wording import plural
+
+        needed = f"{plural(max(steps - 1, 0), 'noise level')} between them, as in 2:0.821"
+        raise argparse.ArgumentTypeError(f"{text!r}: {plural(steps, 'step')} need {needed}")
     levels = (FIRST_LEVEL, *mids, LAST_LEVEL)
     if not all(map(math.isfinite, mids)) or sorted(set(levels), reverse=True) != list(levels):
         raise argparse.ArgumentTypeError(f"{text!r}: noise levels must decrease, between 80 and 0.002")

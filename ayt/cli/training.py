@@ -95,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
     if options.start >= options.stop:
         raise UserError(f"--start {options.start}: must be before --stop {options.stop}")
     if (options.stop - options.start) % every or options.start % every:
-        raise UserError(f"--snapshot-every {every}: does not divide --start {options.start} and --stop {options.stop}")
+        why = "does not divide" if options.snapshot_every else "the default, from --start to --stop, does not divide"
+        raise UserError(f"--snapshot-every {every}: {why} --start {options.start} and --stop {options.stop}")
     folder, segment = options.record.parent, Segment(options.start, options.stop, every)
     rule = read_rule(options.stop_when)
     if stopped := why_stopped(record, folder, segment, rule, options.scores):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ayt.cli.common import Verbs, add_experiment, choose_console, count, load_experiment, verb
@@ -26,7 +27,7 @@ def add_verbs(verbs: Verbs) -> None:
         "experiments",
         nargs="*",
         metavar="NAME",
-        help="its folder's name in results (default: all)",
+        help="its name, which is its folder's in results, or its file (default: all)",
     )
     status.add_argument("--watch", action="store_true", help="keep the table up to date until Ctrl-C")
     status.add_argument(
@@ -65,21 +66,22 @@ def run_plan(options: argparse.Namespace) -> None:
     from ayt.operations.estimate import estimate
     from ayt.operations.measured import CARD, WHEN
     from ayt.plan.plan import Plan
+    from ayt.reporting.wording import plural
 
     experiment_plan = Plan(load_experiment(options))
     found = estimate(experiment_plan)
     measured = [run.hours for run in found.runs if run.hours is not None]
     unmeasured = len(found.runs) - len(measured)
     hours = f"{math.fsum(measured):.2f} hours, one after the other, by the logs of equal runs" if measured else ""
-    note = f"{unmeasured} of {len(found.runs)} runs were never measured here" if unmeasured else ""
+    note = f"never measured here: {unmeasured} of {plural(len(found.runs), 'run')}" if unmeasured else ""
     training = sum(run.segments for run in found.runs)
-    print(f"training runs done: {found.done}; to do: {len(found.runs)}, in {training} jobs")
+    print(f"training runs done: {found.done}; to do: {len(found.runs)}, in {plural(training, 'job')}")
     print(f"time to train: {'; '.join(filter(None, (hours, note))) or 'none'}")
     on_card = [run.hours_on_card for run in found.runs if run.hours is None and run.hours_on_card is not None]
     if on_card:
         print(f"on {CARD}: {_hours(math.fsum(on_card))} for {len(on_card)} of these, by steps measured {WHEN}")
     unknown = "" if found.images_timed else " (time not measured)"
-    print(f"scoring: {found.scoring_jobs} jobs, {found.images_to_sample:,} images to sample{unknown}")
+    print(f"scoring: {plural(found.scoring_jobs, 'job')}, {found.images_to_sample:,} images to sample{unknown}")
     if found.images_timed:
         scoring = f"{_hours(found.scoring_hours_on_card)} for {found.images_timed:,} of these, in one step"
         print(f"on {CARD}: {scoring}, by rates measured {WHEN}")
@@ -118,6 +120,7 @@ def _statuses(names: list[str]) -> RenderableType:
     from ayt.plan.plan import Plan
 
     present = sorted(path.parent.name for path in paths.RESULTS.glob("*/experiment.yaml"))
+    names = [_experiment_name(given) for given in names]
     unknown = [name for name in names if name not in present]
     if unknown or not present:
         raise UserError(
@@ -152,6 +155,17 @@ def _statuses(names: list[str]) -> RenderableType:
         tables.append(table)
         tables.extend(f"  {run.name}: {run.stopped.text}" for run in runs if run.stopped)
     return Group(*tables)
+
+
+def _experiment_name(given: str) -> str:
+    """The name of an experiment, given by itself or by its file, in config/ or in results."""
+    from ayt.base import paths
+    from ayt.experiment import load
+
+    path = Path(given)
+    if path.suffix not in (".yaml", ".yml"):
+        return given
+    return path.parent.name if path.name == paths.resolved_experiment("").name else load([path]).name
 
 
 def _hours(number: float) -> str:

@@ -77,7 +77,7 @@ def _status(plan: Plan, run: Run) -> RunStatus:
     elif is_held(resume / "holder.lock"):
         state = "running"
     else:
-        state = "not running" if row else "waiting"
+        state = "not running" if written else "waiting"
     return RunStatus(
         name=run.name,
         iteration=_iteration(run, row, state, stopped),

@@ -151,7 +151,9 @@ def read_scores(path: Path) -> pd.DataFrame:
             keep_default_na=False,
         )
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        there = path.parent.is_dir()
+        why = "it is written once all scores are there; until then, ayt draw writes so_far/scores.csv"
+        raise UserError(f"{path}: no such file; {why}" if there else f"{path.parent}: no such folder") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
     if list(table.columns) == [name for name in COLUMNS if name != "ema"]:

@@ -101,7 +101,7 @@ def test_what_an_experiment_asks_for_is_counted(capsys):
         (["prepare", "digits", "x"], 1, "error: 'digits': no dataset that is made from an archive"),
         (["prepare", "cifar10", "nowhere.tar.gz"], 1, "error: nowhere.tar.gz: no such file"),
         (["import-checkpoint", "nowhere.pkl"], 1, "error: nowhere.pkl: no such file"),
-        (["sample", "run.yaml", "--steps", "2"], 2, "'2': 2 steps need 1 noise levels between them"),
+        (["sample", "run.yaml", "--steps", "2"], 2, "'2': 2 steps need 1 noise level between them, as in 2:0.821"),
         (["paint"], 2, "invalid choice: 'paint'"),
     ],
 )

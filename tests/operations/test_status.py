@@ -102,6 +102,8 @@ def test_the_tables_command(plan, tmp_path, ayt):
     done = ayt("status", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"{run_of(plan).name} +6 / 8 +12 ", done.stdout)
+    for given in (paths.resolved_experiment("tiny"), "tiny"):
+        assert run_of(plan).name in ayt("status", given, cwd=tmp_path).stdout
     done = ayt("status", "tinny", cwd=tmp_path)
     assert (done.returncode, done.stderr.strip()) == (
         1,
@@ -163,7 +165,7 @@ def test_plan_command(tiny, tmp_path, ayt):
     done = ayt("plan", tiny, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "training runs done: 0; to do: 7, in 11 jobs" in done.stdout
-    assert "time to train: 7 of 7 runs were never measured here" in done.stdout
+    assert "time to train: never measured here: 7 of 7 runs" in done.stdout
 
 
 def test_what_is_known_at_once_waits_for_no_torch():

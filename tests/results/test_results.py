@@ -77,5 +77,7 @@ def test_what_is_not_there_is_one_line(folder, asked, message):
 
 
 def test_a_folder_without_results_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"scores.csv: no such file"):
+    with pytest.raises(UserError, match=r"scores.csv: no such file; it is written once all scores are there"):
         Results(tmp_path)
+    with pytest.raises(UserError, match=r"nowhere: no such folder$"):
+        Results(tmp_path / "nowhere")
