@@ -176,7 +176,7 @@ def load_extensions(files: Iterable[str]) -> None:
             continue
         spec = importlib.util.spec_from_file_location(name, path)
         if path.suffix != ".py" or not path.is_file() or spec is None or spec.loader is None:
-            raise UserError(f"extension {file}: no such Python file")
+            raise UserError(f"extension {file}: no Python file {path}")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:

@@ -90,7 +90,7 @@ def test_published_numbers_are_those_of_the_tables():
 def test_code_that_is_quoted_is_the_code_that_is_tested():
     source = (ROOT / "tests" / "extension.py").read_text()
     quoted = blocks(DOCS / "extending.md", "python")
-    assert len(quoted) == source.count(".register\n")
+    assert len(quoted) == 1 + source.count(".register\n")  # the imports come first
     assert [code for code in quoted if code not in source] == []
 
 
