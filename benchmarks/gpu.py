@@ -150,13 +150,13 @@ def kernels(do: Callable[[], object], device: torch.device) -> Kernels:
     return found
 
 
-def profile_table(found: Kernels) -> str:
-    """Kernels by the time that they take."""
+def write_profile(folder: Path, cell: Cell, found: Kernels) -> None:
+    """Write a row's kernels by the time that they take."""
     total = sum(taken for _, taken in found.values())
     lines = [f"{total / 1e3:9.3f} ms in {sum(count for count, _ in found.values())} kernels"]
     for name, (count, taken) in sorted(found.items(), key=lambda item: -item[1][1]):
         lines.append(f"{taken / 1e3:9.3f} ms {count:5d} {name[:160]}")
-    return "\n".join(lines) + "\n"
+    write_text(folder / f"{cell.what.replace(', ', '-').replace(' ', '_')}.txt", "\n".join(lines) + "\n")
 
 
 def prepare_steps(options: argparse.Namespace, device: torch.device, cell: Cell, folder: Path) -> Measure:
@@ -179,7 +179,7 @@ def prepare_steps(options: argparse.Namespace, device: torch.device, cell: Cell,
         )
         found = kernels(trained.advance, device)
         if options.profiles:
-            write_text(options.profiles / f"{cell.what.replace(', ', '-').replace(' ', '_')}.txt", profile_table(found))
+            write_profile(options.profiles, cell, found)
         return {
             "what": cell.what if trained.replays == WAYS[way][0] else f"{cell.what} (not recorded)",
             "ms": round(1e3 * taken, 2),
@@ -224,8 +224,7 @@ def prepare_scoring(options: argparse.Namespace, device: torch.device, cell: Cel
         taken = seconds(lambda: drawn.append(draw(asked)), device)
         metrics = seconds(drawn.pop(), device)
         if options.profiles:
-            text = profile_table(kernels(lambda: draw(one_batch), device))
-            write_text(options.profiles / f"{cell.what.replace(', ', '-').replace(' ', '_')}.txt", text)
+            write_profile(options.profiles, cell, kernels(lambda: draw(one_batch), device))
         return {
             "what": cell.what,
             "images/s": round(options.samples / taken),
@@ -280,6 +279,9 @@ def cell_rows(options: argparse.Namespace, cells: list[Cell], until: float) -> I
             theirs.close()
             works.append((cell, process, ours))
         answered = {cell.what: answer(ours, until) for cell, _, ours in works}
+        for cell, process, _ in works:
+            if answered[cell.what] != "ready":
+                process.terminate()  # else it would go on beside the measurements
         for cell, _, ours in works:
             row = None
             if answered[cell.what] == "ready":
