@@ -82,6 +82,13 @@ def test_a_finished_run_and_its_score(plan):
     assert (status.state, status.iteration, status.score) == ("done", 8, "FD (digits features) 3.142 at 4")
 
 
+def test_a_saved_state_without_a_row_of_the_log_is_a_run_that_began(plan):
+    run = run_of(plan)
+    assert status_of(plan, run).state == "waiting"
+    write(paths.resume_folder(run.folder) / "state.safetensors")
+    assert status_of(plan, run).state == "not running"
+
+
 def test_the_newest_job_and_its_state_in_the_queue(plan, tmp_path, monkeypatch):
     run = run_of(plan)
     begin(run)
