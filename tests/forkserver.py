@@ -30,8 +30,7 @@ IMPORTED = (
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
     *("fontTools.ttLib.tables.G_P_O_S_", "fontTools.ttLib.tables._g_l_y_f"),  # what PDFs keep of a font
     *("pandas", "pandas.io.formats.csvs", "sklearn.manifold", "pytorch_fid.inception", "torchvision"),
-    # Optimisers import the first one when they are made.
-    *("torch._dynamo", "snakemake.workflow"),
+    "snakemake.workflow",
 )
 
 

@@ -171,7 +171,6 @@ def choose_device(options: argparse.Namespace) -> torch.device:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     # Each new tensor would cost an operation.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     name = options.device
@@ -186,6 +185,10 @@ def choose_device(options: argparse.Namespace) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    else:
+        # The same, but torch.compile is not told, for which it would be imported, for seconds.
+        torch.set_deterministic_debug_mode("warn")
     return device
 
 

@@ -1,5 +1,9 @@
 """RAdam (arXiv 1908.03265) without weight decay, in a few multi-tensor operations on any device.
 
+Once the second moment's variance is tractable, RAdam's step is Adam's without bias correction, which is Adam's after
+endlessly many steps: so PyTorch's fused Adam does it, in one pass over memory. The first iterations' steps are written
+out.
+
 All weights have the same step count, known to the host, so an iteration's schedule is just a few numbers. They may also
 be tensors, filled before each replay of a recorded iteration.
 """
@@ -19,31 +23,24 @@ LIMIT = 2 / (1 - BETA_2) - 1
 TRACTABLE = 5.0
 """Length of the approximated moving average above which the second moment's variance is tractable."""
 
-FUSED_ON = {"cuda"}
-"""Device types on which PyTorch's fused Adam updates weights and moments in one pass over memory. RAdam's step is
-Adam's without bias correction, which Adam's is after endlessly many steps.
-"""
-
 
 class StepSizes(NamedTuple):
     """What the update depends on besides the gradients with moments m and v: numbers or 0-dim tensors.
 
     Attributes:
-        adaptive: factor of m / (sqrt(v) + eps); 0 while the variance of v is not tractable.
-        plain: factor of m alone; 0 once it is tractable.
+        step: factor of m / (sqrt(v) + eps) if the variance of v is tractable, or else of m.
         shares: shares of the new weights in each of their moving averages.
-        tractable: whether the variance is known to be; False: one or the other.
+        tractable: whether it is.
     """
 
-    adaptive: float | Tensor
-    plain: float | Tensor
+    step: float | Tensor
     shares: tuple[float | Tensor, ...]
-    tractable: bool = False
+    tractable: bool
 
     @property
     def numbers(self) -> tuple[float | Tensor, ...]:
         """All but the last, in one tuple."""
-        return self.adaptive, self.plain, *self.shares
+        return self.step, *self.shares
 
 
 def step_sizes(iteration: int, lr: float, shares: tuple[float, ...]) -> StepSizes:
@@ -54,12 +51,12 @@ def step_sizes(iteration: int, lr: float, shares: tuple[float, ...]) -> StepSize
     rectification r^2 = (rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho).
     """
     k = iteration + 1
-    plain = lr / (1 - BETA_1**k)
+    step = lr / (1 - BETA_1**k)
     if not tractable(iteration):
-        return StepSizes(0.0, plain, shares)
+        return StepSizes(step, shares, tractable=False)
     rho = _length(k)
     rectification = (rho - 4) * (rho - 2) * LIMIT / ((LIMIT - 4) * (LIMIT - 2) * rho)
-    return StepSizes(plain * math.sqrt(rectification * (1 - BETA_2**k)), 0.0, shares, tractable=True)
+    return StepSizes(step * math.sqrt(rectification * (1 - BETA_2**k)), shares, tractable=True)
 
 
 def tractable(iteration: int) -> bool:
@@ -93,21 +90,13 @@ class Moments:
         if not known:
             return
         parameters, gradients, first, second = (list(tensors) for tensors in zip(*known, strict=True))
-        if sizes.tractable and parameters[0].device.type in FUSED_ON:
+        if sizes.tractable:
             update: Any = torch._fused_adam_  # its annotations do not allow for either kind of learning rate
-            settings = {"lr": sizes.adaptive, "beta1": BETA_1, "beta2": BETA_2, "eps": EPS, "weight_decay": 0.0}
+            settings = {"lr": sizes.step, "beta1": BETA_1, "beta2": BETA_2, "eps": EPS, "weight_decay": 0.0}
             steps = self._endless * len(parameters)
             update(parameters, gradients, first, second, [], steps, **settings, amsgrad=False, maximize=False)
             return
         torch._foreach_lerp_(first, gradients, 1 - BETA_1)
         torch._foreach_mul_(second, BETA_2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - BETA_2)
-        # adaptive / (sqrt(v) + eps) + plain, one of which is 0: no branch, so that it can be recorded.
-        factors = torch._foreach_sqrt(second)
-        torch._foreach_add_(factors, EPS)
-        torch._foreach_reciprocal_(factors)
-        torch._foreach_mul_(factors, sizes.adaptive)
-        # Named, as Python's binding would ask the device for the number in a tensor.
-        add = torch.ops.aten._foreach_add_
-        (add.Tensor if isinstance(sizes.plain, Tensor) else add.Scalar)(factors, sizes.plain)
-        torch._foreach_addcmul_(parameters, first, factors, -1)
+        torch._foreach_sub_(parameters, torch._foreach_mul(first, sizes.step))

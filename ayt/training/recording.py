@@ -107,8 +107,8 @@ class Recording:
         self._trainer = trainer
         self._device = trainer.data.device
         self._inputs = trainer.data.inputs(trainer.record.batch_size)
-        adaptive, plain, *shares = (torch.zeros((), device=self._device) for _ in trainer.state.step_sizes().numbers)
-        self._sizes = StepSizes(adaptive, plain, tuple(shares))
+        step, *shares = (torch.zeros((), device=self._device) for _ in trainer.state.step_sizes().numbers)
+        self._sizes = StepSizes(step, tuple(shares), tractable=False)
         on_gpu = self._device.type == "cuda"
         self._stream = torch.cuda.Stream(self._device) if on_gpu else None  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None

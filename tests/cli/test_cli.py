@@ -57,6 +57,19 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([BIN / "python", "-c", code], check=False).returncode == 0
 
 
+def test_what_is_computed_on_a_cpu_does_not_wait_for_what_compiles():
+    import subprocess
+
+    code = (
+        "import sys, torch; from argparse import Namespace; from ayt.cli.common import choose_device\n"
+        "choose_device(Namespace(device='cpu', threads=1))\n"
+        "assert torch.are_deterministic_algorithms_enabled()\n"
+        "assert torch.is_deterministic_algorithms_warn_only_enabled()\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([BIN / "python", "-c", code], check=False).returncode == 0
+
+
 def test_bash_completes_verbs_options_and_files(tmp_path):
     import subprocess
 

@@ -8,7 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ayt.experiment import load
 from ayt.networks.modules import ddpmpp
 from ayt.plan.plan import Plan
-from ayt.training import radam
 
 # The paper's networks, as deep as there, with fewer channels, on images that need no download.
 CHANGES = {
@@ -46,7 +45,6 @@ def runs():
 @pytest.mark.parametrize(("name", "most"), [("ect", 5430), ("ayt", 5690)])
 def test_operations_of_a_step_of_the_papers_networks(runs, tmp_path, monkeypatch, name, most):
     monkeypatch.setattr(ddpmpp, "LAYOUT_FREE_ON", {"cpu"})  # as on CUDA
-    monkeypatch.setattr(radam, "FUSED_ON", {"cpu"})
     trained = trainer(runs[name], tmp_path, replays=False)
     with Counted() as whole:
         trained.advance()
