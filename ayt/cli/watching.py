@@ -85,7 +85,9 @@ def run_plan(options: argparse.Namespace) -> None:
     if found.images_timed:
         scoring = f"{_hours(found.scoring_hours_on_card)} for {found.images_timed:,} of these, in one step"
         print(f"on {CARD}: {scoring}, by rates measured {WHEN}")
-    print(f"short jobs: {found.other_jobs}", flush=True)
+    print(f"short jobs: {found.other_jobs}")
+    sizes = {name: describe_bytes(size) if size else "size unknown" for name, size in found.to_download.items()}
+    print(f"to download: {', '.join(f'{name} ({size})' for name, size in sizes.items()) or 'nothing'}", flush=True)
 
     # After what is known immediately: it starts PyTorch, which takes seconds.
     from ayt.operations.disk import bytes_left

@@ -56,6 +56,7 @@ class Estimate:
         images_timed: those of them that are sampled at a rate measured on `ayt.operations.measured.CARD`.
         scoring_hours_on_card: what these take there.
         other_jobs: jobs of the rules that prepare, compare, gather and draw; all are short.
+        to_download: published files that are missing, with their sizes in bytes; None: not published.
     """
 
     runs: list[RunCost]
@@ -65,6 +66,7 @@ class Estimate:
     images_timed: int
     scoring_hours_on_card: float
     other_jobs: int
+    to_download: dict[str, int | None]
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -93,15 +95,16 @@ def estimate(plan: Plan) -> Estimate:
         if not anchor.path.exists():
             scoring_jobs += 1
             images += anchor.repeats * anchor.samples
-    others = sum(not path.exists() for path in _others(plan))
-    return Estimate(left, len(costs) - len(left), scoring_jobs, images, timed, scoring_hours, others)
+    table = read_needed(plan)
+    assets = {name: table[name] for name in plan.assets if name in table}
+    to_download = {name: asset.size for name, asset in assets.items() if not asset.path(paths.ASSETS).exists()}
+    others = len(to_download) + sum(not path.exists() for path in _others(plan))
+    return Estimate(left, len(costs) - len(left), scoring_jobs, images, timed, scoring_hours, others, to_download)
 
 
 def _others(plan: Plan) -> Iterator[Path]:
-    """The outputs of jobs other than training and scoring."""
+    """The outputs of jobs other than downloads, training and scoring."""
     experiment = plan.experiment
-    table = read_needed(plan)
-    yield from (table[name].path(paths.ASSETS) for name in plan.assets if name in table)
     yield from experiment.dataset.files
     yield plan.reference.path
     yield from (analysis.path for analysis in plan.analyses.values())

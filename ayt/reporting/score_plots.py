@@ -10,11 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ayt.base.errors import UserError
 from ayt.reporting.escapes import mathtext
-from ayt.reporting.style import COLOURS, MARKERS, new_figure
+from ayt.reporting.style import COLOURS, MARKERS, new_figure, scale_logarithmically
 from ayt.reporting.summaries import at_end
 
 _RING: Any = {"linestyle": "", "marker": "o", "markerfacecolor": "none", "markeredgewidth": 1.2, "clip_on": False}
@@ -127,7 +126,4 @@ def _name_score_axis(panel: Axes, table: pd.DataFrame, name: str) -> None:
     """Name the axis after the metric; logarithmic if scores differ by more than a factor of 5."""
     panel.set_ylabel(mathtext(name))
     if table["mean"].min() > 0 and table["mean"].max() > 5 * table["mean"].min():
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(ScalarFormatter())
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        scale_logarithmically(panel, "y")

@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from ayt.base.files import write_beside, write_text
 from ayt.reporting.escapes import csv, mathtext, strip_mathtext
@@ -60,6 +61,38 @@ def new_figure(height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     return figure
+
+
+def scale_logarithmically(panel: Axes, which: str) -> None:
+    """Make the axis ``which``, ``"x"`` or ``"y"``, logarithmic; what is not positive is left out.
+
+    Ticks are at 1, 2 and 5 times powers of 10, as plain numbers; where that would be many, at powers of 10.
+    """
+    panel.set(**{f"{which}scale": "log"})
+    axis = panel.xaxis if which == "x" else panel.yaxis
+    axis.set_major_locator(_LogTicks())
+    axis.set_major_formatter(_LogNumbers())
+    axis.set_minor_formatter(NullFormatter())
+
+
+class _LogTicks(LogLocator):
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        self.set_params(subs=(1, 2, 5) if _few(vmin, vmax) else (1,))
+        return super().tick_values(vmin, vmax)
+
+
+class _LogNumbers(LogFormatterSciNotation):
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        assert self.axis
+        if _few(*self.axis.get_view_interval()):
+            return f"{x:g}"
+        return str(super().__call__(x, pos))
+
+
+def _few(low: float, high: float) -> bool:
+    """Whether a logarithmic axis has room for numbers between powers of 10."""
+    low, high = sorted((low, high))
+    return high < 300 * low
 
 
 def show_row(panel: Axes, images: np.ndarray, label: str) -> None:

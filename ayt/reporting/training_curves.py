@@ -13,7 +13,7 @@ from ayt.base import paths
 from ayt.base.errors import UserError
 from ayt.base.files import write_beside
 from ayt.plan.runs import RunRecord
-from ayt.reporting.style import COLOURS, DPI, LINES, RC, new_figure
+from ayt.reporting.style import COLOURS, DPI, LINES, RC, new_figure, scale_logarithmically
 from ayt.training.log import read_rows
 
 PANELS = {
@@ -69,7 +69,7 @@ def draw_training(runs: Mapping[Path, RunRecord], out: Path) -> None:
         for panel, (column, name) in zip(axes, PANELS.items(), strict=False):
             panel.set_title(name)
             if column in LOGARITHMIC:
-                panel.set_yscale("log", nonpositive="mask")
+                scale_logarithmically(panel, "y")
             else:
                 panel.set_ylim(bottom=0)
         for panel in axes[2:5]:

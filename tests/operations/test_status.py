@@ -246,6 +246,22 @@ def test_one_step_scores_of_the_measured_network_have_hours(overrides, images, r
     assert found.scoring_hours_on_card == pytest.approx(images / rate / 3600)
 
 
+def test_what_is_to_be_downloaded_is_listed_until_it_is_there(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plan", str(tiny)]) == 0
+    assert "\nto download: nothing\n" in capsys.readouterr().out
+    plan = Plan(load([ROOT / "config" / "batch_size_ablation.yaml"]))
+    before = estimate(plan)
+    assert before.to_download.keys() == set(plan.assets)
+    assert before.to_download["cifar10"] == 170_498_071
+    archive = tmp_path / "results" / "assets" / "downloads" / "cifar-10-python.tar.gz"
+    archive.parent.mkdir(parents=True)
+    archive.touch()
+    after = estimate(plan)
+    assert "cifar10" not in after.to_download
+    assert after.other_jobs == before.other_jobs - 1
+
+
 def test_scores_of_what_was_not_measured_have_no_hours(tiny, tmp_path, monkeypatch, capsys):
     """Of another network, of images noised and denoised, and of two networks that sample together."""
     monkeypatch.chdir(tmp_path)

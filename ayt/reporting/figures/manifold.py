@@ -182,6 +182,8 @@ def _summary(image: np.ndarray, mfd: np.ndarray, ratio: np.ndarray, untrained: n
 
 
 def _distances(panel: Axes, arrays: Mapping[str, np.ndarray], kinds: list[str], styles: list[Style]) -> None:
+    from ayt.reporting.style import scale_logarithmically
+
     for index, (colour, marker) in enumerate(zip(PAIR_COLOURS, PAIR_MARKERS, strict=True)):
         image, mfd = (arrays[name][index].flatten()[:DOTS] for name in ("pair_image", "pair_mfd"))
         panel.plot(image, mfd, ".", color=colour, markersize=1.5, alpha=0.35, zorder=1)
@@ -201,8 +203,8 @@ def _distances(panel: Axes, arrays: Mapping[str, np.ndarray], kinds: list[str], 
             linewidth=1,
             zorder=3,
         )
-    panel.set_xscale("log")
-    panel.set_yscale("log")
+    scale_logarithmically(panel, "x")
+    scale_logarithmically(panel, "y")
     panel.set_xlabel("image distance $|a - b|_2$, images in [−1, 1]")
     panel.set_ylabel("MFD")
 

@@ -260,12 +260,14 @@ def _cosines(panel: Axes, arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
 def _lengths(panel: Axes, arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
     import pandas as pd
 
+    from ayt.reporting.style import scale_logarithmically
+
     names = {"difference": "tangent, difference", "derivative": "tangent, derivative"}
     rows = [
         _line(panel, arrays["t"], arrays[f"{kind}_norm"], index, name, "length")
         for index, (kind, name) in enumerate(names.items())
     ]
-    panel.set_yscale("log")
+    scale_logarithmically(panel, "y")
     panel.set_ylabel("length of the tangent")
     return pd.concat(rows)
 
@@ -274,7 +276,7 @@ def _line(panel: Axes, t: np.ndarray, values: np.ndarray, style: int, name: str,
     """Draw the mean of (T, K) values over noise levels, and a band; returns what is drawn."""
     import pandas as pd
 
-    from ayt.reporting.style import COLOURS, LINES, MARKERS
+    from ayt.reporting.style import COLOURS, LINES, MARKERS, scale_logarithmically
 
     low, high = np.quantile(values, (0.05, 0.95), axis=1)
     panel.fill_between(t, low, high, color=COLOURS[style], alpha=0.15, linewidth=0)
@@ -287,7 +289,7 @@ def _line(panel: Axes, t: np.ndarray, values: np.ndarray, style: int, name: str,
         markersize=4,
         label=name,
     )
-    panel.set_xscale("log")
+    scale_logarithmically(panel, "x")
     panel.set_xlabel("noise level $t$")
     drawn = {"t": t, "direction": name, "measured": measured, "mean": values.mean(1), "low": low, "high": high}
     return pd.DataFrame({**drawn, "images": values.shape[1]})
