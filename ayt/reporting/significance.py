@@ -16,6 +16,8 @@ COLUMNS = (
     *("label", "batch_size", "steps", "metric", "seeds", "reference_seeds", "iteration", "reference_iteration"),
     *("difference", "separate", "p"),
 )
+LEVEL = 0.05
+"""Below this p an ordering is read from means even where single seeds overlap, as those of many seeds do."""
 
 
 def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
@@ -93,6 +95,7 @@ def describe_ends(scores: pd.DataFrame, reference: str | None) -> list[str]:
     sign = -1 if scores["better"].iloc[0] == "higher" else 1
     digits = choose_digits(scores["mean"])
     found = found.assign(
+        ordered=found["separate"].astype(bool) | (found["p"] < LEVEL),
         order=np.where(sign * found["difference"] < 0, "better", "worse"),
         by=[f"{abs(difference):.{digits}f}" for difference in found["difference"]],
     )
@@ -110,25 +113,25 @@ def _describe_one(row: Any, theirs: str) -> str:
     """A sentence for one comparison with a reference that is called ``theirs``."""
     mean = f"the mean of {row.label} is {row.by} {row.order} than that of {theirs}{_after(row)}"
     test = f"Welch's t test over {row.seeds} and {row.reference_seeds} seeds: p = {row.p:.2g}"
-    verdict = (
-        f"beyond the spread over seeds: each of its seeds is {row.order} than each of the other's ({test})"
-        if row.separate
-        else f"within the spread over seeds ({test}): no ordering can be read from it"
-    )
+    if row.separate:
+        verdict = f"beyond the spread over seeds: each of its seeds is {row.order} than each of the other's ({test})"
+    elif row.ordered:
+        verdict = f"more than the spread over seeds explains, although single seeds overlap ({test})"
+    else:
+        verdict = f"within the spread over seeds ({test}): no ordering can be read from it"
     return f"{_where(row)} {mean}, {verdict}."
 
 
 def _describe_many(rows: Sequence[Any], theirs: str) -> str:
     """One for several comparisons over as many seeds, and what their verdicts mean."""
     first = rows[0]
-    means = ", ".join(
-        f"{row.label} {row.by} {row.order}{'*' if row.separate else ''} (p = {row.p:.2g})" for row in rows
-    )
-    apart = [row.separate for row in rows]
+    means = ", ".join(f"{row.label} {row.by} {row.order}{'*' if row.ordered else ''} (p = {row.p:.2g})" for row in rows)
+    ordered = [row.ordered for row in rows]
+    overlap = f", or p < {LEVEL}" if any(row.ordered and not row.separate for row in rows) else ""
     sentences = [
         f"{_where(first)} means beside that of {theirs}{_after(first)}: {means}.",
-        f"*: each of its seeds is better, or each worse, than each of {theirs}'s." if any(apart) else "",
-        "" if all(apart) else f"No ordering can be read from the {'others' if any(apart) else 'differences'}.",
+        f"*: each of its seeds is better, or each worse, than each of {theirs}'s{overlap}." if any(ordered) else "",
+        "" if all(ordered) else f"No ordering can be read from the {'others' if any(ordered) else 'differences'}.",
         f"p: Welch's t test over {first.seeds} and {first.reference_seeds} seeds, of each comparison by itself.",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
