@@ -68,8 +68,8 @@ def scale_logarithmically(panel: Axes, which: str) -> None:
 
     Ticks are at 1, 2 and 5 times powers of 10, as plain numbers; where that would be many, at powers of 10.
     """
-    panel.set(**{f"{which}scale": "log"})
-    axis = panel.xaxis if which == "x" else panel.yaxis
+    axis, scale = (panel.xaxis, panel.set_xscale) if which == "x" else (panel.yaxis, panel.set_yscale)
+    scale("log", nonpositive="mask")
     axis.set_major_locator(_LogTicks())
     axis.set_major_formatter(_LogNumbers())
     axis.set_minor_formatter(NullFormatter())

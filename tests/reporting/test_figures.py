@@ -272,3 +272,23 @@ def test_grids_and_animations(tmp_path):
     with Image.open(tmp_path / "a.gif") as animation:
         assert animation.n_frames == 2
         assert animation.info["loop"] == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (2.7, 25, ["5", "10", "20"]),
+        (0.2, 19, ["0.2", "0.5", "1", "2", "5", "10"]),
+        (0.01, 80, ["$\\mathdefault{10^{-2}}$", "$\\mathdefault{10^{-1}}$", "$\\mathdefault{10^{0}}$"]),
+    ],
+)
+def test_logarithmic_axes_have_plain_numbers_unless_there_would_be_many(low, high, shown):
+    figure = style.new_figure(2)
+    panel = figure.subplots()
+    panel.plot([1, 2, 3], [low, -1, high])
+    style.scale_logarithmically(panel, "y")
+    figure.draw_without_rendering()
+    (bottom, top) = panel.get_ylim()
+    labels = {tick.get_loc(): tick.label1.get_text() for tick in panel.yaxis.get_major_ticks()}
+    assert [text for place, text in sorted(labels.items()) if bottom <= place <= top][: len(shown)] == shown
+    assert np.isnan(panel.yaxis.get_transform().transform([-1.0])).all()  # left out, not drawn at the edge
