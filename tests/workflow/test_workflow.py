@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -342,10 +343,10 @@ def processes(folder):
         if entry.name.isdigit():
             try:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
+                if "ayt train " in command and (entry / "cwd").readlink() == folder:
+                    found.add(int(entry.name))
+            except OSError:  # it has ended
                 continue
-            if "ayt train " in command and (entry / "cwd").readlink() == folder:
-                found.add(int(entry.name))
     return found
 
 
@@ -384,7 +385,8 @@ def test_killed_workflows_give_the_same_bytes(experiment, tmp_path):
         wait_until(lambda: trained(workflow.folder) >= moment and processes(workflow.folder) - before)  # noqa: B023
         if victims != "main":
             for pid in processes(workflow.folder):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # some end with others
+                    os.kill(pid, signal.SIGKILL)
         if victims != "training":
             main.kill()
         main.wait(timeout=120)
