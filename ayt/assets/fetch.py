@@ -73,7 +73,7 @@ def fetch(
                 say(f"{target}: was there already, without a published hash; its SHA-256 is recorded")
                 return target
             say(f"{target}: {set_aside(target, target, problem)}; fetching it again")
-        source = _prefetched_file(asset, prefetched)
+        source = find_prefetched(asset, prefetched)
         if source is not None:
             _copy(asset, source, target)
             say(f"{target}: copied from {source}")
@@ -124,7 +124,8 @@ def _is_there(asset: Asset, target: Path) -> bool:
     return target.is_file() and bool(expected_hashes(asset, target)) and mismatch(asset, target, target) is None
 
 
-def _prefetched_file(asset: Asset, prefetched: Path | None) -> Path | None:
+def find_prefetched(asset: Asset, prefetched: Path | None) -> Path | None:
+    """The asset's file in a folder of files fetched elsewhere; None: there is none, or no such folder is given."""
     if prefetched is None:
         return None
     places = (prefetched / asset.file, asset.path(prefetched))

@@ -187,7 +187,7 @@ def choose_device(options: argparse.Namespace) -> torch.device:
         torch.cuda.set_device(device)
         torch.use_deterministic_algorithms(True, warn_only=True)
     else:
-        # The same, but torch.compile is not told, for which it would be imported, for seconds.
+        # The same, but torch.compile is not told: that would import it, which takes seconds.
         torch.set_deterministic_debug_mode("warn")
     return device
 

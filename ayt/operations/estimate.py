@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ayt.assets.fetch import find_prefetched
 from ayt.assets.table import read_needed
 from ayt.base import paths
 from ayt.base.errors import UserError
@@ -56,7 +57,7 @@ class Estimate:
         images_timed: those of them that are sampled at a rate measured on `ayt.operations.measured.CARD`.
         scoring_hours_on_card: what these take there.
         other_jobs: jobs of the rules that prepare, compare, gather and draw; all are short.
-        to_download: published files that are missing, with their sizes in bytes; None: not published.
+        to_download: published files that are neither here nor prefetched, with their sizes in bytes; None: unknown.
     """
 
     runs: list[RunCost]
@@ -97,13 +98,15 @@ def estimate(plan: Plan) -> Estimate:
             images += anchor.repeats * anchor.samples
     table = read_needed(plan)
     assets = {name: table[name] for name in plan.assets if name in table}
-    to_download = {name: asset.size for name, asset in assets.items() if not asset.path(paths.ASSETS).exists()}
-    others = len(to_download) + sum(not path.exists() for path in _others(plan))
+    missing = {name: asset for name, asset in assets.items() if not asset.path(paths.ASSETS).exists()}
+    prefetched = Path(folder) if (folder := plan.experiment.assets.prefetched) else None
+    to_download = {name: asset.size for name, asset in missing.items() if not find_prefetched(asset, prefetched)}
+    others = len(missing) + sum(not path.exists() for path in _others(plan))
     return Estimate(left, len(costs) - len(left), scoring_jobs, images, timed, scoring_hours, others, to_download)
 
 
 def _others(plan: Plan) -> Iterator[Path]:
-    """The outputs of jobs other than downloads, training and scoring."""
+    """The outputs of jobs other than those for published files, training and scoring."""
     experiment = plan.experiment
     yield from experiment.dataset.files
     yield plan.reference.path

@@ -325,7 +325,7 @@ def _limits(plan: Plan) -> Iterator[str]:
     if single:
         yield f"One seed each: {', '.join(single)}. Nothing is known of their spread, so no ordering follows."
     if several and several[0] < FEW_SEEDS:
-        yield f"With {several[0]} seeds, a difference within their spread is none, and the spread itself is uncertain."
+        yield f"With {several[0]} seeds, their spread itself is uncertain: captions say which differences exceed it."
 
 
 def _heading(text: str, line: str = "-") -> str:

@@ -1,8 +1,8 @@
 """RAdam (arXiv 1908.03265) without weight decay, in a few multi-tensor operations on any device.
 
-Once the second moment's variance is tractable, RAdam's step is Adam's without bias correction, which is Adam's after
-endlessly many steps: so PyTorch's fused Adam does it, in one pass over memory. The first iterations' steps are written
-out.
+Once the second moment's variance is tractable, RAdam's step is, but for its size, Adam's without bias correction, which
+is Adam's after endlessly many steps: so PyTorch's fused Adam does it, in one pass over memory. The first iterations'
+steps are written out.
 
 All weights have the same step count, known to the host, so an iteration's schedule is just a few numbers. They may also
 be tensors, filled before each replay of a recorded iteration.

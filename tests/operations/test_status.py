@@ -260,6 +260,11 @@ def test_what_is_to_be_downloaded_is_listed_until_it_is_there(tiny, tmp_path, mo
     after = estimate(plan)
     assert "cifar10" not in after.to_download
     assert after.other_jobs == before.other_jobs - 1
+    archive.rename(tmp_path / archive.name)
+    overrides = {"assets": {"prefetched": str(tmp_path)}}
+    ahead = estimate(Plan(load([ROOT / "config" / "batch_size_ablation.yaml"], overrides)))
+    assert ahead.to_download == after.to_download
+    assert ahead.other_jobs == before.other_jobs  # it is still to be copied
 
 
 def test_scores_of_what_was_not_measured_have_no_hours(tiny, tmp_path, monkeypatch, capsys):

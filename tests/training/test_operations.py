@@ -41,7 +41,7 @@ def runs():
     return {run.record.training.name: run for run in plan.trained}
 
 
-# Measured: 5,386 and 5,644, whatever the width of the networks. On an H100, 2,028 and 2,167 kernels once compiled.
+# Measured: 5,382 and 5,640, whatever the width of the networks. On an H100, 2,028 and 2,167 kernels once compiled.
 @pytest.mark.parametrize(("name", "most"), [("ect", 5430), ("ayt", 5690)])
 def test_operations_of_a_step_of_the_papers_networks(runs, tmp_path, monkeypatch, name, most):
     monkeypatch.setattr(ddpmpp, "LAYOUT_FREE_ON", {"cpu"})  # as on CUDA
